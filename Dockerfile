@@ -1,0 +1,36 @@
+# The worker's image: the packages locked for `main` and the worker itself, on top of the base and nothing else.
+FROM python:3.11-slim AS builder
+LABEL job-fetcher.build=builder
+WORKDIR /build
+# `--target` makes a plain folder: no virtual environment whose interpreter's path would have to be the same later.
+# What changes least often comes first: the packages are installed anew only when the lock changes.
+COPY poetry.lock ./
+COPY scripts/requirements.py scripts/
+RUN python scripts/requirements.py main > requirements.txt \
+    && pip install --no-cache-dir --root-user-action=ignore --require-hashes --target /opt/job-fetcher -r requirements.txt
+# The build backend is pinned here since poetry.lock does not name it; without isolation pip fetches no other.
+RUN printf 'poetry-core==2.5.0 --hash=sha256:98ee465b66f7e14bb9fbe68fb5e00d0cff184f036993ec94610ae4b5612f3add' > backend.txt \
+    && pip install --no-cache-dir --root-user-action=ignore --require-hashes --target backend -r backend.txt
+COPY pyproject.toml README.md ./
+COPY src src
+RUN PYTHONPATH=backend pip install --no-cache-dir --root-user-action=ignore --no-build-isolation --no-deps --no-index \
+        --target package . \
+    && cp -r package/. /opt/job-fetcher/ \
+    && rm -rf /opt/job-fetcher/bin
+
+FROM python:3.11-slim
+# NVIDIA's runtime mounts what is named here: the worker asks NVML about the cards and computes nothing itself.
+ENV PYTHONPATH=/opt/job-fetcher \
+    PYTHONUNBUFFERED=1 \
+    NVIDIA_DRIVER_CAPABILITIES=utility
+COPY --from=builder /opt/job-fetcher /opt/job-fetcher
+STOPSIGNAL SIGTERM
+# It runs as root: who may use the mounted Docker socket is root on the host anyway, and job files belong to anybody.
+ENTRYPOINT ["python", "-m", "job_fetcher"]
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL job-fetcher.build=worker \
+      org.opencontainers.image.title="job-fetcher" \
+      org.opencontainers.image.description="The DECODE OpenCloud worker: runs microscopy jobs on a lab's own GPU workstation" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
