@@ -1,0 +1,59 @@
+"""Fixtures for tests with real parts: the engine, a registry, images for jobs, a machine's GPUs as NVML has them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.support.engine import connect, remove_litter, require_gpu_hook, running_registry
+from tests.support.images import JobImages, make_job_images, remove_images
+from tests.support.nvml import NvmlStub, compile_stub
+
+
+@pytest.fixture(scope="session")
+def docker_client() -> Iterator[docker.DockerClient]:
+    """A client of this machine's engine."""
+    client = connect()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a registry of this session: real pulls and pushes, no login, no TLS."""
+    with running_registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def job_images(docker_client: docker.DockerClient, registry: str) -> Iterator[JobImages]:
+    """The images that jobs of this session use; in the end no container of a job may be left of them."""
+    yield make_job_images(docker_client, registry)
+    litter = remove_litter(docker_client, registry)
+    remove_images(docker_client, registry)
+    assert not litter, f"these containers of jobs were left behind: {', '.join(litter)}"
+
+
+@pytest.fixture(scope="session")
+def job_image(job_images: JobImages) -> str:
+    """The image most jobs use: busybox, with a shell."""
+    return job_images.job
+
+
+@pytest.fixture(scope="session")
+def gpu_engine(docker_client: docker.DockerClient, job_image: str) -> docker.DockerClient:
+    """The engine, known to start containers with device requests (without a GPU: NVIDIA's hook is a stand-in)."""
+    require_gpu_hook(docker_client, job_image)
+    return docker_client
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_stub(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def nvml(nvml_library: Path, tmp_path: Path) -> NvmlStub:
+    """The cards of this machine for a worker that gets `nvml.environment`; none until `nvml.show(Gpu(), …)`."""
+    return NvmlStub(nvml_library, tmp_path / "nvml.txt")

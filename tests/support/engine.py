@@ -1,0 +1,87 @@
+"""The real Docker engine of this machine, a real registry beside it, and the check that nothing is left behind."""
+
+import re
+import subprocess
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Thread
+
+import docker
+from docker.errors import APIError, DockerException, NotFound
+from docker.models.containers import Container
+from docker.types import DeviceRequest
+
+JOB_LABEL = "job-fetcher.job"
+
+REGISTRY_CONFIG = """\
+version: 0.1
+log: {{level: info, accesslog: {{disabled: true}}}}
+storage: {{filesystem: {{rootdirectory: {storage}}}, delete: {{enabled: true}}}}
+http: {{addr: "127.0.0.1:0"}}
+"""
+
+
+def connect() -> docker.DockerClient:
+    """A client of the engine; a sentence instead of it where none answers, since no test is skipped for that."""
+    try:
+        client = docker.from_env()
+        client.ping()
+    except DockerException as error:
+        raise RuntimeError("No Docker engine answers: ./scripts/setup.sh tests installs and starts one.") from error
+    return client
+
+
+def require_gpu_hook(client: docker.DockerClient, image: str) -> None:
+    """Raise a sentence unless the engine starts containers with GPUs: it looks for NVIDIA's hook when it starts."""
+    everything = DeviceRequest(count=-1, capabilities=[["gpu"]])
+    try:
+        client.containers.run(image, ["true"], remove=True, device_requests=[everything])
+    except APIError as error:
+        raise RuntimeError(
+            "This engine was started without nvidia-container-runtime-hook on its PATH. "
+            "Stop it and let ./scripts/setup.sh tests start it."
+        ) from error
+
+
+@contextmanager
+def running_registry(folder: Path) -> Iterator[str]:
+    """The address of a docker-registry that keeps its images in `folder`; engines ask no TLS of 127.0.0.1."""
+    config = folder / "config.yml"
+    config.write_text(REGISTRY_CONFIG.format(storage=folder / "storage"))
+    command = ["docker-registry", "serve", str(config)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stderr is not None
+        listening = (re.search(r"listening on (127\.0\.0\.1:\d+)", line) for line in process.stderr)
+        address = next((match[1] for match in listening if match), None)
+        if address is None:
+            raise RuntimeError(f"docker-registry ended with {process.wait()} before it listened.")
+        # A pipe that nobody reads would stop the registry once it is full.
+        drain = Thread(target=deque, args=(process.stderr, 0))
+        drain.start()
+        try:
+            yield address
+        finally:
+            process.terminate()
+            drain.join()
+
+
+def containers_of(client: docker.DockerClient, image_prefix: str) -> list[Container]:
+    """Every container, in whatever state, whose image's name begins so."""
+    found = []
+    for summary in client.api.containers(all=True):
+        with suppress(NotFound):  # others' containers come and go
+            container = client.containers.get(summary["Id"])
+            if container.attrs["Config"]["Image"].startswith(image_prefix):
+                found.append(container)
+    return found
+
+
+def remove_litter(client: docker.DockerClient, image_prefix: str) -> list[str]:
+    """Remove the containers that tests left of these images; the names of those that were jobs' containers."""
+    litter = containers_of(client, image_prefix)
+    jobs = [container.name or container.short_id for container in litter if JOB_LABEL in container.labels]
+    for container in litter:
+        container.remove(force=True, v=True)
+    return jobs

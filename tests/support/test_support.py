@@ -1,0 +1,117 @@
+"""The stand-ins do what the real parts do, as far as tests rely on it."""
+
+import os
+import subprocess
+import sys
+
+import docker
+import pynvml  # type: ignore[import-untyped]
+import pytest
+from docker.errors import NotFound
+from docker.types import DeviceRequest
+
+from tests.support.engine import remove_litter
+from tests.support.images import JobImages
+from tests.support.nvml import Gpu, NvmlStub
+
+ASK_NVML = """
+import pynvml as n
+try:
+    n.nvmlInit()
+    for index in range(n.nvmlDeviceGetCount()):
+        card = n.nvmlDeviceGetHandleByIndex(index)
+        memory = n.nvmlDeviceGetMemoryInfo(card)
+        again = n.nvmlDeviceGetMemoryInfo(card, version=n.nvmlMemory_v2)
+        assert (memory.total, memory.free, memory.used) == (again.total, again.free, again.used)
+        assert n.nvmlDeviceGetIndex(n.nvmlDeviceGetHandleByUUID(n.nvmlDeviceGetUUID(card))) == index
+        processes = n.nvmlDeviceGetComputeRunningProcesses(card) + n.nvmlDeviceGetGraphicsRunningProcesses(card)
+        print(n.nvmlDeviceGetName(card), n.nvmlDeviceGetUUID(card), memory.total >> 20, memory.used >> 20,
+              n.nvmlDeviceGetArchitecture(card), n.nvmlDeviceGetMinorNumber(card),
+              [(process.pid, process.usedGpuMemory >> 20) for process in processes])
+    n.nvmlShutdown()
+except n.NVMLError as error:
+    print(error)
+"""
+
+FIRST = Gpu("GPU-1", "NVIDIA RTX A4000", 16376, 450, 7, ((101, 400), (102, 50)))
+SECOND = Gpu("GPU-2", "NVIDIA GeForce RTX 4090", 24564, 1, 8)
+FIRST_LINE = "NVIDIA RTX A4000 GPU-1 16376 450 7 0 [(101, 400), (102, 50)]"
+SECOND_LINE = "NVIDIA GeForce RTX 4090 GPU-2 24564 1 8 1 []"
+
+
+def ask_nvml(nvml: NvmlStub, **environment: str) -> list[str]:
+    command = [sys.executable, "-c", ASK_NVML]
+    env = os.environ | nvml.environment | environment
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.splitlines()  # noqa: S603
+
+
+def test_nvml_stub_describes_the_cards_as_pynvml_reads_them(nvml: NvmlStub) -> None:
+    assert ask_nvml(nvml) == []
+    nvml.show(FIRST, SECOND)
+    assert ask_nvml(nvml) == [FIRST_LINE, SECOND_LINE]
+
+
+@pytest.mark.parametrize(
+    ("visible", "seen"),
+    [
+        ("all", [FIRST_LINE, SECOND_LINE]),
+        ("1", [SECOND_LINE]),
+        ("GPU-1", [FIRST_LINE]),
+        ("GPU-2,0", [FIRST_LINE, SECOND_LINE]),
+        ("none", []),
+        ("void", ["Driver Not Loaded"]),
+    ],
+)
+def test_nvml_stub_shows_the_cards_that_the_runtime_would(nvml: NvmlStub, visible: str, seen: list[str]) -> None:
+    nvml.show(FIRST, SECOND)
+    assert ask_nvml(nvml, NVIDIA_VISIBLE_DEVICES=visible) == seen
+
+
+def test_nvml_stub_fails_where_it_is_told_to(nvml: NvmlStub) -> None:
+    nvml.show(FIRST, failures={"nvmlInit": 9})
+    assert ask_nvml(nvml) == ["Driver Not Loaded"]
+    nvml.show(FIRST, failures={"nvmlDeviceGetMemoryInfo": 15})
+    assert ask_nvml(nvml) == ["GPU is lost"]
+
+
+def test_job_images_can_be_pulled(docker_client: docker.DockerClient, job_images: JobImages) -> None:
+    docker_client.images.remove(job_images.job, force=True)
+    docker_client.images.pull(job_images.job)
+    assert docker_client.containers.run(job_images.job, remove=True) == b"own command\n"
+    with pytest.raises(NotFound):
+        docker_client.images.pull(job_images.missing)
+
+
+def test_job_images_run_what_they_are_for(docker_client: docker.DockerClient, job_images: JobImages) -> None:
+    line = ["/bin/sh", "-c", "mkdir /files && head -c 5 /dev/zero | md5sum && cat /etc/passwd | cut -d : -f 1"]
+    zeros = b"ca9c491ac66b2c62500882e93f3719a8  -\nroot\n"
+    run = docker_client.containers.run
+    assert run(job_images.job, line, remove=True) == zeros
+    assert run(job_images.entrypoint, line, remove=True).endswith(zeros)
+    assert run(job_images.entrypoint, ["echo", "x"], remove=True) == b"entrypoint: echo x\nx\n"
+    assert run(job_images.no_shell, remove=True) == b"no shell\n"
+    fit = "mkdir -p /files/output && /docker/entrypoint.sh --fit --emitter_path=/files/output/emitter.h5"
+    line = ["/bin/sh", "-c", f"{fit} && cat /files/output/emitter.h5"]
+    assert run(job_images.application, line, remove=True).count(b"--fit --emitter_path") == 2
+
+
+def test_engine_starts_containers_with_gpus(gpu_engine: docker.DockerClient, job_image: str) -> None:
+    card = DeviceRequest(device_ids=["GPU-1"], capabilities=[["gpu"]])
+    output = gpu_engine.containers.run(job_image, ["env"], device_requests=[card], remove=True)
+    assert b"NVIDIA_VISIBLE_DEVICES=GPU-1" in output
+
+
+def test_litter_of_jobs_is_found_and_removed(docker_client: docker.DockerClient, job_images: JobImages) -> None:
+    left = docker_client.containers.create(job_images.no_shell, labels={"job-fetcher.job": "7"})
+    docker_client.containers.create(job_images.no_shell)
+    assert remove_litter(docker_client, job_images.no_shell) == [left.name]
+    assert remove_litter(docker_client, job_images.no_shell) == []
+
+
+def test_stub_can_stand_in_for_the_library_of_this_process(nvml: NvmlStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml.show(FIRST)
+    nvml.preload()
+    monkeypatch.setenv("NVML_STUB", str(nvml.description))
+    pynvml.nvmlInit()
+    assert pynvml.nvmlDeviceGetCount() == 1
+    pynvml.nvmlShutdown()
