@@ -1,0 +1,148 @@
+"""Objects on disk under keys of any kind: written in blocks, hashed on the way, visible when complete."""
+
+import asyncio
+import hashlib
+import shutil
+import tempfile
+import threading
+import uuid
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+BLOCK = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """A complete object. `md5` is hexadecimal, `modified` in seconds since the epoch."""
+
+    key: str
+    path: Path
+    size: int
+    md5: str
+    modified: float
+
+
+class Writer:
+    """Writes one object, a block at a time in a thread, while the next block is on its way."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._file = path.open("wb")
+        self._waiting: list[bytes] = []
+        self._waiting_size = 0
+        self._writing: asyncio.Future[None] | None = None
+
+    async def write(self, data: bytes) -> None:
+        """Take some bytes; waits only when a whole block is full and the one before is not yet on disk."""
+        self._waiting.append(data)
+        self._waiting_size += len(data)
+        self.size += len(data)
+        if self._waiting_size >= BLOCK:
+            await self._flush()
+
+    async def finish(self) -> str:
+        """Write what is left, close the file and return its MD5."""
+        await self._flush()
+        await self._settle()
+        self._file.close()
+        return self._md5.hexdigest()
+
+    async def discard(self) -> None:
+        """Forget it all."""
+        await self._settle()
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+    async def _flush(self) -> None:
+        await self._settle()
+        blocks, self._waiting, self._waiting_size = self._waiting, [], 0
+        self._writing = asyncio.get_running_loop().run_in_executor(None, self._write_blocks, blocks)
+
+    async def _settle(self) -> None:
+        if self._writing is not None:
+            await self._writing
+
+    def _write_blocks(self, blocks: list[bytes]) -> None:
+        for block in blocks:
+            self._md5.update(block)
+            self._file.write(block)
+
+
+class ObjectStore:
+    """The store of one mock. Its folder is made when first needed; a temporary one goes with the store."""
+
+    def __init__(self, folder: Path | None, now: Callable[[], float]) -> None:
+        self._folder = folder
+        self._now = now
+        self._objects: dict[str, StoredObject] = {}
+        self._refused: set[str] = set()
+        self._lock = threading.RLock()
+
+    def writer(self) -> Writer:
+        """Open a new object, to be handed to `commit` or discarded."""
+        return Writer(self._existing_folder() / uuid.uuid4().hex)
+
+    async def commit(self, key: str, writer: Writer) -> StoredObject:
+        """Make a written object visible under its key, in place of an older one."""
+        md5 = await writer.finish()
+        new = StoredObject(key, writer.path, writer.size, md5, self._now())
+        with self._lock:
+            old = self._objects.get(key)
+            self._objects[key] = new
+        if old is not None:
+            old.path.unlink(missing_ok=True)
+        return new
+
+    def put(self, key: str, data: bytes) -> None:
+        """Store a small object at once."""
+        path = self._existing_folder() / uuid.uuid4().hex
+        path.write_bytes(data)
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        with self._lock:
+            self._objects[key] = StoredObject(key, path, len(data), md5, self._now())
+
+    def get(self, key: str) -> StoredObject | None:
+        with self._lock:
+            return self._objects.get(key)
+
+    def read(self, key: str) -> bytes:
+        """The content of a small object. Raises `KeyError`."""
+        with self._lock:
+            return self._objects[key].path.read_bytes()
+
+    def under(self, prefix: str) -> list[StoredObject]:
+        """All objects whose keys begin so, by key."""
+        with self._lock:
+            return sorted((o for o in self._objects.values() if o.key.startswith(prefix)), key=lambda o: o.key)
+
+    def refuse(self, key: str, refused: bool) -> None:
+        """Make a key one that workers are not allowed to read, or allow it again."""
+        with self._lock:
+            (self._refused.add if refused else self._refused.discard)(key)
+
+    def is_refused(self, key: str) -> bool:
+        with self._lock:
+            return key in self._refused
+
+    def _existing_folder(self) -> Path:
+        with self._lock:
+            if self._folder is None:
+                self._folder = Path(tempfile.mkdtemp(prefix="mock_api-"))
+                weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return self._folder
+
+
+def input_key(file_id: str) -> str:
+    return f"inputs/{file_id}"
+
+
+def output_prefix(job_id: str, output_type: str = "", base_path: str = "") -> str:
+    """The key, up to the file's name, of what a job uploads: always ends in a slash."""
+    parts = ["jobs", job_id, output_type, base_path.strip("/")]
+    return "".join(f"{part}/" for part in parts if part)

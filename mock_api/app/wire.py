@@ -1,0 +1,203 @@
+"""Between the server and the app: records each request, and gives it the delays and faults that were asked for.
+
+Pure ASGI, outermost: what it does to a connection, no other layer undoes. The helper endpoints and the page are spared.
+"""
+
+import asyncio
+import time
+from typing import Any
+from urllib.parse import parse_qs, unquote_plus
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .accounts import BadToken, NotAWorker
+from .connection import CONNECTION, Connection
+from .faults import ArmedFault, Fault
+from .state import Mock, RecordedRequest
+
+MAX_REQUEST_LINE = 4096
+OUR_OWN = (
+    "/_",
+    "/store/",
+    "/s3/",
+)  # not the API's: a storage host allows longer request lines, and its queries are secret
+HANG_CHECK_S = 0.02
+
+
+class Wire:
+    """The middleware. Costs a record and a few comparisons per request when nothing is asked for."""
+
+    def __init__(self, app: ASGIApp, mock: Mock) -> None:
+        self._app = app
+        self._mock = mock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        scope[CONNECTION] = Connection(receive)
+        path, query = scope["path"], scope["query_string"].decode("latin-1")
+        if path == "/" or path.startswith("/_"):
+            return await self._app(scope, receive, send)
+
+        record = _record(self._mock, scope)
+        self._mock.requests.append(record)
+        send = _recording(record, send)
+        config = self._mock.config
+        if config.latency_s:
+            await asyncio.sleep(config.latency_s)
+        if config.bandwidth:
+            receive, send = _Pace(config.bandwidth).on_receive(receive), _Pace(config.bandwidth).on_send(send)
+        armed = self._mock.faults.find(scope["method"], path, unquote_plus(query))
+        if armed is not None:
+            return await self._misbehave(armed, scope, receive, send)
+        return await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        line = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"]) + len(" ? HTTP/1.1")
+        if line > MAX_REQUEST_LINE and not scope["path"].startswith(OUR_OWN):
+            await _answer(receive, send, 414, {}, "Request-URI Too Long")
+        else:
+            await self._app(scope, receive, send)
+
+    async def _misbehave(self, armed: ArmedFault, scope: Scope, receive: Receive, send: Send) -> None:
+        fault, connection = armed.fault, scope[CONNECTION]
+        if fault.delay_s:
+            await asyncio.sleep(fault.delay_s)
+        while fault.hang and armed.in_force and not connection.lost:
+            await asyncio.sleep(HANG_CHECK_S)
+        if connection.lost:
+            return
+        if fault.cut == "before":
+            await connection.cut()
+        elif fault.cut == "after":
+            await self._serve(scope, receive, _swallow)
+            await connection.cut()
+        elif fault.status is not None:
+            await _answer(receive, _Spoiled(fault, connection, send), fault.status, fault.headers, fault.body or "")
+        else:
+            await self._serve(scope, receive, _Spoiled(fault, connection, send))
+
+
+class _Spoiled:
+    """A `send` that changes the answer on its way, as the fault says."""
+
+    def __init__(self, fault: Fault, connection: Connection, send: Send) -> None:
+        self._fault = fault
+        self._connection = connection
+        self._send = send
+        self._left = fault.short_body if fault.short_body is not None else fault.cut_body_after
+        self._ended = False
+
+    async def __call__(self, message: Message) -> None:
+        if self._ended:
+            return
+        if message["type"] == "http.response.start":
+            await self._send({**message, "headers": self._headers(message)})
+            return
+        body, more = message.get("body", b""), message.get("more_body", False)
+        if self._fault.body is not None:
+            body, more = self._fault.body.encode(), False
+        if self._left is not None:
+            body = body[: self._left]
+            self._left -= len(body)
+            more = more and self._left > 0
+        self._ended = not more
+        if self._ended and self._fault.cut_body_after is not None:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            await self._connection.cut()
+        else:
+            await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    def _headers(self, message: Message) -> list[tuple[bytes, bytes]]:
+        headers = {name.lower(): value for name, value in message["headers"]}
+        headers |= {name.lower().encode(): value.encode() for name, value in self._fault.headers.items()}
+        if self._fault.body is not None:
+            headers[b"content-length"] = str(len(self._fault.body.encode())).encode()
+        if self._fault.short_body is not None and b"content-length" in headers:
+            length = min(int(headers[b"content-length"]), self._fault.short_body)
+            headers[b"content-length"] = str(length).encode()
+        return list(headers.items())
+
+
+class _Pace:
+    """Lets bytes pass at so many per second, counted from the first."""
+
+    def __init__(self, bandwidth: float) -> None:
+        self._bandwidth = bandwidth
+        self._start: float | None = None
+        self._passed = 0
+
+    async def _wait_for(self, size: int) -> None:
+        now = time.monotonic()
+        self._start = now if self._start is None else self._start
+        self._passed += size
+        await asyncio.sleep(max(self._start + self._passed / self._bandwidth - now, 0))
+
+    def on_receive(self, receive: Receive) -> Receive:
+        async def paced() -> Message:
+            message = await receive()
+            await self._wait_for(len(message.get("body", b"")))
+            return message
+
+        return paced
+
+    def on_send(self, send: Send) -> Send:
+        async def paced(message: Message) -> None:
+            await self._wait_for(len(message.get("body", b"")))
+            await send(message)
+
+        return paced
+
+
+def _recording(record: RecordedRequest, send: Send) -> Send:
+    async def recorded(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            record.status = message["status"]
+        else:
+            record.sent += len(message.get("body", b""))
+        await send(message)
+
+    return recorded
+
+
+def _record(mock: Mock, scope: Scope) -> RecordedRequest:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    if scope["path"].startswith(OUR_OWN):
+        query = {name: ["***"] for name in query}
+    return RecordedRequest(
+        time=mock.now(),
+        method=scope["method"],
+        path=scope["path"],
+        query=query,
+        headers=sorted(headers),
+        range=headers.get("range"),
+        account=_account_of(mock, headers.get("authorization", "")),
+    )
+
+
+def _account_of(mock: Mock, authorization: str) -> str | None:
+    if not authorization:
+        return None
+    try:
+        return mock.accounts.authenticate(authorization.partition(" ")[2]).username
+    except (BadToken, NotAWorker):
+        return None
+
+
+async def _answer(receive: Receive, send: Send, status: int, headers: dict[str, str], body: str) -> None:
+    """Answer instead of the app, after the request's body, so that the client hears it instead of a reset."""
+    more = True
+    while more:
+        message = await receive()
+        more = message.get("more_body", False)
+    fields: dict[str, Any] = {"content-type": "text/plain", "content-length": str(len(body.encode()))} | headers
+    if status in (204, 304):
+        del fields["content-length"]
+    raw = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body.encode(), "more_body": False})
+
+
+async def _swallow(message: Message) -> None:
+    """Send nothing of the answer."""
