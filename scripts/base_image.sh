@@ -43,7 +43,8 @@ install_debootstrap() {
     fi
     echo "Base image: installing debootstrap"
     apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends debootstrap debian-archive-keyring >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends debootstrap debian-archive-keyring >"$cache/apt.log" 2>&1 ||
+        { tail -n 5 "$cache/apt.log" >&2; return 1; }
 }
 
 make_tarball() {
