@@ -1,0 +1,107 @@
+"""Blocking calls in daemon threads, and the one way to leave them: a `Cancellation`.
+
+The main thread never blocks in a socket: it waits here, for a result or for the reason to go on without it. A call
+that nobody waits for any more ends by its own time-out, or with the process: all threads are daemons, so none of
+them keeps a worker alive whose main thread has ended.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any, NoReturn, TypeVar, cast
+
+from job_fetcher.errors import JobFetcherError
+
+T = TypeVar("T")
+
+
+class Cancellation:
+    """Whether, and why, what is being done is to be left. Set from any thread, once: the first reason counts.
+
+    `future` never has a result, only the reason as its exception: it can be waited for beside other futures.
+    """
+
+    def __init__(self) -> None:
+        self.future: Future[NoReturn] = Future()
+        self._lock = threading.Lock()
+
+    def set(self, reason: JobFetcherError) -> None:
+        """Let every present and future wait raise `reason`."""
+        with self._lock:
+            if not self.future.done():
+                self.future.set_exception(reason)
+
+    def is_set(self) -> bool:
+        """Whether a reason has been given."""
+        return self.future.done()
+
+    def check(self) -> None:
+        """Raise the reason, if there is one."""
+        if self.future.done():
+            reason = self.future.exception()
+            assert reason is not None
+            raise reason.with_traceback(None)  # raised in many threads: each with a traceback of its own
+
+    def wait(self, seconds: float) -> None:
+        """Sleep that ends early, by raising the reason."""
+        wait([self.future], timeout=seconds)
+        self.check()
+
+    def result_of(self, call: "Future[T]", timeout_s: float | None = None) -> T:
+        """The result of `call`, or its error; raises the reason as soon as there is one, `TimeoutError` when late."""
+        wait(cast("list[Future[Any]]", [call, self.future]), timeout=timeout_s, return_when=FIRST_COMPLETED)
+        self.check()
+        return call.result(timeout=0)
+
+    def call_when_set(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once when a reason is given, in the thread that gives it (at once if there is one)."""
+        self.future.add_done_callback(lambda _: callback())
+
+
+def in_background(call: Callable[[], T], name: str) -> "Future[T]":
+    """Start `call` in a daemon thread of its own and return what it will give."""
+    result: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            value = call()
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the result gets it, whatever it is
+            result.set_exception(error)
+        else:
+            result.set_result(value)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return result
+
+
+def run_all(
+    call: Callable[[T, Cancellation], None], items: Sequence[T], *, threads: int, cancelled: Cancellation, name: str
+) -> None:
+    """Call `call(item, left)` for every item, on up to `threads` threads, and return when all are done.
+
+    The first error is raised at once; `left` is then set for the calls that still run, as it is when `cancelled` is.
+    """
+    left = Cancellation()
+    queue = iter(items)
+    queue_lock = threading.Lock()
+
+    def work() -> None:
+        try:
+            while not left.is_set():
+                with queue_lock:
+                    item = next(queue)
+                call(item, left)
+        except StopIteration:
+            return
+
+    workers = [in_background(work, f"{name}-{n}") for n in range(min(threads, len(items)))]
+    try:
+        while workers:
+            done, _ = wait(cast("list[Future[Any]]", [*workers, cancelled.future]), return_when=FIRST_COMPLETED)
+            cancelled.check()
+            for worker in done:
+                worker.result()
+            workers = [worker for worker in workers if worker not in done]
+    except JobFetcherError as error:
+        left.set(error)
+        raise

@@ -1,0 +1,195 @@
+"""A job's container: create, start, wait, log, stop, remove, and find again by its label."""
+
+import logging
+import secrets
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from docker.types import DeviceRequest, LogConfig
+
+from job_fetcher.background import Cancellation, in_background
+from job_fetcher.engine import Client, Missing, our_errors, patiently
+from job_fetcher.errors import EngineUnavailable, JobFailed, LeaveRequested
+from job_fetcher.hardware import Gpu
+from job_fetcher.job import JobSpecs, Outcome
+
+LABEL_JOB = "job-fetcher.job"
+LABEL_FOLDER = "job-fetcher.folder"
+LABEL_WORKER = "job-fetcher.worker"
+"""Labels of a job's container: the job's id, the host's path of its folder, the host name of the worker."""
+
+STOP_GRACE_S = 3
+"""Between SIGTERM and SIGKILL for a job that is given up: the worker itself has 10 s when it is stopped."""
+WAIT_S = 60
+"""After so long the engine is asked anew whether the container has ended."""
+PIDS_LIMIT = 4096
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a job's container gets of the machine."""
+
+    memory_mib: int
+    gpu: Gpu | None
+
+
+class JobContainer:
+    """The container of the job whose folder is `folder` on the engine's host; at first only looked for."""
+
+    def __init__(self, client: Client, folder: PurePosixPath, cancelled: Cancellation) -> None:
+        self._client, self._folder, self._cancelled = client, folder, cancelled
+        self._found = self._find()
+
+    @property
+    def exists(self) -> bool:
+        return self._found is not None
+
+    @property
+    def _id(self) -> str:
+        assert self._found is not None
+        return self._found
+
+    def create(self, job_id: str, specs: JobSpecs, resources: Resources) -> None:
+        """Create the container, not started yet. Raises `JobFailed` for what the engine refuses."""
+
+        def once() -> None:
+            self._found = self._find()  # a creation whose answer was lost
+            if self._found is None:
+                with our_errors("create the job's container"):
+                    self._found = self._client.create_container(**self._configuration(job_id, specs, resources))["Id"]
+
+        try:
+            patiently(self._cancelled)(once)
+        except Missing as error:
+            raise JobFailed(f"{error}.") from error
+
+    def start(self) -> None:
+        """Start it, unless it is running or has run. Raises `JobFailed` if the engine cannot run its command."""
+
+        def once() -> None:
+            if self._state()["Status"] == "created":
+                with our_errors("start the job's container"):
+                    self._client.start(self._id)
+
+        patiently(self._cancelled)(once)
+
+    def wait(self, timeout_s: float | None = None) -> Outcome:
+        """Wait for its end, seen at once; raises `TimeoutError` after `timeout_s`, and what cancels the job."""
+        ended = in_background(self._wait, "wait-for-container")
+        return _outcome(self._cancelled.result_of(ended, timeout_s))
+
+    def save_log(self, path: Path) -> None:
+        """Write all that it has printed to `path`, standard output and error as they came."""
+
+        def once() -> None:
+            with our_errors("read the job's log"), path.open("wb") as file:
+                for chunk in self._client.logs(self._id, stream=True, follow=False):
+                    file.write(chunk)
+
+        patiently(self._cancelled)(once)
+
+    def remove(self) -> None:
+        """Stop it, if it runs, and remove it with its anonymous volumes."""
+
+        def once() -> None:
+            with our_errors("remove the job's container"):
+                self._client.stop(self._id, timeout=STOP_GRACE_S)
+                self._client.remove_container(self._id, v=True, force=True)
+
+        if self._found is not None:
+            with suppress(Missing):
+                patiently(Cancellation())(once)
+            self._found = None
+
+    def _find(self) -> str | None:
+        def once() -> list[dict[str, Any]]:
+            with our_errors("list containers"):
+                listed: list[dict[str, Any]] = self._client.containers(
+                    all=True, filters={"label": f"{LABEL_FOLDER}={self._folder}"}
+                )
+                return listed
+
+        found = patiently(self._cancelled)(once)
+        return found[0]["Id"] if found else None
+
+    def _state(self) -> dict[str, Any]:
+        """`State` of the engine's answer to an inspection. Raises `JobFailed` if somebody has removed the container."""
+        try:
+            with our_errors("inspect the job's container"):
+                state: dict[str, Any] = self._client.inspect_container(self._id)["State"]
+        except Missing as error:
+            raise JobFailed("The job's container was removed by somebody else while it ran.") from error
+        return state
+
+    def _wait(self) -> dict[str, Any]:
+        """The container's last `State`. An engine that goes away meanwhile is waited for."""
+        while True:
+            try:
+                with our_errors("wait for the job's container"):
+                    self._client.wait(self._id, timeout=WAIT_S)
+            except (EngineUnavailable, Missing):
+                self._cancelled.wait(0.1)  # the time-out of a wait, or the engine is gone: the inspection tells
+            state = patiently(self._cancelled)(self._state)
+            if state["Status"] not in ("running", "paused", "restarting"):
+                return state
+
+    def _configuration(self, job_id: str, specs: JobSpecs, resources: Resources) -> dict[str, Any]:
+        """The arguments of docker-py's `create_container`."""
+        line = specs.command_line
+        environment = {
+            name: value for name, value in (specs.app.env or {}).items() if not name.upper().startswith("NVIDIA_")
+        }
+        environment["NVIDIA_VISIBLE_DEVICES"] = resources.gpu.uuid if resources.gpu else "void"
+        return {
+            "image": specs.handler.image_url,
+            "command": ["/bin/sh", "-c", line] if line else None,
+            "name": f"job-{job_id}-{secrets.token_hex(3)}",
+            "environment": environment,
+            "labels": {LABEL_JOB: job_id, LABEL_FOLDER: str(self._folder), LABEL_WORKER: socket.gethostname()},
+            "host_config": self._client.create_host_config(
+                binds={str(self._folder / "files"): {"bind": "/files", "mode": "rw"}},
+                device_requests=[DeviceRequest(device_ids=[resources.gpu.uuid], capabilities=[["gpu"]])]
+                if resources.gpu
+                else None,
+                mem_limit=f"{resources.memory_mib}m",
+                shm_size=f"{resources.memory_mib // 2}m",  # PyTorch's data loaders pass their batches through it
+                pids_limit=PIDS_LIMIT,
+                security_opt=["no-new-privileges"],
+                log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "50m", "max-file": "4"}),
+            ),
+        }
+
+
+@contextmanager
+def job_container(client: Client, folder: PurePosixPath, cancelled: Cancellation) -> Iterator[JobContainer]:
+    """The container of a job's folder, which is stopped and removed at the end, unless the worker leaves it running."""
+    container = JobContainer(client, folder, cancelled)
+    try:
+        yield container
+    except LeaveRequested:
+        raise
+    except BaseException:
+        container.remove()
+        raise
+    else:
+        container.remove()
+
+
+def _outcome(state: dict[str, Any]) -> Outcome:
+    code = state["ExitCode"]
+    if state.get("OOMKilled"):
+        return Outcome(exit_code=code, succeeded=False, reason=f"The command was killed for memory (exit code {code}).")
+    if code == 0:
+        return Outcome(exit_code=0, succeeded=True, reason="The command ended with exit code 0.")
+    meaning = {126: "the command cannot be executed", 127: "the command was not found"}.get(code, "")
+    if code > 128 and code - 128 in set(signal.Signals):
+        meaning = signal.Signals(code - 128).name
+    text = f"The command ended with exit code {code}{f' ({meaning})' if meaning else ''}."
+    return Outcome(exit_code=code, succeeded=False, reason=text)

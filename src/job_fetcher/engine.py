@@ -1,0 +1,149 @@
+"""The Docker engine: the connection to it, its errors made ours, what it knows of the host. Without jobs.
+
+docker's errors, and those of its transport, are translated by `our_errors` and get no further than the three modules
+that import docker (this one, `images`, `container`): docker's `APIError` is a `requests.HTTPError`, and a broad
+`except` once took a missing image for a deleted job.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import docker
+import requests
+import tenacity
+import urllib3
+from docker.errors import APIError, DockerException, NotFound
+from docker.utils import kwargs_from_env
+
+from job_fetcher import http
+from job_fetcher.background import Cancellation
+from job_fetcher.errors import EngineError, EngineUnavailable, JobFailed, SettingsError, Unavailable
+from job_fetcher.hardware import Machine
+
+CALL_TIMEOUT_S = 60
+STALL_S = 300.0
+"""A stream of the engine that is silent for so long has stalled; it may need minutes to verify one large layer."""
+ENGINE_ERRORS = 5
+"""What the engine answers with 500 so many times in a row it will not do."""
+
+
+class Missing(Exception):
+    """The engine knows no such container, image or network."""
+
+
+class Client(docker.APIClient):
+    """docker-py's client, which waits for ever where docker-py would (`pull`): here for `STALL_S`."""
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = STALL_S
+        return super().request(*args, **kwargs)
+
+
+@contextmanager
+def our_errors(doing: str) -> Iterator[None]:
+    """Translate what docker-py and its transport raise; `doing` completes "The Docker engine cannot …".
+
+    Raises `Missing` for 404, `JobFailed` for another refusal (4xx), `EngineUnavailable` for the rest.
+    """
+    try:
+        yield
+    except NotFound as error:
+        raise Missing(f"The Docker engine cannot {doing}: {_said(error)}") from error
+    except APIError as error:
+        text = f"The Docker engine cannot {doing}: {_said(error)}"
+        if error.status_code is None or error.status_code >= 500:
+            raise EngineUnavailable(text, status=error.status_code) from error
+        raise JobFailed(text) from error
+    except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise EngineUnavailable(f"The Docker engine does not answer (to {doing}): {http.reason(error)}") from error
+
+
+def patiently(cancelled: Cancellation) -> tenacity.Retrying:
+    """The retry policy towards the engine: wait while it does not answer, believe it when it answers 500 for good."""
+
+    def answered_often(state: tenacity.RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        return isinstance(error, Unavailable) and error.status is not None and state.attempt_number >= ENGINE_ERRORS
+
+    return http.retrying(cancelled, longest_wait_s=10, give_up=answered_often)
+
+
+def connect() -> Client:
+    """The client of the engine at `DOCKER_HOST`, or at the usual socket. Raises `EngineError` with what to do."""
+    try:
+        client = Client(**kwargs_from_env(), timeout=CALL_TIMEOUT_S)
+        client.ping()
+    except (DockerException, requests.RequestException, OSError) as error:
+        raise EngineError(f"The Docker engine cannot be used: {_what_to_do(error)}") from error
+    return client
+
+
+def is_up(client: Client) -> bool:
+    """Whether the engine answers now."""
+    try:
+        with our_errors("answer"):
+            return client.ping()
+    except (EngineUnavailable, JobFailed, Missing):
+        return False
+
+
+def machine(client: Client) -> Machine:
+    """CPUs and memory of the host, as the engine's `info` has them (`NCPU`, `MemTotal` in bytes)."""
+    with our_errors("describe the host"):
+        info = client.info()
+    return Machine(cpu_cores=info["NCPU"], memory_mib=info["MemTotal"] // 2**20)
+
+
+def host_path(client: Client, path: PurePosixPath) -> PurePosixPath:
+    """Where `path` of this process lies on the engine's host: the same, or, in a container, where that is mounted from.
+
+    Raises `SettingsError` if this is a container and nothing of the host is mounted at `path`.
+    """
+    own_id = _own_container()
+    if own_id is None:
+        return path
+    try:
+        with our_errors("inspect the worker's own container"):
+            mounts = client.inspect_container(own_id)["Mounts"]
+    except Missing:
+        raise SettingsError(
+            "PATH_HOST_BASE is not set and cannot be found out, since the engine does not know this container"
+        ) from None
+    by_depth = sorted(mounts, key=lambda mount: len(PurePosixPath(mount["Destination"]).parts), reverse=True)
+    for mount in by_depth:
+        with suppress(ValueError):
+            return PurePosixPath(mount["Source"]) / path.relative_to(mount["Destination"])
+    raise SettingsError(
+        f"Nothing of the host is mounted at PATH_BASE ({path}): start the container with -v HOST:{path}"
+    )
+
+
+def _own_container() -> str | None:
+    """The id of the container that this process runs in; engines mount files of theirs into it, under that id."""
+    if not (Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()):
+        return None
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    found = re.search(r"/([0-9a-f]{64})/\S* /etc/(?:hostname|hosts|resolv\.conf) ", mounts)
+    return found[1] if found else Path("/etc/hostname").read_text(encoding="utf-8").strip()
+
+
+def _said(error: APIError) -> str:
+    return str(error.explanation or error)[:500].strip()
+
+
+def _what_to_do(error: Exception) -> str:
+    text = http.reason(error)
+    if "No such file" in text or isinstance(error.__context__, FileNotFoundError):
+        return (
+            f"its socket is not there ({text}). In a container, add -v /var/run/docker.sock:/var/run/docker.sock;"
+            " outside of one, install and start Docker"
+        )
+    if "Permission denied" in text:
+        return f"this user may not use its socket ({text}). Add the user to the group 'docker', or run as root"
+    if "refused" in text:
+        return f"it is not running ({text}). Start it, or set DOCKER_HOST to where it listens"
+    return text

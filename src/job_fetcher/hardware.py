@@ -1,0 +1,88 @@
+"""What this machine offers to jobs: its GPU, as NVML tells (NVIDIA Management Library API reference).
+
+The CPUs and the memory are the engine's to tell (`container.Engine.machine`): jobs run there, not here.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import pynvml
+
+log = logging.getLogger(__name__)
+
+_ARCHITECTURES = {
+    value: name.removeprefix("NVML_DEVICE_ARCH_").capitalize()
+    for name, value in vars(pynvml).items()
+    if name.startswith("NVML_DEVICE_ARCH_") and name != "NVML_DEVICE_ARCH_UNKNOWN"
+}
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU. `uuid` is what names it in a container's device request; `archi` is e.g. `Ampere`."""
+
+    uuid: str
+    model: str
+    memory_mib: int
+    archi: str | None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The host where jobs run."""
+
+    cpu_cores: int
+    memory_mib: int
+
+
+def find_gpu() -> Gpu | None:
+    """The first GPU that this process may see; `None` without a GPU or a driver, which is normal.
+
+    A worker runs one job at a time and gives it one GPU, so that a machine with several runs a worker for each.
+    """
+    gpus = _gpus()
+    if len(gpus) > 1:
+        log.warning(
+            "This worker sees %d GPUs and uses the first, %s: start a worker for each", len(gpus), gpus[0].model
+        )
+    return gpus[0] if gpus else None
+
+
+def _gpus() -> list[Gpu]:
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        log.info("No GPU is offered: %s", error)
+        return []
+    try:
+        return [_gpu(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError as error:
+        log.warning("No GPU is offered, since NVML fails: %s", error)
+        return []
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu(handle: object) -> Gpu:
+    try:
+        archi = _ARCHITECTURES.get(pynvml.nvmlDeviceGetArchitecture(handle))
+    except pynvml.NVMLError:  # a driver older than this function
+        archi = None
+    return Gpu(
+        uuid=pynvml.nvmlDeviceGetUUID(handle),
+        model=pynvml.nvmlDeviceGetName(handle),
+        memory_mib=pynvml.nvmlDeviceGetMemoryInfo(handle).total // 2**20,
+        archi=archi,
+    )
+
+
+def offer(
+    machine: Machine, gpu: Gpu | None, *, model: str | None = None, archi: str | None = None
+) -> dict[str, str | int]:
+    """The query parameters of `GET /jobs`, memory in MiB. `model` and `archi` replace what the driver tells."""
+    parameters: dict[str, str | int] = {"cpu_cores": machine.cpu_cores, "memory": machine.memory_mib}
+    if gpu is not None:
+        parameters |= {"gpu_mem": gpu.memory_mib, "gpu_model": model or gpu.model}
+        if archi or gpu.archi:
+            parameters["gpu_archi"] = archi or gpu.archi or ""
+    return parameters

@@ -1,0 +1,210 @@
+"""How this package speaks HTTP: one session a thread, time-outs on everything, errors of ours, one retry policy."""
+
+import email.utils
+import logging
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+import tenacity
+import urllib3
+from pydantic import BaseModel, ValidationError
+
+from job_fetcher.background import Cancellation
+from job_fetcher.errors import InvalidAnswer, Unavailable
+
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 60.0
+LONGEST_WAIT_S = 60.0
+LONGEST_RETRY_AFTER_S = 600.0
+INVALID_ANSWERS = 10
+"""An answer that is not understood is asked for this many times: about as long as a proxy's page stands in."""
+
+log = logging.getLogger(__name__)
+M = TypeVar("M", bound=BaseModel)
+
+
+_UNUSABLE = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidHeader,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.TooManyRedirects,
+    UnicodeError,
+)
+
+
+class UnusableRequest(Exception):
+    """The request itself is wrong (address, header), so that it could never be answered."""
+
+
+class _NoAuth(requests.auth.AuthBase):
+    """Keeps requests from adding an `Authorization` of its own, out of `~/.netrc`."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+class _Session(requests.Session):
+    """A session that sends nothing along to another host than the one that it was meant for."""
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        old, new = urlsplit(str(response.request.url)), urlsplit(str(prepared_request.url))
+        if (old.scheme, old.netloc) != (new.scheme, new.netloc):
+            kept = {name: prepared_request.headers[name] for name in ("Range",) if name in prepared_request.headers}
+            prepared_request.headers.clear()
+            prepared_request.headers.update(kept)
+
+
+_threads = threading.local()
+
+
+def session() -> requests.Session:
+    """The session of this thread: connections are kept alive between its requests, and shared with no other."""
+    current: requests.Session | None = getattr(_threads, "session", None)
+    if current is None:
+        current = _threads.session = _Session()
+        current.auth = _NoAuth()
+    return current
+
+
+def send(
+    method: str,
+    url: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+    body: Iterable[bytes] | bytes | None = None,
+    json: object = None,
+    stream: bool = False,
+    redirects: bool = False,
+    timeout_s: float = READ_TIMEOUT_S,
+) -> requests.Response:
+    """Send one request and return its answer, whatever its status below 500.
+
+    Raises `Unavailable` when there is no answer, or one that says "later" (408, 429, 5xx), and `UnusableRequest`
+    for a request that cannot be made. Neither tells the query of the URL, which may be a signature.
+    """
+    try:
+        response = session().request(
+            method,
+            url,
+            params=params,
+            headers=dict(headers or {}),
+            data=body,
+            json=json,
+            stream=stream,
+            allow_redirects=redirects,
+            timeout=(CONNECT_TIMEOUT_S, timeout_s),
+        )
+    except _UNUSABLE as error:
+        raise UnusableRequest(f"{method.upper()} {without_query(url)}: {reason(error)}") from None
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise Unavailable(f"{method.upper()} {without_query(url)}: {reason(error)}") from None
+    if response.status_code in (408, 429) or response.status_code >= 500:
+        response.close()
+        raise Unavailable(
+            f"{method.upper()} {without_query(url)} answered {response.status_code}",
+            retry_after_s=_retry_after_s(response),
+            status=response.status_code,
+        )
+    return response
+
+
+def answer(response: requests.Response, shape: type[M]) -> M:
+    """The JSON body of an answer as `shape`; raises `InvalidAnswer` for anything else."""
+    try:
+        return shape.model_validate_json(response.content)
+    except ValidationError:
+        what = f"{response.request.method} {without_query(str(response.url))}"
+        raise InvalidAnswer(f"{what} answered {response.status_code} with something that is not understood") from None
+
+
+def without_query(url: str) -> str:
+    """Scheme, host and path: what a log may say of a URL, whose query may be a signature."""
+    return url.split("?", 1)[0].split("#", 1)[0]
+
+
+def reason(error: BaseException) -> str:
+    """The innermost cause of a failed request, in words, without any URL's query (urllib3's texts have it)."""
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return f"no connection within {CONNECT_TIMEOUT_S:g} s"
+    if isinstance(error, requests.exceptions.ReadTimeout):
+        return "no answer in time"
+    innermost: Any = error
+    while True:
+        inner = getattr(innermost, "reason", None) or next(
+            (arg for arg in reversed(innermost.args) if isinstance(arg, BaseException)), None
+        )
+        if not isinstance(inner, BaseException):
+            break
+        innermost = inner
+    text = re.sub(r"\?\S*", "?…", str(innermost)) or type(innermost).__name__
+    return text.split(": ", 1)[-1] if isinstance(innermost, urllib3.exceptions.HTTPError) else text
+
+
+def _retry_after_s(response: requests.Response) -> float | None:
+    """`Retry-After` in seconds; it comes as a number or as a date (RFC 9110, 10.2.3)."""
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return min(float(value), LONGEST_RETRY_AFTER_S)
+    try:
+        then = email.utils.parsedate_to_datetime(value).timestamp()
+    except ValueError:
+        return None
+    return min(max(then - time.time(), 0.0), LONGEST_RETRY_AFTER_S)
+
+
+def retrying(
+    cancelled: Cancellation,
+    *,
+    longest_wait_s: float = LONGEST_WAIT_S,
+    give_up: Callable[[tenacity.RetryCallState], bool] = lambda _: False,
+    when_failed: Callable[[Unavailable], None] = lambda _: None,
+) -> tenacity.Retrying:
+    """The retry policy: on `Unavailable`, for as long as it takes, until `cancelled` or `give_up`.
+
+    An `InvalidAnswer` is raised after `INVALID_ANSWERS` tries.
+
+    The waits grow from 1 s to `longest_wait_s` and are drawn from the whole span ("full jitter"), so that a thousand
+    workers do not come back in the same second; `Retry-After` is waited out before that. `when_failed` hears of
+    every failure. Use: `retrying(cancelled)(call, *arguments)`.
+    """
+
+    def wait_s(state: tenacity.RetryCallState) -> float:
+        error = _error(state)
+        span_s = min(2.0 ** min(state.attempt_number, 10), longest_wait_s)
+        return (error.retry_after_s or 0.0) + random.uniform(0, span_s)  # noqa: S311 - jitter, not a secret
+
+    def before_sleep(state: tenacity.RetryCallState) -> None:
+        error = _error(state)
+        log.log(
+            logging.WARNING if state.attempt_number == 1 else logging.DEBUG,
+            "%s; trying again until it works",
+            error,
+        )
+        when_failed(error)
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(Unavailable),
+        wait=wait_s,
+        stop=lambda state: give_up(state) or _invalid_for_good(state),
+        sleep=cancelled.wait,
+        before_sleep=before_sleep,
+        reraise=True,
+    )
+
+
+def _invalid_for_good(state: tenacity.RetryCallState) -> bool:
+    return isinstance(_error(state), InvalidAnswer) and state.attempt_number >= INVALID_ANSWERS
+
+
+def _error(state: tenacity.RetryCallState) -> Unavailable:
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, Unavailable)
+    return error

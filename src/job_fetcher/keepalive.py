@@ -1,0 +1,125 @@
+"""The thread that keeps a job alive: the one sender of its statuses, and the one that hears that the job is over."""
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future, wait
+from types import TracebackType
+from typing import Self
+
+from job_fetcher.api import WorkerApi
+from job_fetcher.background import Cancellation, in_background
+from job_fetcher.errors import CredentialsError, JobGone, Unavailable
+from job_fetcher.job import JobStatus
+
+LAST_REQUEST_S = 2.0
+"""A job that is left at once waits so long for the request that the thread is in the middle of."""
+
+log = logging.getLogger(__name__)
+
+
+class KeepAlive:
+    """Sends each status of a job when it is set, in order, then the last one again every `interval_s`.
+
+    It never sends after its `with` block. When the API says that the job is gone, or refuses the credentials for good,
+    it sets `cancelled` with that; any other failure is survived, and tried again sooner than the next one is due.
+    """
+
+    def __init__(
+        self, api: WorkerApi, job_id: str, status: JobStatus, cancelled: Cancellation, interval_s: float
+    ) -> None:
+        self._api, self._job_id, self._cancelled, self._interval_s = api, job_id, cancelled, interval_s
+        self._last = status
+        self._news: deque[JobStatus] = deque([status])
+        self._changed = threading.Condition()
+        self._woken = False
+        self._closed = False
+        self._in_doubt = False
+        self._failures = 0
+        self._ended: Future[None] = Future()
+
+    def __enter__(self) -> Self:
+        self._ended = in_background(self._run, f"keep-alive-{self._job_id}")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """End the thread, and wait for what it is in the middle of: nothing may arrive after the last status."""
+        with self._changed:
+            self._closed = True
+            self._wake()
+        if self._cancelled.is_set():
+            wait([self._ended], timeout=LAST_REQUEST_S)
+        else:
+            self._cancelled.result_of(self._ended)
+
+    def set(self, status: JobStatus) -> None:
+        """Send `status` now, and keep sending it."""
+        with self._changed:
+            self._news.append(status)
+            self._wake()
+
+    def ask(self, failure: Unavailable) -> None:
+        """Something about the job has failed: if that was a 500, find out at once whether the job is gone."""
+        if failure.status == 500:
+            with self._changed:
+                self._in_doubt = True
+                self._wake()
+
+    def _wake(self) -> None:
+        self._woken = True
+        self._changed.notify()
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while self._wait_until(due):
+            started = time.monotonic()
+            try:
+                self._check_existence()
+                self._send()
+            except (JobGone, CredentialsError) as error:
+                self._cancelled.set(error)
+                return
+            except Exception as error:  # noqa: BLE001 - whatever it is, the job must not die of its keep-alive
+                self._failures += 1
+                self._tell(error)
+                due = time.monotonic() + self._wait_after_failure_s()
+            else:
+                self._failures = 0
+                due = started + (0 if self._news else self._interval_s)
+
+    def _wait_until(self, due: float) -> bool:
+        """Wait until `due`, or until something changes. False when there is nothing more to send."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._woken, timeout=max(0.0, due - time.monotonic()))
+            self._woken = False
+            return not self._closed or (bool(self._news) and self._failures == 0)
+
+    def _check_existence(self) -> None:
+        """After a 500, which may mean anything, ask for the status: 404 means gone, every time."""
+        if self._in_doubt:
+            self._in_doubt = False
+            if self._api.get_status(self._job_id) is None:
+                raise JobGone("The job was deleted, or given to another worker")
+
+    def _send(self) -> None:
+        status = self._news[0] if self._news else self._last
+        try:
+            self._api.put_status(self._job_id, status, timeout_s=max(10.0, self._interval_s / 2))
+        except Unavailable as error:
+            self._in_doubt = error.status == 500
+            raise
+        self._last = status
+        if self._news:
+            self._news.popleft()
+
+    def _wait_after_failure_s(self) -> float:
+        """Growing and jittered, but never so long that two failures in a row cost a keep-alive."""
+        longest = min(2.0 ** min(self._failures, 10), self._interval_s / 2)
+        return random.uniform(longest / 2, longest)  # noqa: S311 - jitter, not a secret
+
+    def _tell(self, error: Exception) -> None:
+        foreseen = isinstance(error, Unavailable)
+        if self._failures == 1 or not foreseen:
+            log.warning("The keep-alive of job %s fails: %s", self._job_id, error, exc_info=not foreseen)

@@ -1,0 +1,180 @@
+"""Which files a job has left in an output folder, read without being tricked.
+
+Whoever submits a job decides what lies there; the worker that reads it holds credentials. So nothing is followed:
+each component of each path is opened by itself, relative to the folder above it, with `O_NOFOLLOW`, and only
+directories and regular files are opened at all. A link may lead to a file of the same output folder, which is found by
+walking the link's text in the same way.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+DEEPEST = 200
+"""Folders deeper than this are left out: each level costs an open descriptor."""
+
+_MOST_LINKS = 40  # in one path, as Linux has it (path_resolution(7))
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file to upload: its path relative to the output folder, as the job named it."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file, or a whole folder, that is not uploaded, and why."""
+
+    path: str
+    reason: str
+
+
+class OutputFolder:
+    """One output folder of a job: `name` relative to the job's `files`. Missing counts as empty."""
+
+    def __init__(self, files: Path, name: str) -> None:
+        self._files = files
+        self._parts = name.split("/")
+
+    def walk(self) -> Iterator[Output | LeftOut]:
+        """Every file below the folder, sorted by name within each folder, folders after files."""
+        try:
+            descriptor = self._open_folder(self._parts)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            yield LeftOut("", f"is not a folder of the job ({os.strerror(error.errno or 0)})")
+            return
+        yield from self._walk(descriptor, "", 1)
+
+    @contextmanager
+    def open(self, path: str) -> Iterator[BinaryIO]:
+        """The file that `walk` gave as `path`; raises `OSError` if it is not there as a regular file any more."""
+        descriptor = self._open_file([*self._parts, *path.split("/")])
+        try:
+            with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
+                yield file
+        finally:
+            os.close(descriptor)
+
+    def _walk(self, descriptor: int, prefix: str, depth: int) -> Iterator[Output | LeftOut]:
+        folders = []
+        try:
+            with os.scandir(descriptor) as entries:
+                listed = sorted((entry.name, entry.stat(follow_symlinks=False).st_mode) for entry in entries)
+            for name, mode in listed:
+                path = prefix + name
+                if not _is_utf8(name):
+                    yield LeftOut(_printable(path), "its name is not UTF-8")
+                elif stat.S_ISDIR(mode):
+                    folders.append(name)
+                elif stat.S_ISREG(mode):
+                    yield Output(path)
+                elif stat.S_ISLNK(mode):
+                    yield self._link(path)
+                else:
+                    yield LeftOut(path, f"is {_KINDS.get(stat.S_IFMT(mode), 'no regular file')}")
+            for name in folders:
+                yield from self._walk_into(descriptor, prefix, name, depth)
+        except OSError as error:
+            yield LeftOut(prefix, f"cannot be listed ({error.strerror})")
+        finally:
+            os.close(descriptor)
+
+    def _walk_into(self, above: int, prefix: str, name: str, depth: int) -> Iterator[Output | LeftOut]:
+        path = prefix + name
+        if depth >= DEEPEST:
+            yield LeftOut(path, f"is deeper than {DEEPEST} folders")
+            return
+        try:
+            descriptor = os.open(name, _DIRECTORY, dir_fd=above)
+        except OSError as error:
+            yield LeftOut(path, f"cannot be opened ({error.strerror})")
+            return
+        yield from self._walk(descriptor, path + "/", depth + 1)
+
+    def _link(self, path: str) -> Output | LeftOut:
+        try:
+            os.close(self._open_file([*self._parts, *path.split("/")]))
+        except OSError:
+            return LeftOut(path, "is a link that leads to no file of the same folder")
+        return Output(path)
+
+    def _open_folder(self, parts: list[str]) -> int:
+        """A descriptor of the folder at `parts` of the job's files; no component may be a link."""
+        descriptor = os.open(self._files, _DIRECTORY)
+        for part in parts:
+            try:
+                below = os.open(part, _DIRECTORY, dir_fd=descriptor)
+            finally:
+                os.close(descriptor)
+            descriptor = below
+        return descriptor
+
+    def _open_file(self, parts: list[str], links_left: int = _MOST_LINKS) -> int:
+        """A descriptor of the regular file at `parts` of the job's files; a link is followed within the folder."""
+        *folders, name = parts
+        above = self._open_folder(folders)
+        try:
+            mode = os.stat(name, dir_fd=above, follow_symlinks=False).st_mode
+            if stat.S_ISLNK(mode):
+                target = os.readlink(name, dir_fd=above)
+            elif stat.S_ISREG(mode):
+                return _open_regular(name, above)
+            else:
+                raise FileNotFoundError("no regular file")
+        finally:
+            os.close(above)
+        if links_left == 0:
+            raise FileNotFoundError("too many links")
+        return self._open_file(self._inside(folders, target), links_left - 1)
+
+    def _inside(self, folders: list[str], target: str) -> list[str]:
+        """Where a link in `folders` with the text `target` leads, if that is in the same output folder."""
+        if target.startswith("/"):  # as the job sees it
+            if not target.startswith("/files/"):
+                raise FileNotFoundError("leads out of the job's files")
+            folders, target = [], target.removeprefix("/files/")
+        parts = list(folders)
+        for part in target.split("/"):
+            if part == "..":
+                if not parts:
+                    raise FileNotFoundError("leads out of the job's files")
+                parts.pop()
+            elif part not in ("", "."):
+                parts.append(part)
+        if parts[: len(self._parts)] != self._parts or len(parts) == len(self._parts):
+            raise FileNotFoundError("leads out of the output folder")
+        return parts
+
+
+def _open_regular(name: str, above: int) -> int:
+    """Open a file that has just been seen to be regular; what it was replaced by since is not read."""
+    descriptor = os.open(name, _FILE, dir_fd=above)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise FileNotFoundError("it was replaced")
+
+
+_KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _printable(path: str) -> str:
+    return os.fsencode(path).decode(errors="backslashreplace")

@@ -1,0 +1,52 @@
+"""Signals, received by a thread that waits for them, so that no code is ever interrupted by a handler.
+
+| signal | does |
+|---|---|
+| SIGTERM, SIGINT | stop: the job is handed back |
+| SIGQUIT | drain: the job is finished first |
+| SIGUSR1 | leave: the job's container runs on for the next start |
+
+A second one of these exits at once. They are blocked, never ignored, which also makes them arrive at PID 1 of a
+container, whose default actions the kernel leaves out.
+"""
+
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from job_fetcher.background import in_background
+
+if TYPE_CHECKING:
+    from job_fetcher.worker import Worker
+
+_OURS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1}
+
+log = logging.getLogger(__name__)
+
+
+def hold() -> None:
+    """Let our signals wait until `obey`. Call this before any thread starts: threads inherit it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+
+
+def obey(worker: "Worker") -> None:
+    """From now on do to `worker` what the signals say."""
+
+    def watch() -> None:
+        _do(worker, signal.Signals(signal.sigwait(_OURS)))
+        second = signal.sigwait(_OURS)
+        log.warning("A second signal: exiting at once")
+        os._exit(128 + second)
+
+    in_background(watch, "signals")
+
+
+def _do(worker: "Worker", received: signal.Signals) -> None:
+    log.info("Received %s", received.name)
+    if received is signal.SIGQUIT:
+        worker.drain()
+    elif received is signal.SIGUSR1:
+        worker.leave()
+    else:
+        worker.stop(f"The worker was stopped ({received.name}).")

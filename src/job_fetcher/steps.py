@@ -1,0 +1,276 @@
+"""What is done with a job besides running it: plain functions with explicit arguments, each safe to repeat.
+
+The worker calls them one after the other; the platform's cloud side calls each in an AWS Lambda of its own, where
+neither Docker, nor threads of the caller, nor settings are. A step finds out what is already done, so that calling it
+again after it was cut off goes on where it was.
+"""
+
+import logging
+import os
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+from threading import Lock
+from time import monotonic
+from typing import BinaryIO
+
+from job_fetcher import http, transfer
+from job_fetcher.api import WorkerApi
+from job_fetcher.background import Cancellation, run_all
+from job_fetcher.errors import JobFailed, JobGone, Unavailable
+from job_fetcher.job import Final, JobSpecs, OutputType, RequestToMake
+from job_fetcher.outputs import Output, OutputFolder
+from job_fetcher.workspace import Ledger
+
+TRANSFERS = 8
+"""Files that are on their way at the same time."""
+
+CONTAINER_LOG = "container.log"
+LEFT_OUT = "left-out.txt"
+
+log = logging.getLogger(__name__)
+
+FORM_LIFE_S = 480.0
+"""An upload form is valid for 10 minutes; after this many seconds a file gets a new one."""
+
+WhenFailed = Callable[[Unavailable], None]
+"""Hears of every failure that is tried again: on 500 the job may be gone, which it finds out and ends the step."""
+
+_ESCAPE_SEQUENCE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-Z\\^_])")
+
+
+def download_inputs(
+    api: WorkerApi,
+    specs: JobSpecs,
+    files: Path,
+    parts: Path,
+    *,
+    cancelled: Cancellation | None = None,
+    transfers: int = TRANSFERS,
+) -> None:
+    """Fetch every input of `specs` into `files`, by way of `parts` (a folder on the same file system).
+
+    Inputs that are there are complete and stay. Raises `JobFailed`, naming the file, for one that does not exist, is
+    refused, or does not fit on the disk.
+    """
+    inputs = list((specs.handler.files_down or {}).items())
+
+    def fetch(item: tuple[int, tuple[str, str]], left: Cancellation) -> None:
+        index, (path, file_id) = item
+        target = files / path
+        if target.exists():
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            transfer.download(lambda: api.input_request(file_id), target, parts / f"{index}", cancelled=left)
+        except JobFailed as error:
+            raise JobFailed(f"The input '{path}' cannot be fetched: {error}.") from error
+
+    run_all(fetch, list(enumerate(inputs)), threads=transfers, cancelled=cancelled or Cancellation(), name="download")
+    for folder in {parent for path, _ in inputs for parent in (files / path).parents if files in parent.parents}:
+        folder.chmod(0o777)  # the container's user may not be the worker's
+
+
+def make_output_folders(specs: JobSpecs, files: Path) -> None:
+    """Make the folders that are uploaded afterwards, except those that the job's own command makes.
+
+    Commands of the platform count on both: `mkdir /files/output && …` fails where the folder exists, and
+    `… > /files/output/x` where it does not.
+    """
+    made_by_command = set(_made_folders(specs.command_line or ""))
+    for name in (specs.handler.files_up or {}).values():
+        if not made_by_command.isdisjoint(_with_parents(name)):
+            continue
+        folder = files / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in _with_parents(name):
+            (files / each).chmod(0o777)
+
+
+def _made_folders(command_line: str) -> Iterator[str]:
+    """The folders, relative to the job's, that a shell line names to `mkdir`."""
+    for arguments in re.findall(r"\bmkdir\s([^;&|\n]*)", command_line):
+        for word in re.split(r"\s+", arguments):
+            path = posixpath.normpath(word.strip("\"'()"))
+            yield path.removeprefix("/files/").removeprefix("./")
+
+
+def _with_parents(path: str) -> list[str]:
+    """`a/b/c` → `a`, `a/b`, `a/b/c`."""
+    parts = path.split("/")
+    return ["/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+@dataclass(frozen=True)
+class _Upload:
+    """A file to send: its type, its folder relative to the job's, its name, and how to open it."""
+
+    type: OutputType
+    base_path: str
+    name: str
+    open: Callable[[], AbstractContextManager[BinaryIO]]
+
+    @property
+    def path(self) -> str:
+        return posixpath.join(self.base_path, self.name)
+
+
+def upload_outputs(
+    api: WorkerApi,
+    job_id: str,
+    specs: JobSpecs,
+    files: Path,
+    container_log: Path,
+    ledger: Ledger,
+    *,
+    when_failed: WhenFailed | None = None,
+    cancelled: Cancellation | None = None,
+    transfers: int = TRANSFERS,
+) -> list[str]:
+    """Send every file of the output folders, then the container's log, except what `ledger` has as arrived.
+
+    Returns a sentence for each file that the storage refuses; none of them keeps the others from arriving. What is not
+    a file of the job (links out of the folder, FIFOs, …) is left out, and listed in `left-out.txt` beside the log.
+    """
+    uploads: list[_Upload] = []
+    left_out: list[str] = []
+    for output_type, name in (specs.handler.files_up or {}).items():
+        folder = OutputFolder(files, name)
+        for found in folder.walk():
+            if isinstance(found, Output):
+                base_path, file_name = posixpath.split(posixpath.join(name, found.path))
+                uploads.append(_Upload(output_type, base_path, file_name, partial(folder.open, found.path)))
+            else:
+                left_out.append(f"{posixpath.join(name, found.path)}: {found.reason}\n")
+
+    taken = {(each.type, each.path) for each in uploads}
+    log_folder = (specs.handler.files_up or {}).get(OutputType.LOG, "log")
+    own: dict[str, Callable[[], AbstractContextManager[BinaryIO]]] = {CONTAINER_LOG: lambda: container_log.open("rb")}
+    if left_out:
+        own[LEFT_OUT] = partial(BytesIO, "".join(left_out).encode())
+    for name, open_file in own.items():
+        uploads.append(_Upload(OutputType.LOG, log_folder, _free_name(log_folder, name, taken), open_file))
+
+    sender = _Sender(api, job_id, ledger, when_failed or _probe(api, job_id))
+    run_all(sender.send, uploads, threads=transfers, cancelled=cancelled or Cancellation(), name="upload")
+    return sender.problems
+
+
+def _free_name(folder: str, name: str, taken: set[tuple[OutputType, str]]) -> str:
+    """`name`, or the next one (`container-1.log`) if the job has written a log of that name itself."""
+    stem, suffix = posixpath.splitext(name)
+    numbered = (name if number == 0 else f"{stem}-{number}{suffix}" for number in count())
+    return next(each for each in numbered if (OutputType.LOG, posixpath.join(folder, each)) not in taken)
+
+
+class _Sender:
+    """Sends files of one job, on several threads: each once, with one form for all files of a folder."""
+
+    def __init__(self, api: WorkerApi, job_id: str, ledger: Ledger, when_failed: WhenFailed) -> None:
+        self.problems: list[str] = []
+        self._api, self._job_id, self._ledger, self._when_failed = api, job_id, ledger, when_failed
+        self._forms: dict[tuple[OutputType, str], _Form] = {}
+        self._lock = Lock()
+
+    def send(self, upload: _Upload, cancelled: Cancellation) -> None:
+        try:
+            with upload.open() as file:
+                entry = [upload.type, upload.path, *_version(file)]
+                if entry in self._ledger:
+                    return
+                ask = self._form(upload.type, upload.base_path).get
+                transfer.upload(ask, upload.name, file, cancelled=cancelled, when_failed=self._when_failed)
+        except JobFailed as error:
+            self.problems.append(f"The {upload.type} '{upload.path}' cannot be uploaded: {error}.")
+        except OSError as error:
+            self.problems.append(f"The {upload.type} '{upload.path}' cannot be read: {error.strerror or error}.")
+        else:
+            self._ledger.add(entry)
+
+    def _form(self, output_type: OutputType, base_path: str) -> "_Form":
+        with self._lock:
+            ask = partial(self._api.output_request, self._job_id, output_type, base_path)
+            return self._forms.setdefault((output_type, base_path), _Form(ask))
+
+
+class _Form:
+    """The form that takes the files of one folder: asked for once, and anew when it is old or refused."""
+
+    def __init__(self, ask: Callable[[], RequestToMake]) -> None:
+        self._ask = ask
+        self._form: RequestToMake | None = None
+        self._asked_at = 0.0
+        self._lock = Lock()
+
+    def get(self, refused: RequestToMake | None) -> RequestToMake:
+        """A form that is valid for two minutes and more, and is not `refused`."""
+        with self._lock:
+            if self._form is None or self._form is refused or monotonic() > self._asked_at + FORM_LIFE_S:
+                self._asked_at = monotonic()
+                self._form = self._ask()
+            return self._form
+
+
+def _version(file: BinaryIO) -> tuple[int, int]:
+    """What tells a file from another one of the same name: its size, and when it was written."""
+    try:
+        status = os.fstat(file.fileno())
+    except OSError:  # not a file on disk but a text of our own
+        return len(file.read()), 0
+    return status.st_size, status.st_mtime_ns
+
+
+def _probe(api: WorkerApi, job_id: str) -> WhenFailed:
+    """For callers without a keep-alive: ask whether the job is still there when something answers 500."""
+
+    def probe(failure: Unavailable) -> None:
+        if failure.status == 500:
+            with suppress(Unavailable):
+                if api.get_status(job_id) is None:
+                    raise JobGone("The job was deleted, or given to another worker")
+
+    return probe
+
+
+def report(
+    api: WorkerApi, job_id: str, final: Final, *, again: bool = False, cancelled: Cancellation | None = None
+) -> None:
+    """Send the last status of a job, once: if it may have arrived already, the API is asked before it is sent again.
+
+    `again`: somebody may have sent it before this call. Raises `JobGone` if the job is not ours any more.
+    """
+    details: str | None = final.details
+
+    def put() -> None:
+        nonlocal again
+        if again:
+            status = api.get_status(job_id)
+            if status is None:
+                raise JobGone("The job was deleted, or given to another worker")
+            if status == final.status:
+                return
+        again = True
+        api.put_status(job_id, final.status, details)
+
+    patiently = http.retrying(cancelled or Cancellation())
+    try:
+        patiently(put)
+    except JobFailed as error:  # the details are what may be refused (too long, odd characters)
+        log.warning("The API refuses the details of job %s, sent without them: %s", job_id, error)
+        details = None
+        patiently(put)
+
+
+def log_tail(container_log: Path, size: int = 16_384) -> str:
+    """The last `size` bytes of a log as text: no escape sequences, of each progress bar its last state."""
+    with container_log.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+        text = file.read().decode(errors="replace")
+    lines = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in _ESCAPE_SEQUENCE.sub("", text).split("\n")]
+    return "\n".join(lines)

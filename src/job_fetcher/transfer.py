@@ -1,0 +1,235 @@
+"""One file down, one file up: streamed, in bounded memory, resumed where the server allows, verified.
+
+Both ask for the request to make whenever they need one, since what the API hands out is valid for minutes only. Both
+try for as long as it takes (`http.retrying`), and raise `JobFailed` for what no patience changes.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import requests
+import urllib3
+from urllib3.filepost import encode_multipart_formdata
+
+from job_fetcher import http
+from job_fetcher.background import Cancellation
+from job_fetcher.errors import JobFailed, Unavailable
+from job_fetcher.job import RequestToMake
+from job_fetcher.workspace import free_bytes
+
+BLOCK = 1 << 20
+"""Bytes read and written at a time: what a transfer holds in memory."""
+
+MAX_UPLOAD = 5 * 1024**3
+"""S3's limit on the file of a form POST, in bytes (Amazon S3 User Guide, "POST Object")."""
+
+_REFUSALS_IN_A_ROW = 3
+"""A storage host answers an expired request with 400, 401 or 403: it is believed after so many new ones."""
+
+
+class _Expired(Unavailable):
+    """The storage refuses the request as it was handed out; a new one may be taken."""
+
+
+def download(
+    ask: Callable[[], RequestToMake],
+    target: Path,
+    part: Path,
+    *,
+    cancelled: Cancellation,
+    when_failed: Callable[[Unavailable], None] = lambda _: None,
+) -> None:
+    """Fetch what `ask()` tells to request into `target`, by way of `part`, which is gone on with if it is there.
+
+    `target` appears only when it is complete. Raises `JobFailed` if there is no such file, the storage refuses it, or
+    the disk is too full for it.
+    """
+    refusals = _Refusals()
+    advance = http.retrying(cancelled, when_failed=when_failed).wraps(_advance)
+    while not advance(ask, part, refusals, cancelled):
+        pass
+    part.rename(target)
+    with suppress(FileNotFoundError):
+        _etag_file(part).unlink()
+
+
+class _Refusals:
+    """Counts refusals in a row, so that an expired request is told from one that is refused for good."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def none(self) -> None:
+        self._count = 0
+
+    def add(self, response: requests.Response) -> Unavailable:
+        """The error that asks for a new request, as long as there is hope; else raises `JobFailed`."""
+        self._count += 1
+        status = response.status_code
+        if self._count >= _REFUSALS_IN_A_ROW:
+            raise JobFailed(f"the storage refuses it ({status}): {_said(response)}")
+        return _Expired(f"the storage refuses the request ({status})", status=status)
+
+
+def _advance(ask: Callable[[], RequestToMake], part: Path, refusals: _Refusals, cancelled: Cancellation) -> bool:
+    """One request for the rest of `part`. True when it is complete, False when it was cut but came nearer.
+
+    Raises `Unavailable` if nothing came: only that is worth a wait.
+    """
+    request = ask()
+    start = part.stat().st_size if part.exists() else 0
+    etag_file = _etag_file(part)
+    if start and not etag_file.exists():
+        start = 0  # what is there cannot be told from another version of the file
+    headers = {**request.headers, "Accept-Encoding": "identity"}
+    if start:
+        headers |= {"Range": f"bytes={start}-", "If-Range": etag_file.read_text()}
+    try:
+        response = http.send(request.method, request.url, headers=headers, stream=True, redirects=True)
+    except http.UnusableRequest as error:
+        raise JobFailed(f"the API handed out an address that cannot be used ({error})") from None
+    with response:
+        start = _start_of(response, start, refusals)
+        if start == 0 and "ETag" in response.headers and not response.headers["ETag"].startswith("W/"):
+            etag_file.write_text(response.headers["ETag"])
+        _check_space(response, part)
+        return _save(response, part, start, cancelled)
+
+
+def _start_of(response: requests.Response, asked: int, refusals: _Refusals) -> int:
+    """Where the body of `response` begins in the file; raises what its status means if it is not the file."""
+    status = response.status_code
+    if status == 206:
+        if not response.headers.get("Content-Range", "").startswith(f"bytes {asked}-"):
+            raise Unavailable("the storage sent another range than it was asked for", status=status)
+        refusals.none()
+        return asked
+    if status == 200:
+        refusals.none()
+        return 0
+    if status == 404:
+        raise JobFailed("the storage has no such file")
+    if status in (400, 401, 403):
+        raise refusals.add(response)
+    if status == 416:  # the file has changed, or the part is complete already and was only not renamed
+        raise refusals.add(response)
+    raise JobFailed(f"the storage answered {status}: {_said(response)}")
+
+
+def _save(response: requests.Response, part: Path, start: int, cancelled: Cancellation) -> bool:
+    """Write the body to `part` from `start` on. True when it came whole, False when cut after at least a block."""
+    written = 0
+    with part.open("r+b" if part.exists() else "wb") as file:
+        file.truncate(start)
+        file.seek(start)
+        try:
+            for block in response.raw.stream(BLOCK, decode_content=False):
+                cancelled.check()
+                file.write(block)
+                written += len(block)
+        except (urllib3.exceptions.HTTPError, requests.RequestException) as error:
+            if written >= BLOCK:
+                return False
+            raise Unavailable(f"the connection broke: {http.reason(error)}") from None
+        except OSError as error:
+            raise _full_disk(error) from error
+    return True
+
+
+def _etag_file(part: Path) -> Path:
+    """Beside a part: of which version of the file it is a part."""
+    return part.with_name(part.name + ".etag")
+
+
+def _check_space(response: requests.Response, part: Path) -> None:
+    """Refuse what would fill the disk, before it is full."""
+    length = int(response.headers.get("Content-Length", 0))
+    free = free_bytes(part.parent)
+    if length > free:
+        raise JobFailed(f"it needs {length / 2**30:.1f} GiB, and the worker's disk has {free / 2**30:.1f} GiB left")
+
+
+def _full_disk(error: OSError) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return JobFailed("the worker's disk is full")
+    return Unavailable(f"the connection broke: {error.strerror or error}")
+
+
+class _FormBody:
+    """A multipart/form-data body: the fields, then `file`, read in blocks as it is sent (RFC 7578).
+
+    Its length is known beforehand, so that it is sent with `Content-Length`, as S3 demands. If the file has become
+    shorter meanwhile, the rest is zeros; if longer, it is cut.
+    """
+
+    def __init__(self, fields: dict[str, str], name: str, file: BinaryIO, size: int, cancelled: Cancellation) -> None:
+        body, self.content_type = encode_multipart_formdata(
+            [*fields.items(), ("file", (name, b"", "application/octet-stream"))]
+        )
+        end = b"\r\n--" + self.content_type.split("boundary=")[1].encode() + b"--\r\n"
+        self._head, self._tail = body.removesuffix(end), end
+        self._file, self._size, self._cancelled = file, size, cancelled
+
+    def __len__(self) -> int:
+        return len(self._head) + self._size + len(self._tail)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._head
+        self._file.seek(0)
+        left = self._size
+        while left:
+            self._cancelled.check()
+            try:
+                block = self._file.read(min(BLOCK, left)) or bytes(min(BLOCK, left))
+            except OSError as error:  # which would else pass for one of the connection's, to be tried again
+                raise JobFailed(f"it cannot be read: {error.strerror}") from error
+            left -= len(block)
+            yield block
+        yield self._tail
+
+
+def upload(
+    ask: Callable[[RequestToMake | None], RequestToMake],
+    name: str,
+    file: BinaryIO,
+    *,
+    cancelled: Cancellation,
+    when_failed: Callable[[Unavailable], None] = lambda _: None,
+) -> None:
+    """Send the open `file` as `name` with the form that `ask(refused)` gives, which is to be another than `refused`.
+
+    Raises `JobFailed` if the file is larger than S3 takes, or the storage refuses it.
+    """
+    size = os.fstat(file.fileno()).st_size
+    if size > MAX_UPLOAD:
+        raise JobFailed(
+            f"it is {size / 2**30:.1f} GiB large, and the storage takes {MAX_UPLOAD / 2**30:.0f} GiB at most"
+        )
+    refusals = _Refusals()
+    refused: RequestToMake | None = None
+
+    def send() -> None:
+        nonlocal refused
+        form = ask(refused)
+        body = _FormBody(form.data, name, file, size, cancelled)
+        headers = {**form.headers, "Content-Type": body.content_type, "Content-Length": str(len(body))}
+        try:
+            response = http.send(form.method, form.url, headers=headers, body=body)
+        except http.UnusableRequest as error:
+            raise JobFailed(f"the API handed out an address that cannot be used ({error})") from None
+        if response.status_code in (401, 403):
+            refused = form
+            raise refusals.add(response)
+        if response.status_code >= 300:
+            raise JobFailed(f"the storage answered {response.status_code}: {_said(response)}")
+
+    http.retrying(cancelled, when_failed=when_failed)(send)
+
+
+def _said(response: requests.Response) -> str:
+    """The beginning of an error's body; storage hosts put the reason there, never a signature."""
+    return " ".join(response.text[:200].split())

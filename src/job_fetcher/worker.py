@@ -1,0 +1,239 @@
+"""The life of a job, and of the worker around it: read `run_job` first.
+
+What an error means for the job stands in one place, `_last_status`. What it means for the worker follows from its
+class: a `WorkerError` ends it, and so does what nobody foresaw, both after the job's last status; a stop ends it after
+the job is handed back; after everything else the next job is asked for.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Iterator
+from concurrent.futures import wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
+
+from job_fetcher import engine, hardware, images, steps
+from job_fetcher.api import WorkerApi
+from job_fetcher.background import Cancellation, in_background, run_all
+from job_fetcher.container import Resources, job_container
+from job_fetcher.errors import (
+    Cancelled,
+    CredentialsError,
+    JobFailed,
+    JobFetcherError,
+    JobGone,
+    LeaveRequested,
+    StopRequested,
+    Unavailable,
+)
+from job_fetcher.job import Final, Job, JobSpecs, JobStatus, Outcome, details
+from job_fetcher.keepalive import KeepAlive
+from job_fetcher.workspace import JobFolder, Ledger, Workspace
+
+HAND_BACK_S = 3.0
+"""A worker that is stopped tries so long to hand its job back; then the next start does it."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a worker works: intervals in seconds, what of the GPU is advertised, where jobs' folders are on the host."""
+
+    host_base: PurePosixPath
+    poll_interval_s: float = 30
+    keep_alive_interval_s: float = 30
+    gpu_model: str | None = None
+    gpu_archi: str | None = None
+
+
+class Worker:
+    """Runs jobs of the API, one at a time. `stop`, `drain` and `leave` may be called from any thread."""
+
+    def __init__(self, api: WorkerApi, client: engine.Client, workspace: Workspace, options: Options) -> None:
+        self._api, self._client, self._workspace, self._options = api, client, workspace, options
+        self._machine = engine.machine(client)
+        self._gpu = hardware.find_gpu()
+        self._ending = Cancellation()  # of the worker, between jobs
+        self._current = Cancellation()  # of the job in hand
+        self._lock = threading.Lock()
+        self._fatal: Exception | None = None
+
+    def run_forever(self) -> None:
+        """Go on with what was left behind, then pull and run one job after the other, until the worker is ended."""
+        log.info("Offering %s", self.offer())
+        try:
+            for folder in self._workspace.left_behind():
+                log.info("Going on with job %s", folder.job_id)
+                self.run_job(folder)
+                self._ending.check()
+            while True:
+                self._ending.check()
+                if not self.run_once():
+                    self._ending.wait(self._options.poll_interval_s * random.uniform(0.75, 1.25))  # noqa: S311
+        except Cancelled as reason:
+            log.info("The worker ends: %s", reason)
+
+    def run_once(self) -> bool:
+        """Pull a job and run it to its end. False if there is none, or the API or the engine does not answer."""
+        if not engine.is_up(self._client):
+            log.warning("The Docker engine does not answer: no job is asked for")
+            return False
+        pulling = in_background(lambda: self._api.pull_job(self.offer()), "pull-job")
+        try:
+            job = self._ending.result_of(pulling)
+        except Cancelled as reason:
+            wait([pulling], timeout=HAND_BACK_S)
+            if pulling.done() and not pulling.exception() and (job := pulling.result()):
+                self._report(job.id, Final(status=JobStatus.QUEUED, details=str(reason)), Cancellation())
+            raise
+        except (Unavailable, JobFailed) as error:
+            log.warning("No job can be asked for: %s", error)
+            return False
+        if job is None:
+            return False
+        self._begin(job)
+        return True
+
+    def offer(self) -> dict[str, str | int]:
+        """What the API is told of this machine, in its own parameters."""
+        options = self._options
+        return hardware.offer(self._machine, self._gpu, model=options.gpu_model, archi=options.gpu_archi)
+
+    def _begin(self, job: Job) -> None:
+        log.info("Job %s is pulled", job.id)
+        try:
+            folder = self._workspace.create(job)
+        except JobFailed as error:
+            with self._cancellable() as cancelled:
+                self._report(job.id, Final(status=JobStatus.ERROR, details=details(str(error))), cancelled)
+        else:
+            self.run_job(folder)
+
+    def run_job(self, folder: JobFolder) -> None:
+        """The life of a job, from wherever it stands to its last status and the removal of its folder."""
+        with folder, self._cancellable() as cancelled:
+            again = folder.state.final is not None
+            try:
+                if not again:
+                    folder.record(final=self._last_status(folder, cancelled))
+                assert folder.state.final is not None
+                self._report(folder.job_id, folder.state.final, cancelled, again=again)
+            except JobGone as gone:
+                log.info("Job %s is dropped: %s", folder.job_id, gone)
+            except Cancelled as reason:
+                log.info("Job %s stays for the next start: %s", folder.job_id, reason)
+                return
+            folder.remove()
+        if self._fatal is not None:
+            raise self._fatal
+
+    def _last_status(self, folder: JobFolder, cancelled: Cancellation) -> Final:
+        """Do the job and tell with which status it ends here; raises `JobGone` and `LeaveRequested`: with none."""
+        try:
+            with KeepAlive(
+                self._api, folder.job_id, _status(folder), cancelled, self._options.keep_alive_interval_s
+            ) as keep_alive:
+                outcome, problems = self._do(folder, keep_alive, cancelled)
+        except (JobGone, LeaveRequested):
+            raise
+        except StopRequested as reason:
+            return Final(status=JobStatus.QUEUED, details=details(str(reason)))
+        except CredentialsError as error:
+            self._fatal = error
+            return Final(status=JobStatus.QUEUED, details="The worker's credentials are refused.")
+        except (JobFailed, Unavailable) as error:
+            log.warning("Job %s fails: %s", folder.job_id, error)
+            return Final(status=JobStatus.ERROR, details=details(str(error)))
+        except Exception as error:  # noqa: BLE001 - raised again when the job's user has been told
+            self._fatal = error
+            return Final(status=JobStatus.ERROR, details=details(f"Unforeseen: {type(error).__name__}: {error}"))
+        succeeded = outcome.succeeded and not problems
+        return Final(
+            status=JobStatus.FINISHED if succeeded else JobStatus.ERROR,
+            details=details(" ".join([outcome.reason, *problems]), steps.log_tail(folder.log)),
+        )
+
+    def _do(self, folder: JobFolder, keep_alive: KeepAlive, cancelled: Cancellation) -> tuple[Outcome, list[str]]:
+        """Run the job's command, or go on with it, and upload what it left. Returns also what could not be uploaded."""
+        specs = JobSpecs.parse(folder.state.job.raw)
+        outcome = folder.state.outcome or self._run_container(folder, specs, keep_alive, cancelled)
+        log.info("Job %s: %s", folder.job_id, outcome.reason)
+        problems = steps.upload_outputs(
+            self._api, folder.job_id, specs, folder.files, folder.log, Ledger(folder.uploads),
+            when_failed=keep_alive.ask, cancelled=cancelled,
+        )  # fmt: skip
+        return outcome, problems
+
+    def _run_container(
+        self, folder: JobFolder, specs: JobSpecs, keep_alive: KeepAlive, cancelled: Cancellation
+    ) -> Outcome:
+        host_folder = self._options.host_base / folder.path.name
+        with job_container(self._client, host_folder, cancelled) as container:
+            if not container.exists:
+                self._prepare(folder, specs, cancelled)
+                container.create(folder.job_id, specs, Resources(self._machine.memory_mib, self._gpu))
+            container.start()
+            keep_alive.set(JobStatus.RUNNING)
+            outcome = container.wait()
+            keep_alive.set(JobStatus.POSTPROCESSING)
+            container.save_log(folder.log)
+            folder.record(outcome=outcome)
+        return outcome
+
+    def _prepare(self, folder: JobFolder, specs: JobSpecs, cancelled: Cancellation) -> None:
+        """Get the image and the inputs, both at the same time."""
+        if folder.state.runs:  # its container is lost, with what it has made of the files
+            folder.begin_anew()
+        pull = partial(images.pull, self._client, specs.handler.image_url)
+        download = partial(steps.download_inputs, self._api, specs, folder.files, folder.parts)
+        run_all(
+            lambda task, left: task(cancelled=left), [pull, download], threads=2, cancelled=cancelled, name="prepare"
+        )
+        steps.make_output_folders(specs, folder.files)
+        folder.record(runs=folder.state.runs + 1)
+
+    def _report(self, job_id: str, final: Final, cancelled: Cancellation, *, again: bool = False) -> None:
+        """Send the last status. Handing back is tried for `HAND_BACK_S` only, since the worker is to end."""
+        if final.status is JobStatus.QUEUED:
+            cancelled = Cancellation()
+            timer = threading.Timer(HAND_BACK_S, cancelled.set, [LeaveRequested("the API does not answer")])
+            timer.daemon = True
+            timer.start()
+        report = partial(steps.report, self._api, job_id, final, again=again, cancelled=cancelled)
+        cancelled.result_of(in_background(report, "report"))
+        log.info("Job %s is reported as %s", job_id, final.status)
+
+    @contextmanager
+    def _cancellable(self) -> Iterator[Cancellation]:
+        """A `Cancellation` for one job, which `stop` and `leave` set, too."""
+        with self._lock:
+            self._current = Cancellation()
+        yield self._current
+
+    def stop(self, reason: str) -> None:
+        """Hand the job in hand back, and end."""
+        self._end(StopRequested(reason))
+
+    def leave(self) -> None:
+        """End at once; the container of the job in hand runs on for the next start."""
+        self._end(LeaveRequested("another worker goes on with it"))
+
+    def drain(self) -> None:
+        """Finish the job in hand, and end."""
+        self._ending.set(StopRequested("drained"))
+
+    def _end(self, reason: JobFetcherError) -> None:
+        with self._lock:
+            self._ending.set(reason)
+            self._current.set(reason)
+
+
+def _status(folder: JobFolder) -> JobStatus:
+    """The status of a job by what its folder knows: the first that is sent for it."""
+    if folder.state.outcome is not None:
+        return JobStatus.POSTPROCESSING
+    return JobStatus.RUNNING if folder.state.runs else JobStatus.PREPROCESSING

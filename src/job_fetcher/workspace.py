@@ -1,0 +1,266 @@
+"""The jobs' folders on disk, which are all that the worker remembers: what it takes to go on after a crash.
+
+::
+
+    PATH_BASE/
+      .lock                 held for the moment in which a folder appears or is taken up
+      .removing-…/          a finished job's folder on its way out
+      .unreadable-…/        a folder that was not understood, put aside for a person to look at
+      <job id>/
+        job.json            `JobState`
+        lock                held (flock) by the worker that works on the job; the system lets go of it when that dies
+        files/              mounted at /files in the job's container
+        parts/              inputs on their way, renamed into files/ when they are complete
+        uploads.jsonl       what has arrived, a line each
+        container.log       the container's log, once it has ended
+
+`job.json` is replaced whole (temporary name, fsync, rename), `uploads.jsonl` only grows, and a last line that was cut
+is ignored: a power cut at any byte leaves both readable.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from job_fetcher.errors import JobFailed
+from job_fetcher.job import Final, Job, Model, Outcome
+
+VERSION = 1
+"""Of what is in `job.json`."""
+
+log = logging.getLogger(__name__)
+
+
+class JobState(Model):
+    """What is known of a job, as far as it is not to be found out otherwise (files on disk, containers by label)."""
+
+    version: int = VERSION
+    owner: str
+    """The account and the API that the job came from: no other worker may take it up."""
+    job: Job
+    runs: int = 0
+    """How many containers were started for it: more than one only if the engine's shutdown killed one."""
+    outcome: Outcome | None = None
+    """How its container ended; from then on there is no container any more."""
+    final: Final | None = None
+    """The last status, recorded before it is sent: it is sent once, whatever happens in between."""
+
+
+class JobFolder:
+    """The folder of one job, held by this process until it leaves the `with` block."""
+
+    def __init__(self, path: Path, lock: int, state: JobState) -> None:
+        self.path, self._lock, self._state = path, lock, state
+        self.files = path / "files"
+        self.parts = path / "parts"
+        self.uploads = path / "uploads.jsonl"
+        self.log = path / "container.log"
+
+    @property
+    def state(self) -> JobState:
+        return self._state
+
+    @property
+    def job_id(self) -> str:
+        return self._state.job.id
+
+    def record(self, **changes: Any) -> None:
+        """Change fields of `state`, on disk before anything else happens."""
+        self._state = self._state.model_copy(update=changes)
+        _write_durably(self.path / "job.json", self._state.model_dump_json())
+
+    def begin_anew(self) -> None:
+        """Empty `files` and all that followed from it, for a run from clean inputs and outputs."""
+        for each in (self.files, self.parts):
+            _remove_tree(each)
+            _make_folder(each)
+        for file in (self.uploads, self.log):
+            file.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove the folder and all that is in it. What cannot be removed is left to the next start, and told."""
+        doomed = self.path.with_name(f".removing-{self.path.name}-{time.time_ns()}")
+        self.path.rename(doomed)
+        _remove_tree(doomed)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.close(self._lock)
+
+
+class Workspace:
+    """The folders below `base` (`PATH_BASE`) that belong to the worker of `owner`, an account of an API."""
+
+    def __init__(self, base: Path, owner: str) -> None:
+        self._base, self._owner = base, owner
+
+    def create(self, job: Job) -> JobFolder:
+        """A new, empty folder for `job`. One that is left of an earlier try of the same job is removed first.
+
+        Raises `JobFailed` if its id is no name for a folder or the disk is full.
+        """
+        path = self._base / job.folder_name
+        try:
+            with self._locked():
+                if path.exists():
+                    self._take_away(path)
+                path.mkdir(mode=0o700)
+                lock = _lock(path)
+                assert lock is not None  # under the workspace's lock nobody else saw the folder yet
+                folder = JobFolder(path, lock, JobState(owner=self._owner, job=job))
+                folder.record()
+            folder.begin_anew()
+        except OSError as error:
+            raise JobFailed(f"The worker cannot make the job's folder: {error.strerror}.") from error
+        return folder
+
+    def left_behind(self) -> Iterator[JobFolder]:
+        """The folders of jobs that a worker of this owner left behind and that nobody holds, each held by now."""
+        self._base.mkdir(parents=True, exist_ok=True)
+        for path in sorted(self._base.glob(".removing-*")):
+            _remove_tree(path)
+        for path in sorted(path.parent for path in self._base.glob("*/lock")):
+            with self._locked():
+                folder = self._take_up(path)
+            if folder is not None:
+                yield folder
+
+    def _take_up(self, path: Path) -> JobFolder | None:
+        if not path.is_dir() or (lock := _lock(path)) is None:
+            return None
+        try:
+            state = JobState.model_validate_json((path / "job.json").read_bytes())
+            made_here = state.version == VERSION and path.name == state.job.folder_name
+        except (OSError, ValueError, JobFailed) as error:
+            os.close(lock)
+            self._put_aside(path, error)
+            return None
+        if not made_here:
+            os.close(lock)
+            self._put_aside(path, ValueError("made by another version of the worker, or renamed"))
+            return None
+        if state.owner != self._owner:
+            os.close(lock)
+            log.warning("Job %s in %s belongs to another account (%s): left alone", state.job.id, path, state.owner)
+            return None
+        return JobFolder(path, lock, state)
+
+    def _put_aside(self, path: Path, error: Exception) -> None:
+        if not (path / "job.json").exists() and not (path / "files").exists():
+            _remove_tree(path)  # cut off while it was made: there is nothing in it
+            return
+        aside = path.with_name(f".unreadable-{path.name}-{time.time_ns()}")
+        path.rename(aside)
+        what = "is not understood" if isinstance(error, ValidationError) else str(error)
+        log.error("The folder %s cannot be gone on with (%s): put aside as %s", path, what, aside.name)
+
+    def _take_away(self, path: Path) -> None:
+        lock = _lock(path)
+        if lock is None:
+            raise JobFailed("Another worker on this machine has a folder of this job in use.")
+        doomed = path.with_name(f".removing-{path.name}-{time.time_ns()}")
+        path.rename(doomed)
+        os.close(lock)
+        _remove_tree(doomed)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """The workspace's own lock: between the making of a folder and of its lock nobody else looks."""
+        self._base.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._base / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _lock(folder: Path) -> int | None:
+    """The descriptor that holds `folder`'s lock; `None` if another process holds it, or has just removed it."""
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileNotFoundError:  # removed in this moment, by the one who held it
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _write_durably(path: Path, text: str) -> None:
+    """Replace `path` by one with `text`, so that even a power cut leaves the old one or the new one."""
+    temporary = path.with_name(path.name + ".new")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _make_folder(path: Path) -> None:
+    """A folder that the container's user may write into, whoever that is."""
+    path.mkdir(exist_ok=True)
+    path.chmod(0o777)
+
+
+def _remove_tree(path: Path) -> None:
+    """Remove `path` by `rm`: no depth, size or odd name of what a job has made stops it, as Python's own would be."""
+    if not os.path.lexists(path):
+        return
+    if os.geteuid() != 0:  # root may enter and empty what the job made read-only, another user must allow it first
+        _run("chmod", "-R", "-f", "u+rwX", "--", str(path))
+    problem = _run("rm", "-rf", "--one-file-system", "--", str(path))
+    if problem:
+        log.warning("%s is not removed entirely: %s", path, problem)
+
+
+def _run(*command: str) -> str:
+    """Run a command of the system, with an empty environment; returns the end of what it complains about."""
+    done = subprocess.run(command, check=False, env={}, capture_output=True)  # noqa: S603 - no word is another's
+    return done.stderr.decode(errors="replace")[-300:] if done.returncode else ""
+
+
+class Ledger:
+    """What has arrived of a job's uploads: a file that only grows, a line for each.
+
+    An entry is any JSON value. A last line that was cut by a crash is ignored.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._entries: set[str] = set()
+        with suppress(FileNotFoundError):
+            self._entries = set(path.read_text(encoding="utf-8").split("\n")[:-1])
+
+    def __contains__(self, entry: Any) -> bool:
+        return json.dumps(entry) in self._entries
+
+    def add(self, entry: Any) -> None:
+        """Write `entry` down, for every process that comes after this one."""
+        with self._path.open("a", encoding="utf-8") as file:  # one write, at the end: threads do not mix their lines
+            file.write(json.dumps(entry) + "\n")
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that may still be written to the file system of `path`."""
+    return shutil.disk_usage(path).free
