@@ -98,6 +98,7 @@ start_engine() {
         systemctl start docker
         return
     fi
+    make_gpu_hook
     say "Starting the Docker engine in the background; its log is $cache/dockerd.log"
     PATH=$PATH:$hooks setsid dockerd >"$cache/dockerd.log" 2>&1 </dev/null &
     local dockerd=$!
@@ -115,9 +116,10 @@ set_up_engine() {
     engine_answers || start_engine
 }
 
-# Tests ask the engine for GPUs that are not there: it starts such containers when it finds NVIDIA's hook on the PATH
-# that it was started with. One that does nothing is enough; a machine with the real one keeps the real one.
+# Tests ask the engine for GPUs that are not there: it starts such containers when NVIDIA's hook was on its PATH as it
+# started. One that does nothing is enough; a machine with NVIDIA's driver gets none, since it would hide a missing one.
 make_gpu_hook() {
+    if [ -e /dev/nvidiactl ]; then return; fi
     mkdir -p "$hooks"
     printf '#!/bin/sh\ncat >/dev/null\n' >"$hooks/nvidia-container-runtime-hook"
     chmod +x "$hooks/nvidia-container-runtime-hook"
@@ -126,15 +128,16 @@ make_gpu_hook() {
 check_gpu_hook() {
     if docker run --rm --gpus all python:3.11-slim true >"$cache/gpus.log" 2>&1; then return; fi
     die "The running engine cannot start containers with GPUs: $(tail -n 1 "$cache/gpus.log")
-Without a GPU, a stand-in for NVIDIA's hook is enough. To mend it, either stop the engine and start this script again,
-or: cp $hooks/nvidia-container-runtime-hook /usr/local/bin/ and restart the engine."
+With a GPU, install NVIDIA's container toolkit. Without one, a stand-in is enough that the engine finds when it starts:
+  printf '#!/bin/sh\ncat >/dev/null\n' >/usr/local/bin/nvidia-container-runtime-hook
+  chmod +x /usr/local/bin/nvidia-container-runtime-hook
+and restart the engine."
 }
 
 # set_up demo|tests: afterwards .venv, an engine and python:3.11-slim are there, and $poetry is Poetry.
 set_up() {
     local use=$1
     set_up_python "$use"
-    [ "$use" = demo ] || make_gpu_hook
     set_up_engine
     scripts/base_image.sh
     if [ "$use" = demo ]; then return; fi
