@@ -1,4 +1,4 @@
-"""Fixtures for tests with real parts: the engine, a registry, images for jobs, a machine's GPUs as NVML has them."""
+"""Fixtures for tests with real parts: the platform's mock, the engine, a registry, images for jobs, GPUs as NVML has them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +9,14 @@ import pytest
 from tests.support.engine import connect, remove_litter, require_gpu_hook, running_registry
 from tests.support.images import JobImages, make_job_images, remove_images
 from tests.support.nvml import NvmlStub, compile_stub
+from tests.support.platform import Platform, running_platform
+
+
+@pytest.fixture
+def mock() -> Iterator[Platform]:
+    """The platform, mocked and served for real, with a state of its own for this test."""
+    with running_platform() as platform:
+        yield platform
 
 
 @pytest.fixture(scope="session")
