@@ -1,7 +1,8 @@
 """The worker's image: `poetry run docker-build`, `docker-run`, `docker-stop`, `docker-cleanup`.
 
 The image is `<package>:<branch>`. What belongs to this package is told by labels, so that nothing else is ever touched:
-`job-fetcher.build` of the Dockerfile, which a container has from its image, and `job-fetcher.folder`, the host's path of a job's folder, of jobs' containers.
+`job-fetcher.build` of the Dockerfile, which a container has from its image, and `job-fetcher.folder` of a job's
+container, the path of the job's folder on this machine.
 """
 
 import argparse
