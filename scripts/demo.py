@@ -1,0 +1,162 @@
+"""The demo job from the queue to its picture: the platform's mock, the real worker, a real container.
+
+`scripts/demo.sh` prepares the machine and runs this. It ends with 1 and the reason unless the job is `finished`.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+
+ROOT = Path(__file__).resolve().parent.parent
+MOCK = ROOT / "mock_api"
+DEMO = MOCK / "demo"
+PICTURES = ROOT / "demo-output"
+PROGRAMS = Path(sys.executable).parent  # of the environment that this runs in
+INPUT = "demo/localizations.csv"
+DEADLINE_S = 120
+ENDS = ("finished", "error")
+
+
+class DemoFailed(Exception):
+    """The reason, for the person at the terminal."""
+
+
+def main() -> None:
+    try:
+        step("Building the job's image")
+        build_image()
+        with running_mock() as url:
+            step(f"The platform's mock runs at {url}")
+            job_id = submit(url)
+            with tempfile.TemporaryDirectory(prefix="job-fetcher-") as base, running_worker(url, base) as worker:
+                job = follow(url, job_id, worker)
+            if job["status"] != "finished":
+                raise DemoFailed(f"the job ended with {job['history'][-1]}")
+            files = download_outputs(url, job)
+    except (DemoFailed, requests.RequestException) as error:
+        sys.exit(f"The demo failed: {error}")
+    step(f"The picture is {next(file for file in files if file.suffix == '.png')}")
+
+
+def step(text: str) -> None:
+    print(f"\033[1m==> {text}\033[0m", flush=True)
+
+
+def build_image() -> None:
+    """Build the application's image; the worker finds it on this machine, since no registry `localhost` answers."""
+    client = docker.from_env()
+    client.images.build(path=str(DEMO), tag=image_name(), rm=True)
+    client.close()
+
+
+def job_specs() -> Any:
+    return json.loads((DEMO / "job.json").read_text(encoding="utf-8"))
+
+
+def image_name() -> str:
+    return str(job_specs()["handler"]["image_url"])
+
+
+@contextmanager
+def running_mock() -> Iterator[str]:
+    """The URL of the mock, which ends with the `with` block."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [str(PROGRAMS / "uvicorn"), "app.app:app", "--port", str(port), "--log-level", "warning"]
+    url = f"http://127.0.0.1:{port}"
+    with ending(subprocess.Popen(command, cwd=MOCK)) as mock:  # noqa: S603
+        while not answers(url):
+            if mock.poll() is not None:
+                raise DemoFailed(f"the mock ended with {mock.returncode}")
+            time.sleep(0.1)
+        yield url
+
+
+@contextmanager
+def running_worker(url: str, base: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """What `poetry run run` starts, with the mock's own account; its log is shown."""
+    ours = ("ACCESS_TOKEN", "PATH_HOST_BASE")  # of another worker's settings in this shell
+    environment = {name: value for name, value in os.environ.items() if name not in ours} | {
+        "API_URL": url,
+        "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": f"{url}/cognito",
+        "USERNAME": "worker",
+        "PASSWORD": "Worker-password-1",
+        "PATH_BASE": base,
+        "TIMEOUT_JOB": "1",
+        "TIMEOUT_STATUS": "2",
+    }
+    # Started in the folder of the jobs, it does not see the `.env` of this one.
+    with ending(subprocess.Popen([str(PROGRAMS / "run")], cwd=base, env=environment)) as worker:  # noqa: S603
+        yield worker
+
+
+@contextmanager
+def ending(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[bytes]"]:
+    """End the process with SIGTERM, as an engine or init does."""
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/access_info", timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def submit(url: str) -> str:
+    """Upload the table, submit the job; the job's id."""
+    table = (DEMO / "data" / "localizations.csv").read_bytes()
+    requests.put(f"{url}/_files/{INPUT}", data=table, timeout=10).raise_for_status()
+    answer = requests.post(f"{url}/_jobs", json=job_specs(), timeout=10)
+    answer.raise_for_status()
+    step(f"Submitted the demo job ({len(table) / 1e6:.1f} MB of localizations); starting the worker")
+    return str(answer.json()["id"])
+
+
+def follow(url: str, job_id: str, worker: "subprocess.Popen[bytes]") -> dict[str, Any]:
+    """The job as the platform sees it in the end; tells each of its statuses on the way."""
+    told = ""
+    give_up = time.monotonic() + DEADLINE_S
+    while time.monotonic() < give_up:
+        job: dict[str, Any] = requests.get(f"{url}/_jobs/{job_id}", timeout=10).json()
+        if job["status"] != told:
+            told = job["status"]
+            step(f"The job is {told}")
+        if told in ENDS:
+            return job
+        if worker.poll() is not None:
+            raise DemoFailed(f"the worker ended with {worker.returncode} before the job did")
+        time.sleep(0.1)
+    raise DemoFailed(f"the job was still {told} after {DEADLINE_S} s")
+
+
+def download_outputs(url: str, job: dict[str, Any]) -> list[Path]:
+    """Everything that the job has uploaded, in `demo-output/`."""
+    PICTURES.mkdir(exist_ok=True)
+    files = []
+    for output in job["outputs"]:
+        answer = requests.get(f"{url}/_jobs/{job['id']}/outputs/{output['type']}/{output['path']}", timeout=10)
+        answer.raise_for_status()
+        files.append(PICTURES / Path(output["path"]).name)
+        files[-1].write_bytes(answer.content)
+    return files
+
+
+if __name__ == "__main__":
+    main()
