@@ -31,16 +31,21 @@ class Cancellation:
             if not self.future.done():
                 self.future.set_exception(reason)
 
+    @property
+    def reason(self) -> JobFetcherError | None:
+        """The reason, if one has been given."""
+        error = self.future.exception() if self.future.done() else None
+        assert error is None or isinstance(error, JobFetcherError)
+        return error
+
     def is_set(self) -> bool:
         """Whether a reason has been given."""
         return self.future.done()
 
     def check(self) -> None:
         """Raise the reason, if there is one."""
-        if self.future.done():
-            reason = self.future.exception()
-            assert reason is not None
-            raise reason.with_traceback(None)  # raised in many threads: each with a traceback of its own
+        if self.reason is not None:
+            raise self.reason.with_traceback(None)  # raised in many threads: each with a traceback of its own
 
     def wait(self, seconds: float) -> None:
         """Sleep that ends early, by raising the reason."""

@@ -76,5 +76,7 @@ def _worker(settings: "Settings") -> "Worker":
             keep_alive_interval_s=settings.timeout_status,
             gpu_model=settings.gpu_model,
             gpu_archi=settings.gpu_archi,
+            max_runtime_s=settings.max_runtime,
+            min_free=int(settings.min_free_gib * 2**30),
         ),
     )

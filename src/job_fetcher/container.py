@@ -1,32 +1,43 @@
 """A job's container: create, start, wait, log, stop, remove, and find again by its label."""
 
 import logging
+import os
 import secrets
 import signal
 import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
+from docker.errors import APIError
 from docker.types import DeviceRequest, LogConfig
 
 from job_fetcher.background import Cancellation, in_background
-from job_fetcher.engine import Client, Missing, our_errors, patiently
+from job_fetcher.engine import Client, Missing, our_errors, patiently, seconds, started_at
 from job_fetcher.errors import EngineUnavailable, JobFailed, LeaveRequested
 from job_fetcher.hardware import Gpu
 from job_fetcher.job import JobSpecs, Outcome
+from job_fetcher.workspace import is_full
 
 LABEL_JOB = "job-fetcher.job"
 LABEL_FOLDER = "job-fetcher.folder"
 LABEL_WORKER = "job-fetcher.worker"
 """Labels of a job's container: the job's id, the host's path of its folder, the host name of the worker."""
 
+STOPPED_BY_ENGINE = (137, 143, 255)
+"""Exit codes of containers that the engine's shutdown ended: SIGKILL, SIGTERM, and not known after a power cut."""
+SHUTDOWN_S = 30.0
+"""An engine that shuts down ends its containers within its 15 s (dockerd's `--shutdown-timeout`), and some more."""
 STOP_GRACE_S = 3
 """Between SIGTERM and SIGKILL for a job that is given up: the worker itself has 10 s when it is stopped."""
 WAIT_S = 60
 """After so long the engine is asked anew whether the container has ended."""
+HURRY_S = 5.0
+"""A worker that is told to stop waits so long for an engine that does not answer."""
 PIDS_LIMIT = 4096
 
 log = logging.getLogger(__name__)
@@ -41,10 +52,14 @@ class Resources:
 
 
 class JobContainer:
-    """The container of the job whose folder is `folder` on the engine's host; at first only looked for."""
+    """The container of the job whose folder is `folder` on the engine's host; at first only looked for.
 
-    def __init__(self, client: Client, folder: PurePosixPath, cancelled: Cancellation) -> None:
-        self._client, self._folder, self._cancelled = client, folder, cancelled
+    Every call waits for an engine that does not answer, until `cancelled`; `remove` does so until `stopped`.
+    """
+
+    def __init__(self, client: Client, folder: PurePosixPath, cancelled: Cancellation, stopped: Cancellation) -> None:
+        self._client, self._folder, self._cancelled, self._stopped = client, folder, cancelled, stopped
+        self._lost_at: float | None = None
         self._found = self._find()
 
     @property
@@ -80,33 +95,100 @@ class JobContainer:
 
         patiently(self._cancelled)(once)
 
-    def wait(self, timeout_s: float | None = None) -> Outcome:
-        """Wait for its end, seen at once; raises `TimeoutError` after `timeout_s`, and what cancels the job."""
+    def wait(self, max_runtime_s: float | None = None) -> Outcome | None:
+        """Wait for its end, seen at once. `None` if it did not end by itself, but by the engine's shutdown.
+
+        It is stopped `max_runtime_s` after its start.
+        """
         ended = in_background(self._wait, "wait-for-container")
-        return _outcome(self._cancelled.result_of(ended, timeout_s))
+        try:
+            state = self._cancelled.result_of(ended, self._left_s(max_runtime_s))
+        except TimeoutError:
+            log.info("The job's container is stopped after MAX_RUNTIME")
+            patiently(self._cancelled)(self._stop)
+            state = self._cancelled.result_of(ended)
+            reason = f"The command was stopped after {max_runtime_s:g} s, this worker's MAX_RUNTIME."
+            return Outcome(exit_code=state["ExitCode"], succeeded=False, reason=reason)
+        return None if self._ended_by_engine(state) else _outcome(state)
 
     def save_log(self, path: Path) -> None:
         """Write all that it has printed to `path`, standard output and error as they came."""
 
         def once() -> None:
-            with our_errors("read the job's log"), path.open("wb") as file:
-                for chunk in self._client.logs(self._id, stream=True, follow=False):
+            with path.open("wb") as file:
+                for chunk in self._log():
                     file.write(chunk)
 
-        patiently(self._cancelled)(once)
+        try:
+            patiently(self._cancelled)(once)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            path.write_text("The log could not be kept, since the worker's disk is full.\n", encoding="utf-8")
 
     def remove(self) -> None:
-        """Stop it, if it runs, and remove it with its anonymous volumes."""
+        """Stop it, if it runs, and remove it with its anonymous volumes.
+
+        Raises `LeaveRequested` if the worker is to stop and the engine does not answer: the next start removes it.
+        """
 
         def once() -> None:
-            with our_errors("remove the job's container"):
-                self._client.stop(self._id, timeout=STOP_GRACE_S)
-                self._client.remove_container(self._id, v=True, force=True)
-
-        if self._found is not None:
             with suppress(Missing):
-                patiently(Cancellation())(once)
-            self._found = None
+                self._stop()
+                if os.geteuid() != 0:
+                    self._give_files_to_worker()
+                with our_errors("remove the job's container"):
+                    self._client.remove_container(self._id, v=True, force=True)
+
+        if self._found is None:
+            return
+        hurry = Cancellation()
+        removed = in_background(lambda: patiently(hurry)(once), "remove-container")
+        wait(cast("list[Future[Any]]", [removed, self._stopped.future]), return_when=FIRST_COMPLETED)
+        try:
+            removed.result(timeout=HURRY_S)
+        except TimeoutError:
+            hurry.set(LeaveRequested("the Docker engine does not answer"))
+            hurry.check()
+        self._found = None
+
+    def _give_files_to_worker(self) -> None:
+        """Let a worker that is not root read and remove what the job has made as root, which only root can arrange.
+
+        A container of the job's own image does that, where the image has `chown`.
+        """
+        with our_errors("give the job's files to the worker"):
+            helper = self._client.create_container(
+                image=self._client.inspect_container(self._id)["Image"],
+                entrypoint=["chown", "-R", "-h", f"{os.geteuid()}:{os.getegid()}", "/files"],
+                command=[],
+                user="0",
+                labels={LABEL_JOB: "files"},
+                host_config=self._client.create_host_config(
+                    binds={str(self._folder / "files"): {"bind": "/files", "mode": "rw"}}, network_mode="none"
+                ),
+            )["Id"]
+            try:
+                self._client.start(helper)
+                self._client.wait(helper)
+            except APIError as error:
+                log.warning("The image has no chown, so that files of root cannot be removed: %s", error)
+            finally:
+                self._client.remove_container(helper, v=True, force=True)
+
+    def _stop(self) -> None:
+        with our_errors("stop the job's container"):
+            self._client.stop(self._id, timeout=STOP_GRACE_S)
+
+    def _log(self) -> Iterator[bytes]:
+        with our_errors("read the job's log"):
+            chunks = self._client.logs(self._id, stream=True, follow=False)
+        while True:
+            with our_errors("read the job's log"):
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
 
     def _find(self) -> str | None:
         def once() -> list[dict[str, Any]]:
@@ -134,11 +216,34 @@ class JobContainer:
             try:
                 with our_errors("wait for the job's container"):
                     self._client.wait(self._id, timeout=WAIT_S)
-            except (EngineUnavailable, Missing):
-                self._cancelled.wait(0.1)  # the time-out of a wait, or the engine is gone: the inspection tells
+            except (EngineUnavailable, Missing):  # the time-out of a wait, or the engine is gone: the inspection tells
+                self._lost_at = time.time()
+                self._cancelled.wait(0.1)
             state = patiently(self._cancelled)(self._state)
             if state["Status"] not in ("running", "paused", "restarting"):
                 return state
+
+    def _left_s(self, max_runtime_s: float | None) -> float | None:
+        if max_runtime_s is None:
+            return None
+        started = seconds(patiently(self._cancelled)(self._state)["StartedAt"])
+        return max(0.0, started + max_runtime_s - time.time())
+
+    def _ended_by_engine(self, state: dict[str, Any]) -> bool:
+        """Whether the engine has ended it, by a shutdown or with the machine, rather than its command by itself.
+
+        Who watched it sees that by the time: the engine went away, and shortly after that the container ended. Who
+        did not has the exit code to go by, and that the engine has been started again since.
+        """
+        if state.get("OOMKilled"):
+            return False
+        engine_started = patiently(self._cancelled)(lambda: started_at(self._client))
+        ended = seconds(state["FinishedAt"])
+        if engine_started is None or not seconds(state["StartedAt"]) < engine_started:
+            return False
+        if self._lost_at is not None and self._lost_at - WAIT_S < ended < self._lost_at + SHUTDOWN_S:
+            return True
+        return state["ExitCode"] in STOPPED_BY_ENGINE and ended < engine_started + SHUTDOWN_S
 
     def _configuration(self, job_id: str, specs: JobSpecs, resources: Resources) -> dict[str, Any]:
         """The arguments of docker-py's `create_container`."""
@@ -168,9 +273,11 @@ class JobContainer:
 
 
 @contextmanager
-def job_container(client: Client, folder: PurePosixPath, cancelled: Cancellation) -> Iterator[JobContainer]:
+def job_container(
+    client: Client, folder: PurePosixPath, cancelled: Cancellation, stopped: Cancellation
+) -> Iterator[JobContainer]:
     """The container of a job's folder, which is stopped and removed at the end, unless the worker leaves it running."""
-    container = JobContainer(client, folder, cancelled)
+    container = JobContainer(client, folder, cancelled, stopped)
     try:
         yield container
     except LeaveRequested:

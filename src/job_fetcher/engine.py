@@ -8,6 +8,7 @@ that import docker (this one, `images`, `container`): docker's `APIError` is a `
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -96,6 +97,24 @@ def machine(client: Client) -> Machine:
     with our_errors("describe the host"):
         info = client.info()
     return Machine(cpu_cores=info["NCPU"], memory_mib=info["MemTotal"] // 2**20)
+
+
+def started_at(client: Client) -> float | None:
+    """When the engine was started, in seconds since the epoch; `None` if it cannot be told.
+
+    It has no field for that, but makes its default network `bridge` anew at each start, unless containers lived on
+    (moby: `daemon.initNetworkController`). Nor was it running before the host was (`btime` in proc_stat(5)).
+    """
+    booted = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
+    times = [float(booted[1])] if booted else []
+    with suppress(Missing), our_errors("inspect the network 'bridge'"):
+        times.append(seconds(client.inspect_network("bridge")["Created"]))
+    return max(times, default=None)
+
+
+def seconds(time: str) -> float:
+    """A time of the engine's (RFC 3339, with nanoseconds) in seconds since the epoch."""
+    return datetime.fromisoformat(time).timestamp()
 
 
 def host_path(client: Client, path: PurePosixPath) -> PurePosixPath:

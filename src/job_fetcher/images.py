@@ -1,15 +1,20 @@
-"""The images of jobs: pulled before each run, so that a tag means what its registry says now."""
+"""The images of jobs: pulled before each run, so that a tag means what its registry says now; removed to make room."""
 
+import json
 import logging
+import time
+from pathlib import Path
 
 from job_fetcher import http
 from job_fetcher.background import Cancellation
 from job_fetcher.engine import Client, Missing, our_errors
-from job_fetcher.errors import JobFailed, Unavailable
+from job_fetcher.errors import EngineUnavailable, JobFailed, Unavailable
+from job_fetcher.workspace import Workspace, free_bytes, write_durably
 
 PATIENCE_S = 1800.0
 """A registry that does not answer for so long may be one that does not exist: the job fails, and says so."""
 
+_FULL = "no space left on device"
 _FOR_GOOD = (
     "not found",
     "manifest unknown",
@@ -18,54 +23,120 @@ _FOR_GOOD = (
     "denied",
     "unauthorized",
     "invalid reference format",
-    "no space left on device",
+    _FULL,
 )
 """Words of the engine and of registries for what waiting does not change; they come with statuses 200 to 500."""
 
 log = logging.getLogger(__name__)
 
 
-def pull(client: Client, image: str, cancelled: Cancellation) -> None:
-    """Pull `image`. If its registry cannot be reached but the image is here, it is used, with a warning.
+class Images:
+    """The engine's images, and which of them jobs have brought: that is kept in the workspace, for all its workers.
 
-    Raises `JobFailed` for an image that does not exist or may not be pulled, and for a registry that does not answer
-    for half an hour.
+    While less than `min_free` bytes are free on the engine's disk, images that jobs have brought are removed, those
+    first that were not used for longest; never one that a container uses, nor one that was here before.
     """
 
-    def once() -> None:
+    def __init__(self, client: Client, workspace: Workspace, min_free: int) -> None:
+        self._client, self._workspace, self._min_free = client, workspace, min_free
+        self._record = workspace.base / "images.json"
+        with our_errors("describe the host"):
+            folder = Path(client.info()["DockerRootDir"])
+        self._disk = folder if folder.exists() else Path("/")  # below a container's root lies the engine's disk
+
+    def pull(self, image: str, *, cancelled: Cancellation) -> None:
+        """Pull `image`. If its registry cannot be reached but the image is here, it is used, with a warning.
+
+        Raises `JobFailed` for an image that does not exist or may not be pulled, and for a registry that does not
+        answer for half an hour.
+        """
+        self.make_room()
+        before = self._ids()
+
+        def once() -> None:
+            try:
+                self._pull(image, cancelled)
+            except Unavailable as error:
+                if self._id_of(image) is None:
+                    raise
+                log.warning("%s; the image is here and is used as it is", error)
+
+        patience = http.retrying(cancelled, give_up=lambda state: (state.seconds_since_start or 0) > PATIENCE_S)
         try:
-            _pull(client, image, cancelled)
+            patience(once)
         except Unavailable as error:
-            if not _is_here(client, image):
-                raise
-            log.warning("%s; the image is here and is used as it is", error)
+            raise JobFailed(f"{error}, for {PATIENCE_S / 60:.0f} minutes.") from error
+        self._note_use(self._id_of(image), before)
 
-    try:
-        http.retrying(cancelled, give_up=lambda state: (state.seconds_since_start or 0) > PATIENCE_S)(once)
-    except Unavailable as error:
-        raise JobFailed(f"{error}, for {PATIENCE_S / 60:.0f} minutes.") from error
+    def make_room(self) -> bool:
+        """Remove images until `min_free` is free; whether it is now."""
+        if self._free() >= self._min_free:
+            return True
+        with self._workspace.locked():
+            brought = self._brought()
+            for image_id in sorted(brought, key=lambda each: brought[each]):
+                if self._remove(image_id):
+                    del brought[image_id]
+                if self._free() >= self._min_free:
+                    break
+            write_durably(self._record, json.dumps(brought))
+        return self._free() >= self._min_free
 
-
-def _pull(client: Client, image: str, cancelled: Cancellation) -> None:
-    doing = f"pull the image '{image}'"
-    try:
-        with our_errors(doing):
-            for line in client.pull(image, stream=True, decode=True):
-                cancelled.check()
-                if "error" in line:
-                    raise Unavailable(f"The Docker engine cannot {doing}: {line['error']}", status=500)
-    except Missing as error:
-        raise JobFailed(f"{error}.") from error
-    except Unavailable as error:
-        if any(word in str(error).lower() for word in _FOR_GOOD):
+    def _pull(self, image: str, cancelled: Cancellation) -> None:
+        doing = f"pull the image '{image}'"
+        try:
+            with our_errors(doing):
+                for line in self._client.pull(image, stream=True, decode=True):
+                    cancelled.check()
+                    if "error" in line:
+                        raise Unavailable(f"The Docker engine cannot {doing}: {line['error']}", status=500)
+        except Missing as error:
             raise JobFailed(f"{error}.") from error
-        raise
+        except Unavailable as error:
+            if any(word in str(error).lower() for word in _FOR_GOOD):
+                raise JobFailed(f"{error}.") from error
+            raise
 
+    def _note_use(self, image_id: str | None, before: set[str]) -> None:
+        """Write down that a job uses the image now, if a job has brought it: it was not here `before`."""
+        with self._workspace.locked():
+            brought = self._brought()
+            if image_id is not None and (image_id in brought or image_id not in before):
+                write_durably(self._record, json.dumps(brought | {image_id: time.time()}))
 
-def _is_here(client: Client, image: str) -> bool:
-    try:
-        with our_errors(f"look for the image '{image}'"):
-            client.inspect_image(image)  # type: ignore[no-untyped-call]
-    except Missing:
-        return False
-    return True
+    def _brought(self) -> dict[str, float]:
+        """The ids of images that jobs have brought, and when each was used last, in seconds since the epoch."""
+        try:
+            return {str(image_id): float(used) for image_id, used in json.loads(self._record.read_bytes()).items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError, AttributeError):
+            log.warning("%s is not understood: the images that are here now are kept", self._record)
+            return {}
+
+    def _remove(self, image_id: str) -> bool:
+        """Remove an image, if nobody uses it. True when it is gone."""
+        try:
+            with our_errors(f"remove the image {image_id}"):
+                self._client.remove_image(image_id)
+        except Missing:
+            return True
+        except (JobFailed, EngineUnavailable) as refusal:  # a container uses it, or somebody has given it another name
+            log.info("%s", refusal)
+            return False
+        log.info("Removed the image %s to make room", image_id)
+        return True
+
+    def _ids(self) -> set[str]:
+        with our_errors("list the images"):
+            return {each["Id"] for each in self._client.images()}
+
+    def _id_of(self, image: str) -> str | None:
+        try:
+            with our_errors(f"look for the image '{image}'"):
+                return str(self._client.inspect_image(image)["Id"])  # type: ignore[no-untyped-call]
+        except Missing:
+            return None
+
+    def _free(self) -> int:
+        return free_bytes(self._disk)

@@ -39,6 +39,8 @@ class KeepAlive:
         self._in_doubt = False
         self._failures = 0
         self._ended: Future[None] = Future()
+        self.tried: Future[None] = Future()
+        """Done when the first status has been tried to send, with whatever result."""
 
     def __enter__(self) -> Self:
         self._ended = in_background(self._run, f"keep-alive-{self._job_id}")
@@ -88,6 +90,8 @@ class KeepAlive:
             else:
                 self._failures = 0
                 due = started + (0 if self._news else self._interval_s)
+            if not self.tried.done():
+                self.tried.set_result(None)
 
     def _wait_until(self, due: float) -> bool:
         """Wait until `due`, or until something changes. False when there is nothing more to send."""

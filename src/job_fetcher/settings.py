@@ -10,12 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from dotenv import dotenv_values
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from job_fetcher.errors import SettingsError
 
 ENV_FILE = Path(".env")
+
+TEN_DAYS_S = 864_000.0
+"""Longer than anybody means by seconds, and short enough for what the system waits for at a time."""
 
 _QUOTED = re.compile(r"""^(["']).*\1$""", re.DOTALL)
 _COMMENTED = re.compile(r"\s#")
@@ -28,12 +33,14 @@ def _absolute(path: PurePosixPath) -> PurePosixPath:
 
 
 def _http_url(url: str) -> str:
-    if not re.match(r"https?://[^/\s]+", url):
+    if not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", url):
         raise ValueError("a URL is expected, such as https://api.example.org")
     return url.rstrip("/")
 
 
 AbsolutePath = Annotated[PurePosixPath, AfterValidator(_absolute)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -43,33 +50,44 @@ class Settings(BaseSettings):
         frozen=True, extra="ignore", env_ignore_empty=True, env_file_encoding="utf-8", hide_input_in_errors=True
     )
 
-    api_url: Annotated[str, AfterValidator(_http_url)] = Field(description="Address of the platform's API")
+    api_url: HttpUrl = Field(description="Address of the platform's API")
     access_token: SecretStr | None = Field(None, description="A fixed token, instead of the two below")
     username: str | None = Field(None, description="Your account on the platform")
-    password: SecretStr | None = Field(None, description="Its password")
+    password: SecretStr | None = Field(None, description="Its password", validate_default=True)
     path_base: AbsolutePath = Field(
         PurePosixPath("/data"), description="Folder of the jobs, as the worker sees it (in its container)"
     )
     path_host_base: AbsolutePath | None = Field(
         None, description="The same folder as the host sees it; found out when unset"
     )
-    timeout_job: float = Field(30, gt=0, description="Seconds between two looks for a job")
-    timeout_status: float = Field(30, gt=0, le=120, description="Seconds between two keep-alives, 120 at most")
+    timeout_job: Seconds = Field(30, le=TEN_DAYS_S, description="Seconds between two looks for a job")
+    timeout_status: Seconds = Field(30, le=120, description="Seconds between two keep-alives, 120 at most")
+    max_runtime: Seconds | None = Field(
+        None, le=TEN_DAYS_S, description="Seconds after which a job is stopped; off when unset"
+    )
+    min_free_gib: float = Field(
+        10,
+        ge=0,
+        allow_inf_nan=False,
+        description="GiB of the disk that stay free: images of jobs are removed for it, and no job is taken",
+    )
     gpu_model: str | None = Field(None, description="Advertised instead of the name that the GPU's driver tells")
     gpu_archi: str | None = Field(None, description="Advertised instead of the architecture that the driver tells")
 
-    aws_endpoint_url_cognito_identity_provider: str | None = Field(
+    aws_endpoint_url_cognito_identity_provider: HttpUrl | None = Field(
         None, description="Address of the login service, instead of AWS's own (a mock's, or a proxy's)"
     )
 
-    @model_validator(mode="after")
-    def _has_credentials(self) -> "Settings":
-        if self.access_token is None and (self.username is None or self.password is None):
-            missing = [
-                name for name, value in (("USERNAME", self.username), ("PASSWORD", self.password)) if value is None
-            ]
-            raise ValueError(f"credentials are missing: set ACCESS_TOKEN, or {' and '.join(missing)}")
-        return self
+    @field_validator("password")
+    @classmethod
+    def _has_credentials(cls, password: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        """Checked at the last of the three, so that it is told beside what else is wrong."""
+        username = info.data.get("username")
+        if info.data.get("access_token") is None and (username is None or password is None):
+            if username is None and password is None:
+                raise _not_set("Neither USERNAME and PASSWORD nor ACCESS_TOKEN are set")
+            raise _not_set("PASSWORD is not set" if password is None else "USERNAME is not set")
+        return password
 
     @classmethod
     def settings_customise_sources(
@@ -86,15 +104,19 @@ class Settings(BaseSettings):
     @classmethod
     def read(cls, env_file: Path | None = ENV_FILE) -> "Settings":
         """The settings of this process; `SettingsError` tells all that is wrong in one message."""
-        problems = _values_with_more_than_the_value(os.environ, set(cls.model_fields))
+        try:
+            given = _lower_case(dotenv_values(env_file) if env_file and env_file.is_file() else {})
+        except (OSError, UnicodeError) as error:
+            raise SettingsError(f"The file {env_file} cannot be read as UTF-8 text: {error}") from None
+        given |= _lower_case(os.environ)
+        problems = _values_with_more_than_the_value(_lower_case(os.environ), set(cls.model_fields))
         settings = None
         try:
             settings = cls(_env_file=env_file)  # type: ignore[call-arg] # of BaseSettings
         except ValidationError as error:
-            given = {name.lower(): value for name, value in os.environ.items()}
-            problems |= {name: text for name, text in _problems(error, given).items() if name not in problems}
+            problems = _problems(error, given) | problems
         if settings is None or problems:
-            lines = "\n".join(f"  {text}" for text in problems.values())
+            lines = "\n".join(f"  {problems[name]}" for name in cls.model_fields if name in problems)
             raise SettingsError(f"The settings are not usable:\n{lines}")
         return settings
 
@@ -130,11 +152,20 @@ def _login_name() -> str | None:
         return None
 
 
+def _lower_case(values: Mapping[str, str | None]) -> dict[str, str]:
+    """Settings by the names of their fields; those without a value count as unset."""
+    return {name.lower(): value for name, value in values.items() if value}
+
+
+def _not_set(sentence: str) -> PydanticCustomError:
+    return PydanticCustomError("not_set", "{sentence}", {"sentence": sentence})
+
+
 def _values_with_more_than_the_value(environment: Mapping[str, str], fields: set[str]) -> dict[str, str]:
     """What `docker run --env-file` takes literally: quotes around a value, and a comment behind it."""
     problems = {}
     for name, value in environment.items():
-        if name.lower() not in fields:
+        if name not in fields:
             continue
         if _QUOTED.match(value):
             what = "has quotes around its value"
@@ -142,28 +173,39 @@ def _values_with_more_than_the_value(environment: Mapping[str, str], fields: set
             what = "has a comment behind its value"
         else:
             continue
-        problems[name.lower()] = (
-            f"{name}{_shown(name, value)} {what}: `docker run --env-file` takes it as part of the value; remove it"
+        problems[name] = (
+            f"{name.upper()}{_shown(name, value)} {what}:"
+            " `docker run --env-file` takes it as part of the value; remove it"
         )
     return problems
+
+
+_EXPECTED = {
+    "float_parsing": "a number is expected, such as 30",
+    "finite_number": "a number is expected, such as 30",
+    "greater_than": "a number above {gt:g} is expected",
+    "greater_than_equal": "a number of {ge:g} or more is expected",
+    "less_than_equal": "a number of {le:g} or less is expected",
+}
+"""pydantic's kinds of errors, in words for a person who lends a machine; others have words of our own already."""
 
 
 def _problems(error: ValidationError, given: Mapping[str, str]) -> dict[str, str]:
     """One line for each setting that is wrong."""
     problems = {}
     for each in error.errors():
-        name = str(each["loc"][0]).upper() if each["loc"] else ""
-        message = each["msg"].removeprefix("Value error, ")
+        name = str(each["loc"][0])
         if each["type"] == "missing":
-            problems[name.lower()] = f"{name} is not set"
-        elif name:
-            problems[name.lower()] = f"{name}{_shown(name, given.get(name.lower()))}: {message}"
+            problems[name] = f"{name.upper()} is not set"
+        elif each["type"] == "not_set":
+            problems["access_token"] = each["msg"]  # the place of all three: it has no problem of its own then
         else:
-            problems[name] = message
+            expected = _EXPECTED.get(each["type"], each["msg"].removeprefix("Value error, "))
+            problems[name] = f"{name.upper()}{_shown(name, given.get(name))}: {expected.format(**each.get('ctx', {}))}"
     return problems
 
 
 def _shown(name: str, value: str | None) -> str:
     """` (is 'value')`, without the value of a secret."""
-    secret = "SecretStr" in str(Settings.model_fields[name.lower()].annotation)
+    secret = "SecretStr" in str(Settings.model_fields[name].annotation)
     return "" if value is None or secret else f" (is {value!r})"

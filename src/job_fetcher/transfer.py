@@ -4,10 +4,8 @@ Both ask for the request to make whenever they need one, since what the API hand
 try for as long as it takes (`http.retrying`), and raise `JobFailed` for what no patience changes.
 """
 
-import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +17,7 @@ from job_fetcher import http
 from job_fetcher.background import Cancellation
 from job_fetcher.errors import JobFailed, Unavailable
 from job_fetcher.job import RequestToMake
-from job_fetcher.workspace import free_bytes
+from job_fetcher.workspace import free_bytes, is_full
 
 BLOCK = 1 << 20
 """Bytes read and written at a time: what a transfer holds in memory."""
@@ -53,8 +51,7 @@ def download(
     while not advance(ask, part, refusals, cancelled):
         pass
     part.rename(target)
-    with suppress(FileNotFoundError):
-        _etag_file(part).unlink()
+    _version_file(part).unlink(missing_ok=True)
 
 
 class _Refusals:
@@ -82,20 +79,20 @@ def _advance(ask: Callable[[], RequestToMake], part: Path, refusals: _Refusals, 
     """
     request = ask()
     start = part.stat().st_size if part.exists() else 0
-    etag_file = _etag_file(part)
-    if start and not etag_file.exists():
+    version_file = _version_file(part)
+    if start and not version_file.exists():
         start = 0  # what is there cannot be told from another version of the file
     headers = {**request.headers, "Accept-Encoding": "identity"}
     if start:
-        headers |= {"Range": f"bytes={start}-", "If-Range": etag_file.read_text()}
+        headers |= {"Range": f"bytes={start}-", "If-Range": version_file.read_text()}
     try:
         response = http.send(request.method, request.url, headers=headers, stream=True, redirects=True)
     except http.UnusableRequest as error:
         raise JobFailed(f"the API handed out an address that cannot be used ({error})") from None
     with response:
         start = _start_of(response, start, refusals)
-        if start == 0 and "ETag" in response.headers and not response.headers["ETag"].startswith("W/"):
-            etag_file.write_text(response.headers["ETag"])
+        if start == 0:
+            _remember_version(response, version_file)
         _check_space(response, part)
         return _save(response, part, start, cancelled)
 
@@ -140,9 +137,18 @@ def _save(response: requests.Response, part: Path, start: int, cancelled: Cancel
     return True
 
 
-def _etag_file(part: Path) -> Path:
-    """Beside a part: of which version of the file it is a part."""
-    return part.with_name(part.name + ".etag")
+def _version_file(part: Path) -> Path:
+    """Beside a part: of which version of the file it is a part, for `If-Range` (RFC 9110, 13.1.5)."""
+    return part.with_name(part.name + ".version")
+
+
+def _remember_version(response: requests.Response, version_file: Path) -> None:
+    etag = response.headers.get("ETag", "")
+    version = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
+    if version and int(response.headers.get("Content-Length", BLOCK)) >= BLOCK:  # else it is not worth a file
+        version_file.write_text(version)
+    else:
+        version_file.unlink(missing_ok=True)
 
 
 def _check_space(response: requests.Response, part: Path) -> None:
@@ -154,7 +160,7 @@ def _check_space(response: requests.Response, part: Path) -> None:
 
 
 def _full_disk(error: OSError) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return JobFailed("the worker's disk is full")
     return Unavailable(f"the connection broke: {error.strerror or error}")
 

@@ -10,7 +10,7 @@ import random
 import threading
 from collections.abc import Iterator
 from concurrent.futures import wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -31,8 +31,10 @@ from job_fetcher.errors import (
 )
 from job_fetcher.job import Final, Job, JobSpecs, JobStatus, Outcome, details
 from job_fetcher.keepalive import KeepAlive
-from job_fetcher.workspace import JobFolder, Ledger, Workspace
+from job_fetcher.workspace import JobFolder, Ledger, Workspace, free_bytes, is_full
 
+MAX_RUNS = 3
+"""A job whose containers are lost with the engine so often may be the reason for it."""
 HAND_BACK_S = 3.0
 """A worker that is stopped tries so long to hand its job back; then the next start does it."""
 
@@ -41,13 +43,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Options:
-    """How a worker works: intervals in seconds, what of the GPU is advertised, where jobs' folders are on the host."""
+    """How a worker works: where jobs' folders are on the host, intervals and times in seconds, sizes in bytes."""
 
     host_base: PurePosixPath
     poll_interval_s: float = 30
     keep_alive_interval_s: float = 30
     gpu_model: str | None = None
     gpu_archi: str | None = None
+    max_runtime_s: float | None = None
+    min_free: int = 0
 
 
 class Worker:
@@ -56,8 +60,10 @@ class Worker:
     def __init__(self, api: WorkerApi, client: engine.Client, workspace: Workspace, options: Options) -> None:
         self._api, self._client, self._workspace, self._options = api, client, workspace, options
         self._machine = engine.machine(client)
+        self._images = images.Images(client, workspace, options.min_free)
         self._gpu = hardware.find_gpu()
         self._ending = Cancellation()  # of the worker, between jobs
+        self._stopped = Cancellation()  # of whatever it does
         self._current = Cancellation()  # of the job in hand
         self._lock = threading.Lock()
         self._fatal: Exception | None = None
@@ -78,9 +84,8 @@ class Worker:
             log.info("The worker ends: %s", reason)
 
     def run_once(self) -> bool:
-        """Pull a job and run it to its end. False if there is none, or the API or the engine does not answer."""
-        if not engine.is_up(self._client):
-            log.warning("The Docker engine does not answer: no job is asked for")
+        """Pull a job and run it to its end. False if there is none, or it could not be run now."""
+        if not self._is_ready():
             return False
         pulling = in_background(lambda: self._api.pull_job(self.offer()), "pull-job")
         try:
@@ -88,7 +93,8 @@ class Worker:
         except Cancelled as reason:
             wait([pulling], timeout=HAND_BACK_S)
             if pulling.done() and not pulling.exception() and (job := pulling.result()):
-                self._report(job.id, Final(status=JobStatus.QUEUED, details=str(reason)), Cancellation())
+                with suppress(JobGone, JobFailed, Unavailable):
+                    self._report(job.id, Final(status=JobStatus.QUEUED, details=str(reason)), Cancellation())
             raise
         except (Unavailable, JobFailed) as error:
             log.warning("No job can be asked for: %s", error)
@@ -103,12 +109,22 @@ class Worker:
         options = self._options
         return hardware.offer(self._machine, self._gpu, model=options.gpu_model, archi=options.gpu_archi)
 
+    def _is_ready(self) -> bool:
+        """Whether a job could be run now: the engine answers, and there is room on its disk and for jobs' files."""
+        if not engine.is_up(self._client):
+            log.warning("No job is asked for: the Docker engine does not answer")
+            return False
+        room = self._images.make_room() and free_bytes(self._workspace.base) >= self._options.min_free
+        if not room:
+            log.warning("No job is asked for: less than MIN_FREE_GIB is free on the disk")
+        return room
+
     def _begin(self, job: Job) -> None:
         log.info("Job %s is pulled", job.id)
         try:
             folder = self._workspace.create(job)
         except JobFailed as error:
-            with self._cancellable() as cancelled:
+            with self._cancellable() as cancelled, suppress(JobGone, JobFailed, Unavailable):
                 self._report(job.id, Final(status=JobStatus.ERROR, details=details(str(error))), cancelled)
         else:
             self.run_job(folder)
@@ -124,6 +140,8 @@ class Worker:
                 self._report(folder.job_id, folder.state.final, cancelled, again=again)
             except JobGone as gone:
                 log.info("Job %s is dropped: %s", folder.job_id, gone)
+            except (JobFailed, Unavailable) as refusal:
+                log.error("The API refuses the last status of job %s: %s", folder.job_id, refusal)  # noqa: TRY400
             except Cancelled as reason:
                 log.info("Job %s stays for the next start: %s", folder.job_id, reason)
                 return
@@ -137,6 +155,8 @@ class Worker:
             with KeepAlive(
                 self._api, folder.job_id, _status(folder), cancelled, self._options.keep_alive_interval_s
             ) as keep_alive:
+                if folder.state.runs:  # left behind: it may be gone by now, with the container that runs
+                    cancelled.result_of(keep_alive.tried)
                 outcome, problems = self._do(folder, keep_alive, cancelled)
         except (JobGone, LeaveRequested):
             raise
@@ -148,14 +168,21 @@ class Worker:
         except (JobFailed, Unavailable) as error:
             log.warning("Job %s fails: %s", folder.job_id, error)
             return Final(status=JobStatus.ERROR, details=details(str(error)))
+        except OSError as error:
+            if not is_full(error):
+                return self._unforeseen(error)
+            return Final(status=JobStatus.ERROR, details="The worker's disk is full.")
         except Exception as error:  # noqa: BLE001 - raised again when the job's user has been told
-            self._fatal = error
-            return Final(status=JobStatus.ERROR, details=details(f"Unforeseen: {type(error).__name__}: {error}"))
+            return self._unforeseen(error)
         succeeded = outcome.succeeded and not problems
         return Final(
             status=JobStatus.FINISHED if succeeded else JobStatus.ERROR,
             details=details(" ".join([outcome.reason, *problems]), steps.log_tail(folder.log)),
         )
+
+    def _unforeseen(self, error: Exception) -> Final:
+        self._fatal = error
+        return Final(status=JobStatus.ERROR, details=details(f"Unforeseen: {type(error).__name__}: {error}"))
 
     def _do(self, folder: JobFolder, keep_alive: KeepAlive, cancelled: Cancellation) -> tuple[Outcome, list[str]]:
         """Run the job's command, or go on with it, and upload what it left. Returns also what could not be uploaded."""
@@ -171,24 +198,33 @@ class Worker:
     def _run_container(
         self, folder: JobFolder, specs: JobSpecs, keep_alive: KeepAlive, cancelled: Cancellation
     ) -> Outcome:
+        """Run the job's container, or go on with it; anew if the engine's shutdown has ended it."""
         host_folder = self._options.host_base / folder.path.name
-        with job_container(self._client, host_folder, cancelled) as container:
-            if not container.exists:
-                self._prepare(folder, specs, cancelled)
-                container.create(folder.job_id, specs, Resources(self._machine.memory_mib, self._gpu))
-            container.start()
-            keep_alive.set(JobStatus.RUNNING)
-            outcome = container.wait()
-            keep_alive.set(JobStatus.POSTPROCESSING)
-            container.save_log(folder.log)
-            folder.record(outcome=outcome)
-        return outcome
+        while True:
+            with job_container(self._client, host_folder, cancelled, self._stopped) as container:
+                if not container.exists:
+                    self._prepare(folder, specs, cancelled)
+                    container.create(folder.job_id, specs, Resources(self._machine.memory_mib, self._gpu))
+                container.start()
+                keep_alive.set(JobStatus.RUNNING)
+                outcome = container.wait(self._options.max_runtime_s)
+                if outcome is not None:
+                    keep_alive.set(JobStatus.POSTPROCESSING)
+                    container.save_log(folder.log)
+                    folder.record(outcome=outcome)
+                    return outcome
+            log.warning("Job %s: the engine's shutdown has ended its container", folder.job_id)
 
     def _prepare(self, folder: JobFolder, specs: JobSpecs, cancelled: Cancellation) -> None:
         """Get the image and the inputs, both at the same time."""
+        if folder.state.runs >= MAX_RUNS:
+            raise JobFailed(
+                f"The job's container was lost {MAX_RUNS} times, by shutdowns of this machine or its engine."
+            )
         if folder.state.runs:  # its container is lost, with what it has made of the files
+            log.info("Job %s is run anew, from clean inputs and outputs", folder.job_id)
             folder.begin_anew()
-        pull = partial(images.pull, self._client, specs.handler.image_url)
+        pull = partial(self._images.pull, specs.handler.image_url)
         download = partial(steps.download_inputs, self._api, specs, folder.files, folder.parts)
         run_all(
             lambda task, left: task(cancelled=left), [pull, download], threads=2, cancelled=cancelled, name="prepare"
@@ -204,7 +240,14 @@ class Worker:
             timer.daemon = True
             timer.start()
         report = partial(steps.report, self._api, job_id, final, again=again, cancelled=cancelled)
-        cancelled.result_of(in_background(report, "report"))
+        sending = in_background(report, "report")
+        try:
+            cancelled.result_of(sending)
+        except StopRequested:  # it may be arriving at this moment: a job whose end is told is not left behind
+            wait([sending], timeout=HAND_BACK_S)
+            if not sending.done():
+                raise
+            sending.result()
         log.info("Job %s is reported as %s", job_id, final.status)
 
     @contextmanager
@@ -212,6 +255,8 @@ class Worker:
         """A `Cancellation` for one job, which `stop` and `leave` set, too."""
         with self._lock:
             self._current = Cancellation()
+            if (reason := self._stopped.reason) is not None:
+                self._current.set(reason)
         yield self._current
 
     def stop(self, reason: str) -> None:
@@ -228,8 +273,8 @@ class Worker:
 
     def _end(self, reason: JobFetcherError) -> None:
         with self._lock:
-            self._ending.set(reason)
-            self._current.set(reason)
+            for each in (self._stopped, self._ending, self._current):
+                each.set(reason)
 
 
 def _status(folder: JobFolder) -> JobStatus:

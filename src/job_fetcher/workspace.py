@@ -4,6 +4,7 @@
 
     PATH_BASE/
       .lock                 held for the moment in which a folder appears or is taken up
+      images.json           the images that jobs have brought
       .removing-…/          a finished job's folder on its way out
       .unreadable-…/        a folder that was not understood, put aside for a person to look at
       <job id>/
@@ -13,11 +14,13 @@
         parts/              inputs on their way, renamed into files/ when they are complete
         uploads.jsonl       what has arrived, a line each
         container.log       the container's log, once it has ended
+        ballast             thrown off when the disk is full, so that `job.json` can still be written
 
 `job.json` is replaced whole (temporary name, fsync, rename), `uploads.jsonl` only grows, and a last line that was cut
 is ignored: a power cut at any byte leaves both readable.
 """
 
+import errno
 import fcntl
 import json
 import logging
@@ -36,6 +39,7 @@ from pydantic import ValidationError
 from job_fetcher.errors import JobFailed
 from job_fetcher.job import Final, Job, Model, Outcome
 
+BALLAST = 65_536
 VERSION = 1
 """Of what is in `job.json`."""
 
@@ -66,6 +70,7 @@ class JobFolder:
         self.parts = path / "parts"
         self.uploads = path / "uploads.jsonl"
         self.log = path / "container.log"
+        self._ballast = path / "ballast"
 
     @property
     def state(self) -> JobState:
@@ -78,7 +83,13 @@ class JobFolder:
     def record(self, **changes: Any) -> None:
         """Change fields of `state`, on disk before anything else happens."""
         self._state = self._state.model_copy(update=changes)
-        _write_durably(self.path / "job.json", self._state.model_dump_json())
+        try:
+            write_durably(self.path / "job.json", self._state.model_dump_json())
+        except OSError as error:
+            if not is_full(error):
+                raise
+            self._ballast.unlink(missing_ok=True)
+            write_durably(self.path / "job.json", self._state.model_dump_json())
 
     def begin_anew(self) -> None:
         """Empty `files` and all that followed from it, for a run from clean inputs and outputs."""
@@ -105,16 +116,16 @@ class Workspace:
     """The folders below `base` (`PATH_BASE`) that belong to the worker of `owner`, an account of an API."""
 
     def __init__(self, base: Path, owner: str) -> None:
-        self._base, self._owner = base, owner
+        self.base, self._owner = base, owner
 
     def create(self, job: Job) -> JobFolder:
         """A new, empty folder for `job`. One that is left of an earlier try of the same job is removed first.
 
         Raises `JobFailed` if its id is no name for a folder or the disk is full.
         """
-        path = self._base / job.folder_name
+        path = self.base / job.folder_name
         try:
-            with self._locked():
+            with self.locked():
                 if path.exists():
                     self._take_away(path)
                 path.mkdir(mode=0o700)
@@ -123,17 +134,18 @@ class Workspace:
                 folder = JobFolder(path, lock, JobState(owner=self._owner, job=job))
                 folder.record()
             folder.begin_anew()
+            (path / "ballast").write_bytes(bytes(BALLAST))
         except OSError as error:
             raise JobFailed(f"The worker cannot make the job's folder: {error.strerror}.") from error
         return folder
 
     def left_behind(self) -> Iterator[JobFolder]:
         """The folders of jobs that a worker of this owner left behind and that nobody holds, each held by now."""
-        self._base.mkdir(parents=True, exist_ok=True)
-        for path in sorted(self._base.glob(".removing-*")):
+        self.base.mkdir(parents=True, exist_ok=True)
+        for path in sorted(self.base.glob(".removing-*")):
             _remove_tree(path)
-        for path in sorted(path.parent for path in self._base.glob("*/lock")):
-            with self._locked():
+        for path in sorted(path.parent for path in self.base.glob("*/lock")):
+            with self.locked():
                 folder = self._take_up(path)
             if folder is not None:
                 yield folder
@@ -177,10 +189,10 @@ class Workspace:
         _remove_tree(doomed)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """The workspace's own lock: between the making of a folder and of its lock nobody else looks."""
-        self._base.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._base / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.base.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.base / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -202,7 +214,7 @@ def _lock(folder: Path) -> int | None:
     return descriptor
 
 
-def _write_durably(path: Path, text: str) -> None:
+def write_durably(path: Path, text: str) -> None:
     """Replace `path` by one with `text`, so that even a power cut leaves the old one or the new one."""
     temporary = path.with_name(path.name + ".new")
     with temporary.open("w", encoding="utf-8") as file:
@@ -256,9 +268,17 @@ class Ledger:
         return json.dumps(entry) in self._entries
 
     def add(self, entry: Any) -> None:
-        """Write `entry` down, for every process that comes after this one."""
-        with self._path.open("a", encoding="utf-8") as file:  # one write, at the end: threads do not mix their lines
+        """Write `entry` down, for every process that comes after this one; without it a file is only sent again."""
+        with (
+            suppress(OSError),
+            self._path.open("a", encoding="utf-8") as file,
+        ):  # one write, at the end: threads do not mix their lines
             file.write(json.dumps(entry) + "\n")
+
+
+def is_full(error: OSError) -> bool:
+    """Whether it means that the disk, or somebody's share of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def free_bytes(path: Path) -> int:
