@@ -1,15 +1,18 @@
-"""Fixtures for tests with real parts: the platform's mock, the engine, a registry, images for jobs, GPUs as NVML has them."""
+"""Fixtures for tests with real parts: the platform's mock, the engine, a registry, images for jobs, GPUs for NVML."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import docker
 import pytest
+from scripts.docker import build_image
 
 from tests.support.engine import connect, remove_litter, require_gpu_hook, running_registry
 from tests.support.images import JobImages, make_job_images, remove_images
+from tests.support.leaks import Evidence
 from tests.support.nvml import NvmlStub, compile_stub
 from tests.support.platform import Platform, running_platform
+from tests.support.worker import WorkerProcess
 
 
 @pytest.fixture
@@ -17,6 +20,41 @@ def mock() -> Iterator[Platform]:
     """The platform, mocked and served for real, with a state of its own for this test."""
     with running_platform() as platform:
         yield platform
+
+
+@pytest.fixture(scope="session", autouse=True)
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
+    """All logs of all tests; in the end none of them may hold a password, a token or the signature of a URL."""
+    collected = Evidence(tmp_path_factory.mktemp("evidence"))
+    with collected.collecting():
+        yield collected
+    leaks = collected.leaks()
+    assert not leaks, "secrets in logs:\n" + "\n".join(leaks)
+
+
+@pytest.fixture
+def start_worker(
+    mock: Platform, docker_client: docker.DockerClient, evidence: Evidence, tmp_path: Path
+) -> Iterator[Callable[..., WorkerProcess]]:
+    """Starts workers of `mock`, with settings besides the usual ones; they are ended with the test."""
+    started: list[WorkerProcess] = []
+
+    def start(base: str = "data", **settings: str | None) -> WorkerProcess:
+        worker = WorkerProcess(mock, docker_client, tmp_path / base, evidence.file("worker"), settings)
+        started.append(worker)
+        return worker
+
+    yield start
+    for worker in started:
+        worker.end()
+        print(worker.log)  # noqa: T201 - pytest shows it if the test has failed
+    evidence.keep_history(mock)
+
+
+@pytest.fixture
+def worker(start_worker: Callable[..., WorkerProcess]) -> WorkerProcess:
+    """A worker of `mock`, started."""
+    return start_worker()
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +85,14 @@ def job_images(docker_client: docker.DockerClient, registry: str) -> Iterator[Jo
 def job_image(job_images: JobImages) -> str:
     """The image most jobs use: busybox, with a shell."""
     return job_images.job
+
+
+@pytest.fixture(scope="session")
+def worker_image(docker_client: docker.DockerClient, job_images: JobImages) -> str:
+    """The worker's own image, built as by `poetry run docker-build`."""
+    name = f"{job_images.registry}/job-fetcher:test"
+    build_image(docker_client, name)
+    return name
 
 
 @pytest.fixture(scope="session")

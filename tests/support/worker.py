@@ -1,0 +1,152 @@
+"""The real worker as a process of its own: started as on a lab's machine, watched through its log, always ended."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import docker
+from docker.models.containers import Container
+
+from job_fetcher.container import LABEL_FOLDER, LABEL_JOB
+from tests.support.platform import PASSWORD, USERNAME, Platform
+
+PATIENCE_S = 60.0
+PASSED_ON = ("PATH", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY")
+
+T = TypeVar("T")
+
+
+def wait_until(condition: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -> T:
+    """What `condition` returns as soon as that is true; `AssertionError` if it never is."""
+    end = time.monotonic() + timeout_s
+    while not (result := condition()):
+        assert time.monotonic() < end, f"waited {timeout_s:g} s in vain for {what}"
+        time.sleep(0.02)
+    return result
+
+
+class WorkerProcess:
+    """`python -m job_fetcher` with an environment of its own, and its folder `base` (PATH_BASE) and `log_file`.
+
+    `settings` add to or replace those of a worker of `platform`; `None` leaves one out.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        client: docker.DockerClient,
+        base: Path,
+        log_file: Path,
+        settings: Mapping[str, str | None],
+    ) -> None:
+        self.base, self.log_file, self._client = base, log_file, client
+        defaults = {
+            "API_URL": platform.url,
+            "USERNAME": USERNAME,
+            "PASSWORD": PASSWORD,
+            "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": platform.cognito_url,
+            "PATH_BASE": str(base),
+            "TIMEOUT_JOB": "0.2",
+            "TIMEOUT_STATUS": "1",
+            "PYTHONWARNINGS": "error",
+        }
+        passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        self.environment = {
+            name: value for name, value in (passed_on | defaults | dict(settings)).items() if value is not None
+        }
+        self._cwd = base.with_name(f"{base.name}-cwd")  # without an .env
+        self._cwd.mkdir(exist_ok=True)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it again: its log goes on where it was."""
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "job_fetcher"],
+                env=self.environment,
+                cwd=self._cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    def wait_for_log(self, text: str) -> None:
+        """Wait until the worker has said something."""
+        wait_until(lambda: text in self.log or not self.is_running, f"{text!r} in the worker's log")
+        assert text in self.log, f"the worker ended without saying {text!r}:\n{self.log}"
+
+    @property
+    def peak_memory_mib(self) -> float:
+        """The most resident memory that it has had so far (VmHWM, proc_pid_status(5))."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(r"VmHWM:\s*(\d+) kB", status)
+        assert found is not None, "the worker has ended"
+        return int(found[1]) / 1024
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
+        """Its exit code, as soon as it has ended."""
+        return self._process.wait(timeout_s)
+
+    def stop(self) -> int:
+        """Stop it as `docker stop` does; returns the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def folders(self) -> list[str]:
+        """The folders below PATH_BASE: those of jobs, and whatever else was left there."""
+        return sorted(path.name for path in self.base.iterdir() if path.is_dir())
+
+    def containers(self) -> list[Container]:
+        """Its jobs' containers, in whatever state."""
+        found = self._client.containers.list(all=True, ignore_removed=True, filters={"label": LABEL_JOB})
+        return [each for each in found if Path(each.labels[LABEL_FOLDER]).parent == self.base]
+
+    def container(self) -> Container:
+        """The container of the job in hand, as soon as it runs."""
+        running = wait_until(
+            lambda: [each for each in self.containers() if each.status == "running"], "the job's container to run"
+        )
+        return running[0]
+
+    def assert_nothing_left(self) -> None:
+        """Neither a job's container nor its folder is there any more."""
+        assert [each.name for each in self.containers()] == []
+        assert self.folders() == []
+
+    def end(self) -> None:
+        """Kill it, and remove the containers that it has left."""
+        self._process.kill()
+        self._process.wait()
+        for each in self.containers():
+            each.remove(force=True, v=True)
+
+
+def run_job(platform: Platform, *cmd: str, **job: Any) -> str:
+    """Submit a job (see `Platform.submit`), wait for its end and return its id. Its last status was sent once."""
+    job_id = platform.submit(*cmd, **job)
+    platform.wait_for_status(job_id)
+    sent = [update.status for update in platform.job(job_id).history if update.account]
+    assert [status for status in sent if status in ("finished", "error")] == [platform.job(job_id).status]
+    assert sent[-1] == platform.job(job_id).status
+    return job_id
