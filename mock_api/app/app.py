@@ -1,5 +1,7 @@
 """A stand-in for the platform's worker-facing API: `uvicorn app.app:app`, or `create_app()` for each test."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -15,7 +17,7 @@ PAGE = Path(__file__).with_name("page.html")
 
 def create_app(config: MockConfig | None = None) -> FastAPI:
     """Make an app with a state of its own, which is at `app.state.mock`."""
-    app = FastAPI(title="Mock of the worker-facing API", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Mock of the worker-facing API", docs_url=None, redoc_url=None, lifespan=_lifespan)
     app.state.mock = Mock(config or MockConfig())
     for module in (worker_api, cognito, own_store, s3, helpers):
         app.include_router(module.router)
@@ -25,6 +27,12 @@ def create_app(config: MockConfig | None = None) -> FastAPI:
     app.add_api_route("/", page, include_in_schema=False)
     app.add_middleware(Wire, mock=app.state.mock)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.mock.store.close()  # uvicorn ends by the signal it got, which leaves no time for it later
 
 
 async def page() -> FileResponse:

@@ -78,6 +78,7 @@ class ObjectStore:
 
     def __init__(self, folder: Path | None, now: Callable[[], float]) -> None:
         self._folder = folder
+        self._remove_folder: Callable[[], object] = lambda: None
         self._now = now
         self._objects: dict[str, StoredObject] = {}
         self._refused: set[str] = set()
@@ -95,7 +96,7 @@ class ObjectStore:
             old = self._objects.get(key)
             self._objects[key] = new
         if old is not None:
-            old.path.unlink(missing_ok=True)
+            await asyncio.to_thread(old.path.unlink, missing_ok=True)  # takes a while for gigabytes
         return new
 
     def put(self, key: str, data: bytes) -> None:
@@ -129,11 +130,15 @@ class ObjectStore:
         with self._lock:
             return key in self._refused
 
+    def close(self) -> None:
+        """Remove the folder if it is a temporary one."""
+        self._remove_folder()
+
     def _existing_folder(self) -> Path:
         with self._lock:
             if self._folder is None:
                 self._folder = Path(tempfile.mkdtemp(prefix="mock_api-"))
-                weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+                self._remove_folder = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
             self._folder.mkdir(parents=True, exist_ok=True)
             return self._folder
 

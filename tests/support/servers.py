@@ -1,63 +1,73 @@
 """Web apps served for real, by uvicorn in a thread of the test's process."""
 
+import asyncio
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
 
 STOP_TIMEOUT_S = 10
+DATE_INTERVAL_S = 1  # how often uvicorn renews its Date header
 
 
 class _Server(uvicorn.Server):
-    """Sets `ready` when it answers, and leaves at once when told to, whatever hangs on its connections."""
+    """Stops at once, and not at uvicorn's next tick, whatever hangs on its connections."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+    def stop(self) -> None:
+        """Tell the server, from another thread, to end."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+
+    async def main_loop(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self.ready.set()
+        while not self._stopping.is_set():
+            await self.on_tick(0)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), DATE_INTERVAL_S)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
         for connection in list(self.server_state.connections):
             connection.transport.abort()
-        for task in list(self.server_state.tasks):
+        tasks = list(self.server_state.tasks)
+        for task in tasks:
             task.cancel()
-        await super().shutdown(sockets)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def serve(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     """Serve an app and yield its base URL, `http://127.0.0.1:<port>`.
 
-    A free port is taken unless one is given: the port of a server that has stopped can be, to let it come back. Give
-    the host `0.0.0.0` where containers are to reach it.
+    A free port is taken unless one is given: a server that has stopped can come back on its port, with its app's state.
+    Give the host `0.0.0.0` where containers are to reach it. Requests under way at the end are cut.
     """
-    with closing(_listen(host, port)) as listener:
-        config = uvicorn.Config(
-            app, log_level="critical", access_log=False, lifespan="off", timeout_graceful_shutdown=1
-        )
-        server = _Server(config)
-        thread = threading.Thread(target=server.run, args=([listener],), name="uvicorn", daemon=True)
-        thread.start()
-        try:
-            while not server.ready.wait(timeout=0.1):
-                if not thread.is_alive():
-                    raise RuntimeError("the server did not start")
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(STOP_TIMEOUT_S)
-        if thread.is_alive():
-            raise RuntimeError("the server did not stop")
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    return listener
+    listener = socket.create_server((host, port))  # listens from here on: no client comes too early
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server = _Server(uvicorn.Config(app, log_level="critical", access_log=False, lifespan="off"))
+    thread = threading.Thread(target=server.run, args=([listener],), name="uvicorn", daemon=True)
+    thread.start()
+    try:
+        while not server.ready.wait(timeout=0.1):
+            if not thread.is_alive():
+                raise RuntimeError("the server did not start")
+        yield address
+    finally:
+        server.stop()
+        thread.join(STOP_TIMEOUT_S)
+        listener.close()
+    if thread.is_alive():
+        raise RuntimeError("the server did not stop")
