@@ -87,13 +87,15 @@ def running_mock() -> Iterator[str]:
 @contextmanager
 def running_worker(url: str, base: str) -> Iterator["subprocess.Popen[bytes]"]:
     """What `poetry run run` starts, with the mock's own account; its log is shown."""
-    ours = ("ACCESS_TOKEN", "PATH_HOST_BASE")  # of another worker's settings in this shell
-    environment = {name: value for name, value in os.environ.items() if name not in ours} | {
+    environment = {
+        **os.environ,
+        "ACCESS_TOKEN": "",  # perhaps of another worker in this shell
         "API_URL": url,
         "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": f"{url}/cognito",
         "USERNAME": "worker",
         "PASSWORD": "Worker-password-1",
         "PATH_BASE": base,
+        "PATH_HOST_BASE": base,
         "TIMEOUT_JOB": "1",
         "TIMEOUT_STATUS": "2",
     }

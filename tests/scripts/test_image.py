@@ -1,0 +1,56 @@
+"""What is in the worker's image, and what is not."""
+
+import sys
+
+import docker
+import pytest
+from scripts.docker import package
+
+MAX_ADDED_MIB = 35
+BASE = "python:3.11-slim"
+
+
+def size_mib(client: docker.DockerClient, image: str) -> float:
+    size: int = client.images.get(image).attrs["Size"]
+    return size / 2**20
+
+
+def shell(client: docker.DockerClient, image: str, line: str) -> str:
+    output: bytes = client.containers.run(image, ["-c", line], entrypoint="/bin/sh", remove=True)
+    return output.decode()
+
+
+def test_image_adds_little_to_its_base(
+    docker_client: docker.DockerClient, worker_image: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    added = size_mib(docker_client, worker_image) - size_mib(docker_client, BASE)
+    with capsys.disabled():
+        sys.stdout.write(f"\nThe image adds {added:.1f} MiB to {BASE}.\n")
+    assert 1 < added < MAX_ADDED_MIB
+
+
+def test_image_holds_the_locked_packages_and_the_worker_and_no_tools(
+    docker_client: docker.DockerClient, worker_image: str
+) -> None:
+    names = shell(docker_client, worker_image, "ls /opt/job-fetcher").split()
+    assert {"job_fetcher", "docker", "pydantic_core", "requests"} <= set(names)
+    assert not {"pip", "poetry", "poetry.core", "pytest", "tests", "scripts", "bin", "boto3"} & set(names)
+    version = "from importlib.metadata import version as v; print(v('job-fetcher'))"
+    assert shell(docker_client, worker_image, f'python -c "{version}"').strip() == package()["version"]
+
+
+def test_image_is_compiled_so_that_each_start_is_quick(docker_client: docker.DockerClient, worker_image: str) -> None:
+    line = "cd /opt/job-fetcher/job_fetcher; find . -name '*.py' | wc -l; find . -name '*.pyc' | wc -l"
+    sources, compiled = shell(docker_client, worker_image, line).split()
+    assert sources == compiled
+
+
+def test_image_tells_what_it_is_and_how_it_is_started_and_stopped(
+    docker_client: docker.DockerClient, worker_image: str
+) -> None:
+    config = docker_client.images.get(worker_image).attrs["Config"]
+    assert config["Labels"]["org.opencontainers.image.version"] == package()["version"]
+    assert len(config["Labels"]["org.opencontainers.image.revision"]) == 40
+    assert config["Entrypoint"] == ["python", "-m", "job_fetcher"]
+    assert config["StopSignal"] == "SIGTERM"
+    assert "PYTHONUNBUFFERED=1" in config["Env"]
