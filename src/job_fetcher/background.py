@@ -107,6 +107,6 @@ def run_all(
             for worker in done:
                 worker.result()
             workers = [worker for worker in workers if worker not in done]
-    except JobFetcherError as error:
-        left.set(error)
+    except BaseException as error:
+        left.set(error if isinstance(error, JobFetcherError) else JobFetcherError("something else went wrong"))
         raise

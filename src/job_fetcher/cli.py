@@ -65,11 +65,13 @@ def _worker(settings: "Settings") -> "Worker":
             partial(user_pool, settings.api_url),
             settings.aws_endpoint_url_cognito_identity_provider,
         )
+    workspace = Workspace(Path(settings.path_base), owner=f"{account} at {settings.api_url}")
+    workspace.prepare()
     client = engine.connect()
     return Worker(
         WorkerApi(settings.api_url, token),
         client,
-        Workspace(Path(settings.path_base), owner=f"{account} at {settings.api_url}"),
+        workspace,
         Options(
             host_base=settings.path_host_base or engine.host_path(client, settings.path_base),
             poll_interval_s=settings.timeout_job,

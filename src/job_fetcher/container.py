@@ -112,7 +112,10 @@ class JobContainer:
         return None if self._ended_by_engine(state) else _outcome(state)
 
     def save_log(self, path: Path) -> None:
-        """Write all that it has printed to `path`, standard output and error as they came."""
+        """Write all that it has printed to `path`, standard output and error as they came.
+
+        A log that cannot be read or kept is replaced by a sentence: the job's outputs do not depend on it.
+        """
 
         def once() -> None:
             with path.open("wb") as file:
@@ -121,6 +124,8 @@ class JobContainer:
 
         try:
             patiently(self._cancelled)(once)
+        except (EngineUnavailable, JobFailed, Missing) as error:
+            path.write_text(f"The log could not be read. {error}\n", encoding="utf-8")
         except OSError as error:
             if not is_full(error):
                 raise

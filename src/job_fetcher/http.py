@@ -35,6 +35,7 @@ _UNUSABLE = (
     requests.exceptions.InvalidHeader,
     requests.exceptions.MissingSchema,
     requests.exceptions.TooManyRedirects,
+    urllib3.exceptions.LocationValueError,
     UnicodeError,
 )
 
@@ -50,13 +51,17 @@ class _NoAuth(requests.auth.AuthBase):
         return request
 
 
+_HARMLESS = ("Range", "If-Range", "Accept-Encoding")
+"""What a redirect to another host takes along: without `If-Range`, parts of two versions of a file would be mixed."""
+
+
 class _Session(requests.Session):
     """A session that sends nothing along to another host than the one that it was meant for."""
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         old, new = urlsplit(str(response.request.url)), urlsplit(str(prepared_request.url))
         if (old.scheme, old.netloc) != (new.scheme, new.netloc):
-            kept = {name: prepared_request.headers[name] for name in ("Range",) if name in prepared_request.headers}
+            kept = {name: prepared_request.headers[name] for name in _HARMLESS if name in prepared_request.headers}
             prepared_request.headers.clear()
             prepared_request.headers.update(kept)
 

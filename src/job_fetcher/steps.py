@@ -60,6 +60,7 @@ def download_inputs(
     refused, or does not fit on the disk.
     """
     inputs = list((specs.handler.files_down or {}).items())
+    space = transfer.Space(files)
 
     def fetch(item: tuple[int, tuple[str, str]], left: Cancellation) -> None:
         index, (path, file_id) = item
@@ -68,7 +69,7 @@ def download_inputs(
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            transfer.download(lambda: api.input_request(file_id), target, parts / f"{index}", cancelled=left)
+            transfer.download(lambda: api.input_request(file_id), target, parts / f"{index}", space, cancelled=left)
         except JobFailed as error:
             raise JobFailed(f"The input '{path}' cannot be fetched: {error}.") from error
 
@@ -159,7 +160,7 @@ def upload_outputs(
 
     sender = _Sender(api, job_id, ledger, when_failed or _probe(api, job_id))
     run_all(sender.send, uploads, threads=transfers, cancelled=cancelled or Cancellation(), name="upload")
-    return sender.problems
+    return sorted(sender.problems)
 
 
 def _free_name(folder: str, name: str, taken: set[tuple[OutputType, str]]) -> str:

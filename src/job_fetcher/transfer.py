@@ -6,7 +6,9 @@ try for as long as it takes (`http.retrying`), and raise `JobFailed` for what no
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 import requests
@@ -22,7 +24,9 @@ from job_fetcher.workspace import free_bytes, is_full
 BLOCK = 1 << 20
 """Bytes read and written at a time: what a transfer holds in memory."""
 
-MAX_UPLOAD = 5 * 1024**3
+GIB = 1 << 30
+
+MAX_UPLOAD = 5 * GIB
 """S3's limit on the file of a form POST, in bytes (Amazon S3 User Guide, "POST Object")."""
 
 _REFUSALS_IN_A_ROW = 3
@@ -37,6 +41,7 @@ def download(
     ask: Callable[[], RequestToMake],
     target: Path,
     part: Path,
+    space: "Space",
     *,
     cancelled: Cancellation,
     when_failed: Callable[[Unavailable], None] = lambda _: None,
@@ -48,10 +53,41 @@ def download(
     """
     refusals = _Refusals()
     advance = http.retrying(cancelled, when_failed=when_failed).wraps(_advance)
-    while not advance(ask, part, refusals, cancelled):
+    while not advance(ask, part, space, refusals, cancelled):
         pass
     part.rename(target)
     _version_file(part).unlink(missing_ok=True)
+
+
+class Space:
+    """The room on a disk, for files that come in at the same time: what one of them announces is there for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._announced = 0
+        self._lock = Lock()
+
+    @contextmanager
+    def for_file(self, size: int) -> Iterator[Callable[[int], None]]:
+        """Room for `size` bytes, or `JobFailed` before the disk is full; tell the function of what is written."""
+        with self._lock:
+            free = free_bytes(self._folder) - self._announced
+            if size > free:
+                raise JobFailed(f"it needs {size / GIB:.2f} GiB, and the worker's disk has {free / GIB:.2f} GiB left")
+            self._announced += size
+        left = size
+
+        def written(count: int) -> None:
+            nonlocal left
+            with self._lock:
+                count = min(count, left)
+                left -= count
+                self._announced -= count
+
+        try:
+            yield written
+        finally:
+            written(left)
 
 
 class _Refusals:
@@ -72,7 +108,9 @@ class _Refusals:
         return _Expired(f"the storage refuses the request ({status})", status=status)
 
 
-def _advance(ask: Callable[[], RequestToMake], part: Path, refusals: _Refusals, cancelled: Cancellation) -> bool:
+def _advance(
+    ask: Callable[[], RequestToMake], part: Path, space: Space, refusals: _Refusals, cancelled: Cancellation
+) -> bool:
     """One request for the rest of `part`. True when it is complete, False when it was cut but came nearer.
 
     Raises `Unavailable` if nothing came: only that is worth a wait.
@@ -90,11 +128,17 @@ def _advance(ask: Callable[[], RequestToMake], part: Path, refusals: _Refusals, 
     except http.UnusableRequest as error:
         raise JobFailed(f"the API handed out an address that cannot be used ({error})") from None
     with response:
+        if start and response.status_code == 416:  # nothing is left to send: all is there, or it is another file
+            complete = response.headers.get("Content-Range") == f"bytes */{start}"
+            if not complete:
+                part.unlink()
+            return complete
         start = _start_of(response, start, refusals)
         if start == 0:
+            part.unlink(missing_ok=True)  # first, lest a crash makes it a part of the version that comes now
             _remember_version(response, version_file)
-        _check_space(response, part)
-        return _save(response, part, start, cancelled)
+        with space.for_file(_length(response, 0)) as written:
+            return _save(response, part, start, written, cancelled)
 
 
 def _start_of(response: requests.Response, asked: int, refusals: _Refusals) -> int:
@@ -112,14 +156,14 @@ def _start_of(response: requests.Response, asked: int, refusals: _Refusals) -> i
         raise JobFailed("the storage has no such file")
     if status in (400, 401, 403):
         raise refusals.add(response)
-    if status == 416:  # the file has changed, or the part is complete already and was only not renamed
-        raise refusals.add(response)
     raise JobFailed(f"the storage answered {status}: {_said(response)}")
 
 
-def _save(response: requests.Response, part: Path, start: int, cancelled: Cancellation) -> bool:
+def _save(
+    response: requests.Response, part: Path, start: int, written: Callable[[int], None], cancelled: Cancellation
+) -> bool:
     """Write the body to `part` from `start` on. True when it came whole, False when cut after at least a block."""
-    written = 0
+    size = 0
     with part.open("r+b" if part.exists() else "wb") as file:
         file.truncate(start)
         file.seek(start)
@@ -127,9 +171,10 @@ def _save(response: requests.Response, part: Path, start: int, cancelled: Cancel
             for block in response.raw.stream(BLOCK, decode_content=False):
                 cancelled.check()
                 file.write(block)
-                written += len(block)
+                size += len(block)
+                written(len(block))
         except (urllib3.exceptions.HTTPError, requests.RequestException) as error:
-            if written >= BLOCK:
+            if size >= BLOCK:
                 return False
             raise Unavailable(f"the connection broke: {http.reason(error)}") from None
         except OSError as error:
@@ -145,18 +190,16 @@ def _version_file(part: Path) -> Path:
 def _remember_version(response: requests.Response, version_file: Path) -> None:
     etag = response.headers.get("ETag", "")
     version = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
-    if version and int(response.headers.get("Content-Length", BLOCK)) >= BLOCK:  # else it is not worth a file
+    if version and _length(response, BLOCK) >= BLOCK:  # else it is not worth a file
         version_file.write_text(version)
     else:
         version_file.unlink(missing_ok=True)
 
 
-def _check_space(response: requests.Response, part: Path) -> None:
-    """Refuse what would fill the disk, before it is full."""
-    length = int(response.headers.get("Content-Length", 0))
-    free = free_bytes(part.parent)
-    if length > free:
-        raise JobFailed(f"it needs {length / 2**30:.1f} GiB, and the worker's disk has {free / 2**30:.1f} GiB left")
+def _length(response: requests.Response, otherwise: int) -> int:
+    """The announced length of the body in bytes; `otherwise` if there is none, or nonsense."""
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else otherwise
 
 
 def _full_disk(error: OSError) -> Exception:
@@ -210,11 +253,9 @@ def upload(
 
     Raises `JobFailed` if the file is larger than S3 takes, or the storage refuses it.
     """
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     if size > MAX_UPLOAD:
-        raise JobFailed(
-            f"it is {size / 2**30:.1f} GiB large, and the storage takes {MAX_UPLOAD / 2**30:.0f} GiB at most"
-        )
+        raise JobFailed(f"it is {size / GIB:.2f} GiB large, and the storage takes {MAX_UPLOAD / GIB:.0f} GiB at most")
     refusals = _Refusals()
     refused: RequestToMake | None = None
 
@@ -230,6 +271,8 @@ def upload(
         if response.status_code in (401, 403):
             refused = form
             raise refusals.add(response)
+        if response.status_code == 400 and "<Code>RequestTimeout</Code>" in response.text:  # S3's word for a slow line
+            raise Unavailable("the storage waited too long for the next bytes", status=400)
         if response.status_code >= 300:
             raise JobFailed(f"the storage answered {response.status_code}: {_said(response)}")
 

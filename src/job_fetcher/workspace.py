@@ -36,7 +36,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from job_fetcher.errors import JobFailed
+from job_fetcher.errors import JobFailed, SettingsError
 from job_fetcher.job import Final, Job, Model, Outcome
 
 BALLAST = 65_536
@@ -118,6 +118,14 @@ class Workspace:
     def __init__(self, base: Path, owner: str) -> None:
         self.base, self._owner = base, owner
 
+    def prepare(self) -> None:
+        """Make `base` if it is not there; raises `SettingsError` if jobs' folders cannot be made in it."""
+        try:
+            with self.locked():
+                pass
+        except OSError as error:
+            raise SettingsError(f"PATH_BASE ({self.base}) cannot be written to: {error.strerror}") from error
+
     def create(self, job: Job) -> JobFolder:
         """A new, empty folder for `job`. One that is left of an earlier try of the same job is removed first.
 
@@ -141,7 +149,6 @@ class Workspace:
 
     def left_behind(self) -> Iterator[JobFolder]:
         """The folders of jobs that a worker of this owner left behind and that nobody holds, each held by now."""
-        self.base.mkdir(parents=True, exist_ok=True)
         for path in sorted(self.base.glob(".removing-*")):
             _remove_tree(path)
         for path in sorted(path.parent for path in self.base.glob("*/lock")):
