@@ -7,6 +7,7 @@ import docker
 import pytest
 from scripts.docker import build_image
 
+from job_fetcher.background import Cancellation
 from tests.support.engine import connect, remove_litter, require_gpu_hook, running_registry
 from tests.support.images import JobImages, make_job_images, remove_images
 from tests.support.leaks import Evidence
@@ -20,6 +21,19 @@ def mock() -> Iterator[Platform]:
     """The platform, mocked and served for real, with a state of its own for this test."""
     with running_platform() as platform:
         yield platform
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Nobody in this process waits before trying again; the seconds that it would have been are written down here."""
+    waited: list[float] = []
+
+    def wait(self: Cancellation, seconds: float) -> None:
+        waited.append(seconds)
+        self.check()
+
+    monkeypatch.setattr(Cancellation, "wait", wait)
+    return waited
 
 
 @pytest.fixture(scope="session", autouse=True)

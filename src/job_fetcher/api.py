@@ -5,11 +5,11 @@ token; what else it raises stands at the method. Who wants patience calls throug
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import requests
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel, Field, RootModel
 
 from job_fetcher import http
 from job_fetcher.auth import Token, UserPool
@@ -23,7 +23,7 @@ class _AccessInfo(BaseModel):
     cognito: UserPool
 
 
-class _Jobs(RootModel[dict[str, Any]]):
+class _Jobs(RootModel[dict[Annotated[str, Field(min_length=1)], Any]]):
     pass
 
 
@@ -71,6 +71,8 @@ class WorkerApi:
 
     def input_request(self, file_id: str) -> RequestToMake:
         """`GET /files/{file id}/url`: the request that gives the file. `JobFailed` if there is none."""
+        if not {".", ".."}.isdisjoint(file_id.split("/")):  # it would be another endpoint's URL
+            raise JobFailed("its id has '.' or '..' for a folder, which no URL can name")
         response = self._request("GET", f"/files/{_quoted(file_id, slashes=True)}/url")
         if response.status_code == 404:
             raise JobFailed("there is no such file")
