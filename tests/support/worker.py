@@ -55,6 +55,7 @@ class WorkerProcess:
             "TIMEOUT_JOB": "0.2",
             "TIMEOUT_STATUS": "1",
             "PYTHONWARNINGS": "error",
+            "PYTHONFAULTHANDLER": "1",
         }
         passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         self.environment = {
@@ -101,7 +102,7 @@ class WorkerProcess:
         assert found is not None, "the worker has ended"
         return int(found[1]) / 1024
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: int) -> None:
         self._process.send_signal(number)
 
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
@@ -135,9 +136,9 @@ class WorkerProcess:
         assert self.folders() == []
 
     def end(self) -> None:
-        """Kill it, and remove the containers that it has left."""
-        self._process.kill()
-        self._process.wait()
+        """Kill it, what its threads are doing goes to its log, and remove the containers that it has left."""
+        self.signal(signal.SIGABRT)
+        self.wait()
         for each in self.containers():
             each.remove(force=True, v=True)
 
