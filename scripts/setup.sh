@@ -127,7 +127,9 @@ make_gpu_hook() {
 
 check_gpu_hook() {
     if docker run --rm --gpus all python:3.11-slim true >"$cache/gpus.log" 2>&1; then return; fi
-    die "The running engine cannot start containers with GPUs: $(tail -n 1 "$cache/gpus.log")
+    grep -q 'could not select device driver' "$cache/gpus.log" ||
+        die "The engine cannot start a container: $(tail -n 1 "$cache/gpus.log")"
+    die "The running engine cannot start containers with GPUs.
 With a GPU, install NVIDIA's container toolkit. Without one, a stand-in is enough that the engine finds when it starts:
   printf '#!/bin/sh\ncat >/dev/null\n' >/usr/local/bin/nvidia-container-runtime-hook
   chmod +x /usr/local/bin/nvidia-container-runtime-hook
