@@ -80,5 +80,9 @@ def _worker(settings: "Settings") -> "Worker":
             gpu_archi=settings.gpu_archi,
             max_runtime_s=settings.max_runtime,
             min_free=int(settings.min_free_gib * 2**30),
+            max_output=int(settings.max_output_gib * 2**30),
+            allowed_images=tuple(settings.allowed_images.split(",")),
+            job_network=settings.job_network,
+            memory_reserve_mib=settings.memory_reserve_mib,
         ),
     )

@@ -39,16 +39,31 @@ WAIT_S = 60
 HURRY_S = 5.0
 """A worker that is told to stop waits so long for an engine that does not answer."""
 PIDS_LIMIT = 4096
+LOG_SIZE_MB, LOG_FILES = 20, 3
+"""What the engine keeps of a job's log: the newest of it, so that a chatty command cannot fill the engine's disk."""
+LOG_OVERHEAD = 80
+LOG_CUT = f"\n[job-fetcher] The last {LOG_SIZE_MB * LOG_FILES} MB of this log are kept: its beginning may be missing.\n"
+CAPABILITIES = {
+    "CHOWN": "entrypoints give folders to the user that they go on as",
+    "DAC_OVERRIDE": "root of the image writes into folders of other users, the job's inputs among them",
+    "FOWNER": "… and changes their modes",
+    "FSETID": "… without losing the set-group-id of shared folders",
+    "KILL": "shells end the processes that they have started as another user",
+    "SETGID": "entrypoints go on as another user (gosu, su-exec)",
+    "SETUID": "… likewise",
+}
+"""What a job's container keeps of root's capabilities, and why; see capabilities(7). All others are dropped."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a job's container gets of the machine."""
+    """What a job's container gets of the machine. `network`: `bridge`, `none`, or a network's name."""
 
     memory_mib: int
     gpu: Gpu | None
+    network: str = "bridge"
 
 
 class JobContainer:
@@ -118,9 +133,13 @@ class JobContainer:
         """
 
         def once() -> None:
+            kept = 0  # bytes of the engine's own file, which has a JSON object for each chunk
             with path.open("wb") as file:
                 for chunk in self._log():
                     file.write(chunk)
+                    kept += len(chunk) + LOG_OVERHEAD
+                if kept > LOG_SIZE_MB * 10**6 * (LOG_FILES - 1):
+                    file.write(LOG_CUT.encode())
 
         try:
             patiently(self._cancelled)(once)
@@ -265,14 +284,22 @@ class JobContainer:
             "labels": {LABEL_JOB: job_id, LABEL_FOLDER: str(self._folder), LABEL_WORKER: socket.gethostname()},
             "host_config": self._client.create_host_config(
                 binds={str(self._folder / "files"): {"bind": "/files", "mode": "rw"}},
+                network_mode=resources.network,
+                ipc_mode="private",
                 device_requests=[DeviceRequest(device_ids=[resources.gpu.uuid], capabilities=[["gpu"]])]
                 if resources.gpu
                 else None,
                 mem_limit=f"{resources.memory_mib}m",
+                memswap_limit=f"{resources.memory_mib}m",  # no swap on top of it
+                oom_score_adj=500,  # before the worker and the engine
                 shm_size=f"{resources.memory_mib // 2}m",  # PyTorch's data loaders pass their batches through it
                 pids_limit=PIDS_LIMIT,
                 security_opt=["no-new-privileges"],
-                log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "50m", "max-file": "4"}),
+                cap_drop=["ALL"],
+                cap_add=list(CAPABILITIES),
+                log_config=LogConfig(
+                    type=LogConfig.types.JSON, config={"max-size": f"{LOG_SIZE_MB}m", "max-file": str(LOG_FILES)}
+                ),
             ),
         }
 

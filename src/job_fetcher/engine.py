@@ -92,11 +92,19 @@ def is_up(client: Client) -> bool:
         return False
 
 
-def machine(client: Client) -> Machine:
-    """CPUs and memory of the host, as the engine's `info` has them (`NCPU`, `MemTotal` in bytes)."""
+def machine(client: Client, reserve_mib: int = 0) -> Machine:
+    """What jobs may have of the host: its CPUs and memory by the engine's `info` (`MemTotal` in bytes), less a reserve.
+
+    Raises `SettingsError` if the reserve leaves nothing.
+    """
     with our_errors("describe the host"):
         info = client.info()
-    return Machine(cpu_cores=info["NCPU"], memory_mib=info["MemTotal"] // 2**20)
+    memory_mib = info["MemTotal"] // 2**20 - reserve_mib
+    if memory_mib <= 0:
+        raise SettingsError(
+            f"MEMORY_RESERVE_MIB ({reserve_mib}) is more than the host has ({memory_mib + reserve_mib})"
+        )
+    return Machine(cpu_cores=info["NCPU"], memory_mib=memory_mib)
 
 
 def started_at(client: Client) -> float | None:

@@ -29,7 +29,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Machine:
-    """The host where jobs run."""
+    """What jobs may have of the host where they run."""
 
     cpu_cores: int
     memory_mib: int

@@ -1,8 +1,10 @@
 """The images of jobs: pulled before each run, so that a tag means what its registry says now; removed to make room."""
 
+import fnmatch
 import json
 import logging
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from job_fetcher import http
@@ -37,8 +39,8 @@ class Images:
     first that were not used for longest; never one that a container uses, nor one that was here before.
     """
 
-    def __init__(self, client: Client, workspace: Workspace, min_free: int) -> None:
-        self._client, self._workspace, self._min_free = client, workspace, min_free
+    def __init__(self, client: Client, workspace: Workspace, min_free: int, allowed: Iterable[str] = ("*",)) -> None:
+        self._client, self._workspace, self._min_free, self._allowed = client, workspace, min_free, tuple(allowed)
         self._record = workspace.base / "images.json"
         with our_errors("describe the host"):
             folder = Path(client.info()["DockerRootDir"])
@@ -47,9 +49,11 @@ class Images:
     def pull(self, image: str, *, cancelled: Cancellation) -> None:
         """Pull `image`. If its registry cannot be reached but the image is here, it is used, with a warning.
 
-        Raises `JobFailed` for an image that does not exist or may not be pulled, and for a registry that does not
-        answer for half an hour.
+        Raises `JobFailed` for an image that is not allowed, does not exist or may not be pulled, and for a registry
+        that does not answer for half an hour.
         """
+        if not is_allowed(image, self._allowed):
+            raise JobFailed(f"The image '{image}' is not among those that this worker allows (ALLOWED_IMAGES).")
         self.make_room()
         before = self._ids()
 
@@ -140,3 +144,24 @@ class Images:
 
     def _free(self) -> int:
         return free_bytes(self._disk)
+
+
+def is_allowed(image: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the glob `patterns` fits `image`, with or without its tag; both as full names."""
+    name = _full_name(image)
+    without_version = name.split("@", 1)[0]
+    head, colon, tag = without_version.rpartition(":")
+    names = {name, without_version} | ({head} if colon and "/" not in tag else set())
+    return any(
+        pattern == "*" or any(fnmatch.fnmatchcase(each, _full_name(pattern)) for each in names) for pattern in patterns
+    )
+
+
+def _full_name(image: str) -> str:
+    """`x` → `docker.io/library/x`: an image's name with the registry and the folder that Docker leaves out."""
+    first, slash, rest = image.partition("/")
+    if not slash or not ("." in first or ":" in first or first == "localhost"):
+        first, rest = "docker.io", image
+    if first in ("docker.io", "index.docker.io"):
+        return f"docker.io/{rest}" if "/" in rest else f"docker.io/library/{rest}"
+    return f"{first}/{rest}"

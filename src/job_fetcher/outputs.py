@@ -24,9 +24,10 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @dataclass(frozen=True)
 class Output:
-    """A file to upload: its path relative to the output folder, as the job named it."""
+    """A file to upload: its path relative to the output folder, as the job named it, and its size in bytes."""
 
     path: str
+    size: int
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,12 @@ class LeftOut:
 
     path: str
     reason: str
+
+    def told(self, folder: str) -> str:
+        """A line for a list, with the odd characters of the path escaped."""
+        path = os.fsencode(f"{folder}/{self.path}").decode(errors="backslashreplace")
+        shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in path)
+        return f"{shown}: {self.reason}\n"
 
 
 class OutputFolder:
@@ -69,15 +76,15 @@ class OutputFolder:
         folders = []
         try:
             with os.scandir(descriptor) as entries:
-                listed = sorted((entry.name, entry.stat(follow_symlinks=False).st_mode) for entry in entries)
-            for name, mode in listed:
-                path = prefix + name
+                listed = sorted((entry.name, entry.stat(follow_symlinks=False)) for entry in entries)
+            for name, status in listed:
+                path, mode = prefix + name, status.st_mode
                 if not _is_utf8(name):
-                    yield LeftOut(_printable(path), "its name is not UTF-8")
+                    yield LeftOut(path, "its name is not UTF-8")
                 elif stat.S_ISDIR(mode):
                     folders.append(name)
                 elif stat.S_ISREG(mode):
-                    yield Output(path)
+                    yield Output(path, status.st_size)
                 elif stat.S_ISLNK(mode):
                     yield self._link(path)
                 else:
@@ -103,10 +110,10 @@ class OutputFolder:
 
     def _link(self, path: str) -> Output | LeftOut:
         try:
-            os.close(self._open_file([*self._parts, *path.split("/")]))
+            with self.open(path) as file:
+                return Output(path, file.seek(0, os.SEEK_END))
         except OSError:
             return LeftOut(path, "is a link that leads to no file of the same folder")
-        return Output(path)
 
     def _open_folder(self, parts: list[str]) -> int:
         """A descriptor of the folder at `parts` of the job's files; no component may be a link."""
@@ -174,7 +181,3 @@ def _is_utf8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _printable(path: str) -> str:
-    return os.fsencode(path).decode(errors="backslashreplace")

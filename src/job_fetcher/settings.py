@@ -7,11 +7,14 @@ import os
 import pwd
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -38,7 +41,36 @@ def _http_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def _secret_file(path: Path) -> Path:
+    try:
+        path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"a file that can be read is expected ({getattr(error, 'strerror', error)})") from None
+    return path
+
+
+def _network(name: str) -> str:
+    if name == "host" or ":" in name:
+        raise ValueError("bridge, none or the name of a network is expected; jobs do not get the host's own")
+    return name
+
+
+def _words(text: str) -> str:
+    return ",".join(word.strip() for word in text.split(",") if word.strip())
+
+
+def _is_near(url: str) -> bool:
+    """Whether `url` is on this host or in a private network, as far as its name tells."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return "." not in host or host.endswith((".localhost", ".local", ".lan", ".internal", ".home.arpa"))
+    return address.is_private or address.is_loopback or address.is_link_local
+
+
 AbsolutePath = Annotated[PurePosixPath, AfterValidator(_absolute)]
+SecretFile = Annotated[Path, AfterValidator(_secret_file)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -54,6 +86,8 @@ class Settings(BaseSettings):
     access_token: SecretStr | None = Field(None, description="A fixed token, instead of the two below")
     username: str | None = Field(None, description="Your account on the platform")
     password: SecretStr | None = Field(None, description="Its password", validate_default=True)
+    access_token_file: SecretFile | None = Field(None, description="File with the token, e.g. a Docker secret")
+    password_file: SecretFile | None = Field(None, description="File with the password, e.g. a Docker secret")
     path_base: AbsolutePath = Field(
         PurePosixPath("/data"), description="Folder of the jobs, as the worker sees it (in its container)"
     )
@@ -74,9 +108,41 @@ class Settings(BaseSettings):
     gpu_model: str | None = Field(None, description="Advertised instead of the name that the GPU's driver tells")
     gpu_archi: str | None = Field(None, description="Advertised instead of the architecture that the driver tells")
 
+    allowed_images: Annotated[str, AfterValidator(_words)] = Field(
+        "*", description="Images that jobs may use: patterns such as `ghcr.io/decode/*`, separated by commas"
+    )
+    job_network: Annotated[str, AfterValidator(_network)] = Field(
+        "bridge", description="Network of jobs: `bridge`, `none`, or a network's name"
+    )
+    memory_reserve_mib: int = Field(1024, ge=0, description="MiB of memory that jobs do not get")
+    max_output_gib: float = Field(100, gt=0, allow_inf_nan=False, description="GiB that a job may upload")
     aws_endpoint_url_cognito_identity_provider: HttpUrl | None = Field(
         None, description="Address of the login service, instead of AWS's own (a mock's, or a proxy's)"
     )
+
+    allow_insecure_http: bool = Field(
+        False, description="Send credentials over plain http:// beyond this network", validate_default=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """`PASSWORD` and `ACCESS_TOKEN` from their files; what is wrong with a file is told at its own setting."""
+        for name in ("password", "access_token"):
+            if (file := values.get(f"{name}_file")) and not values.get(name):
+                with suppress(OSError, UnicodeError):
+                    values[name] = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+        return values
+
+    @field_validator("allow_insecure_http")
+    @classmethod
+    def _hides_credentials(cls, allowed: bool, info: ValidationInfo) -> bool:
+        for url in filter(None, map(info.data.get, ("api_url", "aws_endpoint_url_cognito_identity_provider"))):
+            if url.startswith("http://") and not _is_near(url) and not allowed:
+                raise ValueError(
+                    f"credentials would be sent to {url} unencrypted; use https://, or set this to true if you mean it"
+                )
+        return allowed
 
     @field_validator("password")
     @classmethod
@@ -182,6 +248,8 @@ def _values_with_more_than_the_value(environment: Mapping[str, str], fields: set
 
 _EXPECTED = {
     "float_parsing": "a number is expected, such as 30",
+    "int_parsing": "a whole number is expected, such as 1024",
+    "bool_parsing": "true or false is expected",
     "finite_number": "a number is expected, such as 30",
     "greater_than": "a number above {gt:g} is expected",
     "greater_than_equal": "a number of {ge:g} or more is expected",

@@ -9,6 +9,7 @@ import logging
 import os
 import posixpath
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from job_fetcher.api import WorkerApi
 from job_fetcher.background import Cancellation, run_all
 from job_fetcher.errors import JobFailed, JobGone, Unavailable
 from job_fetcher.job import Final, JobSpecs, OutputType, RequestToMake
-from job_fetcher.outputs import Output, OutputFolder
+from job_fetcher.outputs import LeftOut, OutputFolder
 from job_fetcher.workspace import Ledger
 
 TRANSFERS = 8
@@ -130,44 +131,60 @@ def upload_outputs(
     container_log: Path,
     ledger: Ledger,
     *,
+    max_bytes: int | None = None,
     when_failed: WhenFailed | None = None,
     cancelled: Cancellation | None = None,
     transfers: int = TRANSFERS,
 ) -> list[str]:
     """Send every file of the output folders, then the container's log, except what `ledger` has as arrived.
 
-    Returns a sentence for each file that the storage refuses; none of them keeps the others from arriving. What is not
-    a file of the job (links out of the folder, FIFOs, …) is left out, and listed in `left-out.txt` beside the log.
+    Returns a sentence for each file that the storage refuses, and one if `max_bytes` is reached; neither keeps the
+    other files from arriving. What is not a file of the job (links out of the folder, FIFOs, …) is left out. All that
+    is left out is listed in `left-out.txt` beside the log.
     """
-    uploads: list[_Upload] = []
-    left_out: list[str] = []
+    found = _Found(files, sys.maxsize if max_bytes is None else max_bytes)
     for output_type, name in (specs.handler.files_up or {}).items():
-        folder = OutputFolder(files, name)
-        for found in folder.walk():
-            if isinstance(found, Output):
-                base_path, file_name = posixpath.split(posixpath.join(name, found.path))
-                uploads.append(_Upload(output_type, base_path, file_name, partial(folder.open, found.path)))
-            else:
-                left_out.append(f"{posixpath.join(name, found.path)}: {found.reason}\n")
-
-    taken = {(each.type, each.path) for each in uploads}
+        found.look_into(output_type, name)
     log_folder = (specs.handler.files_up or {}).get(OutputType.LOG, "log")
-    own: dict[str, Callable[[], AbstractContextManager[BinaryIO]]] = {CONTAINER_LOG: lambda: container_log.open("rb")}
-    if left_out:
-        own[LEFT_OUT] = partial(BytesIO, "".join(left_out).encode())
-    for name, open_file in own.items():
-        uploads.append(_Upload(OutputType.LOG, log_folder, _free_name(log_folder, name, taken), open_file))
+    found.add_log(log_folder, CONTAINER_LOG, lambda: container_log.open("rb"))
+    if found.left_out:
+        found.add_log(log_folder, LEFT_OUT, partial(BytesIO, "".join(found.left_out).encode()))
 
     sender = _Sender(api, job_id, ledger, when_failed or _probe(api, job_id))
-    run_all(sender.send, uploads, threads=transfers, cancelled=cancelled or Cancellation(), name="upload")
-    return sorted(sender.problems)
+    run_all(sender.send, found.uploads, threads=transfers, cancelled=cancelled or Cancellation(), name="upload")
+    return found.problems + sorted(sender.problems)
 
 
-def _free_name(folder: str, name: str, taken: set[tuple[OutputType, str]]) -> str:
-    """`name`, or the next one (`container-1.log`) if the job has written a log of that name itself."""
-    stem, suffix = posixpath.splitext(name)
-    numbered = (name if number == 0 else f"{stem}-{number}{suffix}" for number in count())
-    return next(each for each in numbered if (OutputType.LOG, posixpath.join(folder, each)) not in taken)
+class _Found:
+    """What is to be uploaded, of at most `room` bytes, and what is left out."""
+
+    def __init__(self, files: Path, room: int) -> None:
+        self._files, self._room = files, room
+        self.uploads: list[_Upload] = []
+        self.left_out: list[str] = []
+        self.problems: list[str] = []
+
+    def look_into(self, output_type: OutputType, name: str) -> None:
+        """Add the files of the job's folder `name`."""
+        folder = OutputFolder(self._files, name)
+        for each in folder.walk():
+            if isinstance(each, LeftOut):
+                self.left_out.append(each.told(name))
+            elif each.size > self._room:
+                self.left_out.append(LeftOut(each.path, "is beyond MAX_OUTPUT_GIB").told(name))
+                self.problems = [f"The outputs are larger than this worker uploads (MAX_OUTPUT_GIB); see {LEFT_OUT}."]
+            else:
+                self._room -= each.size
+                base_path, file_name = posixpath.split(posixpath.join(name, each.path))
+                self.uploads.append(_Upload(output_type, base_path, file_name, partial(folder.open, each.path)))
+
+    def add_log(self, folder: str, name: str, open_file: Callable[[], AbstractContextManager[BinaryIO]]) -> None:
+        """Add a log of our own: as `name`, or the next (`container-1.log`) if the job has written that itself."""
+        taken = {each.path for each in self.uploads if each.type is OutputType.LOG}
+        stem, suffix = posixpath.splitext(name)
+        numbered = (name if number == 0 else f"{stem}-{number}{suffix}" for number in count())
+        free = next(each for each in numbered if posixpath.join(folder, each) not in taken)
+        self.uploads.append(_Upload(OutputType.LOG, folder, free, open_file))
 
 
 class _Sender:

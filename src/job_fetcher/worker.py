@@ -52,6 +52,10 @@ class Options:
     gpu_archi: str | None = None
     max_runtime_s: float | None = None
     min_free: int = 0
+    max_output: int | None = None
+    allowed_images: tuple[str, ...] = ("*",)
+    job_network: str = "bridge"
+    memory_reserve_mib: int = 0
 
 
 class Worker:
@@ -59,8 +63,8 @@ class Worker:
 
     def __init__(self, api: WorkerApi, client: engine.Client, workspace: Workspace, options: Options) -> None:
         self._api, self._client, self._workspace, self._options = api, client, workspace, options
-        self._machine = engine.machine(client)
-        self._images = images.Images(client, workspace, options.min_free)
+        self._machine = engine.machine(client, reserve_mib=options.memory_reserve_mib)
+        self._images = images.Images(client, workspace, options.min_free, options.allowed_images)
         self._gpu = hardware.find_gpu()
         self._ending = Cancellation()  # of the worker, between jobs
         self._stopped = Cancellation()  # of whatever it does
@@ -155,8 +159,6 @@ class Worker:
             with KeepAlive(
                 self._api, folder.job_id, _status(folder), cancelled, self._options.keep_alive_interval_s
             ) as keep_alive:
-                if folder.state.runs:  # left behind: it may be gone by now, with the container that runs
-                    cancelled.result_of(keep_alive.tried)
                 outcome, problems = self._do(folder, keep_alive, cancelled)
         except (JobGone, LeaveRequested):
             raise
@@ -187,11 +189,11 @@ class Worker:
     def _do(self, folder: JobFolder, keep_alive: KeepAlive, cancelled: Cancellation) -> tuple[Outcome, list[str]]:
         """Run the job's command, or go on with it, and upload what it left. Returns also what could not be uploaded."""
         specs = JobSpecs.parse(folder.state.job.raw)
-        outcome = folder.state.outcome or self._run_container(folder, specs, keep_alive, cancelled)
+        outcome = self._run_container(folder, specs, keep_alive, cancelled)
         log.info("Job %s: %s", folder.job_id, outcome.reason)
         problems = steps.upload_outputs(
             self._api, folder.job_id, specs, folder.files, folder.log, Ledger(folder.uploads),
-            when_failed=keep_alive.ask, cancelled=cancelled,
+            max_bytes=self._options.max_output, when_failed=keep_alive.ask, cancelled=cancelled,
         )  # fmt: skip
         return outcome, problems
 
@@ -200,11 +202,16 @@ class Worker:
     ) -> Outcome:
         """Run the job's container, or go on with it; anew if the engine's shutdown has ended it."""
         host_folder = self._options.host_base / folder.path.name
+        resources = Resources(self._machine.memory_mib, self._gpu, self._options.job_network)
         while True:
             with job_container(self._client, host_folder, cancelled, self._stopped) as container:
+                if folder.state.runs:  # left behind: the job may be gone by now, which ends its container
+                    cancelled.result_of(keep_alive.tried)
+                if folder.state.outcome is not None:  # of a container that may not have been removed yet
+                    return folder.state.outcome
                 if not container.exists:
                     self._prepare(folder, specs, cancelled)
-                    container.create(folder.job_id, specs, Resources(self._machine.memory_mib, self._gpu))
+                    container.create(folder.job_id, specs, resources)
                 container.start()
                 keep_alive.set(JobStatus.RUNNING)
                 outcome = container.wait(self._options.max_runtime_s)

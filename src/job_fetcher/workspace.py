@@ -5,6 +5,7 @@
     PATH_BASE/
       .lock                 held for the moment in which a folder appears or is taken up
       images.json           the images that jobs have brought
+      .making-…/            a job's folder that is not complete yet
       .removing-…/          a finished job's folder on its way out
       .unreadable-…/        a folder that was not understood, put aside for a person to look at
       <job id>/
@@ -136,22 +137,38 @@ class Workspace:
             with self.locked():
                 if path.exists():
                     self._take_away(path)
-                path.mkdir(mode=0o700)
-                lock = _lock(path)
-                assert lock is not None  # under the workspace's lock nobody else saw the folder yet
-                folder = JobFolder(path, lock, JobState(owner=self._owner, job=job))
-                folder.record()
-            folder.begin_anew()
-            (path / "ballast").write_bytes(bytes(BALLAST))
+                return self._make(path, JobState(owner=self._owner, job=job))
         except OSError as error:
             raise JobFailed(f"The worker cannot make the job's folder: {error.strerror}.") from error
-        return folder
+
+    def _make(self, path: Path, state: JobState) -> JobFolder:
+        """The folder appears under its name when it is complete: a crash on the way leaves no half of one."""
+        making = path.with_name(f".making-{path.name}")
+        _remove_tree(making)
+        making.mkdir(mode=0o700)
+        lock = _lock(making)
+        assert lock is not None  # under the workspace's lock nobody else is here
+        folder = JobFolder(making, lock, state)
+        try:
+            folder.begin_anew()
+            (making / "ballast").write_bytes(bytes(BALLAST))
+            folder.record()
+            making.rename(path)
+            _sync(path.parent)
+        except OSError:
+            os.close(lock)
+            _remove_tree(making)
+            raise
+        return JobFolder(path, lock, state)
 
     def left_behind(self) -> Iterator[JobFolder]:
         """The folders of jobs that a worker of this owner left behind and that nobody holds, each held by now."""
+        with self.locked():
+            for path in self.base.glob(".making-*"):
+                _remove_tree(path)
         for path in sorted(self.base.glob(".removing-*")):
             _remove_tree(path)
-        for path in sorted(path.parent for path in self.base.glob("*/lock")):
+        for path in sorted(path.parent for path in self.base.glob("[!.]*/lock")):
             with self.locked():
                 folder = self._take_up(path)
             if folder is not None:
@@ -178,9 +195,6 @@ class Workspace:
         return JobFolder(path, lock, state)
 
     def _put_aside(self, path: Path, error: Exception) -> None:
-        if not (path / "job.json").exists() and not (path / "files").exists():
-            _remove_tree(path)  # cut off while it was made: there is nothing in it
-            return
         aside = path.with_name(f".unreadable-{path.name}-{time.time_ns()}")
         path.rename(aside)
         what = "is not understood" if isinstance(error, ValidationError) else str(error)
@@ -229,11 +243,16 @@ def write_durably(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Let the names in `folder` outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def _make_folder(path: Path) -> None:
