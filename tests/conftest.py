@@ -8,6 +8,7 @@ import pytest
 from scripts.docker import build_image
 
 from job_fetcher.background import Cancellation
+from tests.support.aws import Aws, running_aws
 from tests.support.engine import connect, remove_litter, require_gpu_hook, running_registry
 from tests.support.images import JobImages, make_job_images, remove_images
 from tests.support.leaks import Evidence
@@ -21,6 +22,13 @@ def mock() -> Iterator[Platform]:
     """The platform, mocked and served for real, with a state of its own for this test."""
     with running_platform() as platform:
         yield platform
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[Aws]:
+    """Cognito and S3 as others have written them."""
+    with running_aws() as running:
+        yield running
 
 
 @pytest.fixture
