@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse
 from . import cognito, helpers, own_store, s3, worker_api
 from .config import MockConfig, config_from_environment
 from .state import Mock
+from .store import keep_freed_memory
 from .wire import Wire
 
 PAGE = Path(__file__).with_name("page.html")
@@ -17,6 +18,7 @@ PAGE = Path(__file__).with_name("page.html")
 
 def create_app(config: MockConfig | None = None) -> FastAPI:
     """Make an app with a state of its own, which is at `app.state.mock`."""
+    keep_freed_memory()
     app = FastAPI(title="Mock of the worker-facing API", docs_url=None, redoc_url=None, lifespan=_lifespan)
     app.state.mock = Mock(config or MockConfig())
     for module in (worker_api, cognito, own_store, s3, helpers):

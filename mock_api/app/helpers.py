@@ -6,7 +6,7 @@ from mimetypes import guess_type
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from starlette.requests import ClientDisconnect
 
 from .accounts import TokenUse
@@ -33,7 +33,15 @@ class Hardware(BaseModel):
 
 
 class Binary(BaseModel):
+    """A content that is not text."""
+
     base64: str
+
+    @field_validator("base64")
+    @classmethod
+    def _can_be_decoded(cls, text: str) -> str:
+        base64.b64decode(text, validate=True)
+        return text
 
 
 class Submission(BaseModel):

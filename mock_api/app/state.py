@@ -16,7 +16,7 @@ from .faults import FaultBoard
 from .jobs import JobQueue
 from .store import ObjectStore
 
-MAX_RECORDED = 100_000
+MAX_RECORDED = 20_000
 
 
 @dataclass
