@@ -149,9 +149,22 @@ class Worker:
             except Cancelled as reason:
                 log.info("Job %s stays for the next start: %s", folder.job_id, reason)
                 return
-            folder.remove()
+            self._clean_up(folder)
         if self._fatal is not None:
             raise self._fatal
+
+    def _clean_up(self, folder: JobFolder) -> None:
+        """Remove the job's folder, and its container before that: one that was left behind may not be known so far."""
+        try:
+            with job_container(self._client, self._host_folder(folder), self._stopped, self._stopped):
+                pass
+        except (Cancelled, JobFailed, Unavailable) as reason:
+            log.warning("What is left of job %s stays for the next start: %s", folder.job_id, reason)
+        else:
+            folder.remove()
+
+    def _host_folder(self, folder: JobFolder) -> PurePosixPath:
+        return self._options.host_base / folder.path.name
 
     def _last_status(self, folder: JobFolder, cancelled: Cancellation) -> Final:
         """Do the job and tell with which status it ends here; raises `JobGone` and `LeaveRequested`: with none."""
@@ -201,10 +214,9 @@ class Worker:
         self, folder: JobFolder, specs: JobSpecs, keep_alive: KeepAlive, cancelled: Cancellation
     ) -> Outcome:
         """Run the job's container, or go on with it; anew if the engine's shutdown has ended it."""
-        host_folder = self._options.host_base / folder.path.name
         resources = Resources(self._machine.memory_mib, self._gpu, self._options.job_network)
         while True:
-            with job_container(self._client, host_folder, cancelled, self._stopped) as container:
+            with job_container(self._client, self._host_folder(folder), cancelled, self._stopped) as container:
                 if folder.state.runs:  # left behind: the job may be gone by now, which ends its container
                     cancelled.result_of(keep_alive.tried)
                 if folder.state.outcome is not None:  # of a container that may not have been removed yet
