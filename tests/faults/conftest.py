@@ -1,0 +1,51 @@
+"""What the fault tests share: gates before the platform and the registry, and images that are not here yet."""
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import docker
+import pytest
+
+from tests.support.gate import Gate, running_gate
+from tests.support.images import add_image, push, remove_images, shell_files
+from tests.support.platform import Platform
+from tests.support.worker import WorkerProcess
+
+StartWorker = Callable[..., WorkerProcess]
+
+
+@pytest.fixture
+def gate(mock: Platform) -> Iterator[Gate]:
+    """Between the worker and all of the platform: API, login and storage."""
+    with running_gate(int(mock.url.rsplit(":", 1)[1])) as gate:
+        yield gate
+
+
+@pytest.fixture
+def gated_worker(start_worker: StartWorker, gate: Gate) -> WorkerProcess:
+    """A worker that finds the platform behind `gate`."""
+    return start_worker(**behind(gate))
+
+
+def behind(gate: Gate) -> dict[str, str]:
+    """The settings of a worker that finds the platform behind `gate`."""
+    return {"API_URL": gate.url, "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": f"{gate.url}/cognito/"}
+
+
+@pytest.fixture
+def registry_gate(docker_client: docker.DockerClient, registry: str) -> Iterator[Gate]:
+    """Between the engine and the registry."""
+    with running_gate(int(registry.rsplit(":", 1)[1])) as gate:
+        yield gate
+        gate.open()
+        remove_images(docker_client, f"127.0.0.1:{gate.port}/")
+
+
+@pytest.fixture
+def remote_image(docker_client: docker.DockerClient, registry: str, registry_gate: Gate) -> str:
+    """An image that only the registry has, by its name behind `registry_gate`."""
+    path = f"remote-{uuid.uuid4().hex[:8]}:latest"
+    name = add_image(docker_client, f"{registry}/{path}", {**shell_files(), "stamp": path.encode()})
+    push(docker_client, name)
+    docker_client.images.remove(name)
+    return f"127.0.0.1:{registry_gate.port}/{path}"

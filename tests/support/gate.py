@@ -1,0 +1,173 @@
+"""A gate between a client and a server on this machine, by TCP or by a Unix socket: open, or shut in several ways."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+Address = int | Path
+"""A port of 127.0.0.1, or a Unix socket."""
+
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close that sends RST
+BLOCK = 65_536
+
+
+class Gate:
+    """Passes connections on to `upstream`; every way to shut it ends, or holds, those that are there already.
+
+    `tries` counts the connections that have come since it was shut.
+    """
+
+    def __init__(self, upstream: Address, listen: Address = 0) -> None:
+        self._upstream, self._listen = upstream, listen
+        self._loop = asyncio.new_event_loop()
+        self._flowing = asyncio.Event()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self._how = "open"
+        self._answer = b""
+        self._most: int | None = None
+        self.tries = 0
+        self._thread = threading.Thread(target=self._loop.run_forever, name="gate", daemon=True)
+        self._thread.start()
+        self.open()
+
+    @property
+    def port(self) -> int:
+        assert isinstance(self._listen, int)
+        return self._listen
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def open(self) -> None:
+        """Let everything through, and what was held go on."""
+        self._change("open")
+
+    def close_port(self) -> None:
+        """Nobody listens any more: connections are refused."""
+        self._change("closed")
+
+    def reset(self) -> None:
+        """Connections are accepted and broken at once."""
+        self._change("reset")
+
+    def hold(self) -> None:
+        """Connections are accepted, and no byte passes, on these or on those that are there already."""
+        self._change("hold")
+
+    def stall_after(self, size: int) -> None:
+        """Of each answer on a new connection only so many bytes come through, and no more until `open`."""
+        self._most = size
+        self._change("stall")
+
+    def answer(self, status: str, body: str) -> None:
+        """Each request on a new connection is answered so, by the gate itself."""
+        head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        self._answer = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+        self._change("answer")
+
+    def close(self) -> None:
+        """End it for good."""
+        self.close_port()
+        asyncio.run_coroutine_threadsafe(_end_tasks(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _change(self, how: str) -> None:
+        asyncio.run_coroutine_threadsafe(self._become(how), self._loop).result(10)
+
+    async def _become(self, how: str) -> None:
+        self._how, self.tries = how, 0
+        if how != "stall":
+            self._most = None
+        if how in ("closed", "reset", "answer"):
+            for writer in self._writers:
+                _break(writer)
+        (self._flowing.clear if how == "hold" else self._flowing.set)()
+        if how == "closed" and self._server is not None:
+            self._server.close()
+            self._server = None
+        elif how != "closed" and self._server is None:
+            if isinstance(self._listen, Path):
+                self._server = await asyncio.start_unix_server(self._serve, self._listen)
+            else:
+                self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._listen)
+                self._listen = self._server.sockets[0].getsockname()[1]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.tries += 1
+        async with self._kept(writer):
+            if self._how == "answer":
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(self._answer)
+                await writer.drain()
+            elif self._how == "reset":
+                _break(writer)
+            else:
+                await self._flowing.wait()
+                await self._pass_on(reader, writer, self._most)
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int | None) -> None:
+        if isinstance(self._upstream, Path):
+            up_reader, up_writer = await asyncio.open_unix_connection(self._upstream)
+        else:
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+        async with self._kept(up_writer):
+            there = asyncio.ensure_future(self._pump(reader, up_writer, None))
+            await self._pump(up_reader, writer, most)  # until the server, or the gate, ends the connection
+            there.cancel()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int | None) -> None:
+        with contextlib.suppress(OSError):
+            while block := await reader.read(BLOCK):
+                await self._flowing.wait()
+                if most is not None:
+                    writer.write(block[:most])
+                    block, most = block[most:], most - len(block[:most])
+                    while block and self._most is not None:
+                        await asyncio.sleep(0.02)
+                    most = most if self._most is not None else None
+                writer.write(block)
+                await writer.drain()
+            if writer.can_write_eof():
+                writer.write_eof()
+
+    @contextlib.asynccontextmanager
+    async def _kept(self, writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+        self._writers.add(writer)
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                yield
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+
+async def _end_tasks() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0)  # transports close their sockets in the next round
+
+
+def _break(writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    writer.transport.abort()
+
+
+@contextlib.contextmanager
+def running_gate(upstream: Address, listen: Address = 0) -> Iterator[Gate]:
+    """A gate in front of `upstream`, open at first."""
+    gate = Gate(upstream, listen)
+    try:
+        yield gate
+    finally:
+        gate.close()
