@@ -167,6 +167,7 @@ def details(reason: str, log_tail: str = "") -> str:
 
     The percent-encoded length stays below `MAX_DETAILS`; the reason is cut at its end, the log at its beginning.
     """
+    reason, log_tail = (text.encode(errors="replace").decode() for text in (reason, log_tail))
     head = _fitting(reason, MAX_DETAILS)
     if not log_tail.strip():
         return head
