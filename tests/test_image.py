@@ -1,0 +1,116 @@
+"""The worker as its own image, started as the README says, against the platform's mock on the host."""
+
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import docker
+import pytest
+from docker.models.containers import Container
+from scripts.docker import SOCKET, host_socket
+
+from tests.support.engine import containers_of
+from tests.support.images import JobImages
+from tests.support.leaks import Evidence
+from tests.support.platform import PASSWORD, USERNAME, Platform, running_platform
+
+ENV_FILE = """\
+# As the person who lends the machine writes it.
+API_URL=http://host.docker.internal:{port}
+USERNAME={username}
+PASSWORD={password}
+AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER=http://host.docker.internal:{port}/cognito/
+TIMEOUT_JOB=0.2
+TIMEOUT_STATUS=1
+"""
+
+
+@pytest.fixture
+def platform(evidence: Evidence) -> Iterator[Platform]:
+    """A mock that containers can reach."""
+    with running_platform(host="0.0.0.0") as platform:
+        yield platform
+        evidence.keep_history(platform)
+
+
+@pytest.fixture
+def container(
+    platform: Platform, docker_client: docker.DockerClient, worker_image: str, evidence: Evidence, tmp_path: Path
+) -> Iterator[Container]:
+    """The worker's container, with `tmp_path/data` as its `/data`; PATH_HOST_BASE is for it to find out."""
+    env_file = tmp_path / "worker.env"
+    env_file.write_text(
+        ENV_FILE.format(port=urlsplit(platform.url).port, username=USERNAME, password=PASSWORD), encoding="utf-8"
+    )
+    command = [
+        *("docker", "run", "--detach", "--env-file", str(env_file), "--volume", f"{host_socket()}:{SOCKET}"),
+        *("--volume", f"{tmp_path / 'data'}:/data", "--add-host", "host.docker.internal:host-gateway", worker_image),
+    ]
+    container_id = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    container = docker_client.containers.get(container_id)
+    yield container
+    log = container.logs()
+    evidence.file("image").write_bytes(log)
+    print(log.decode(errors="replace"))  # noqa: T201 - pytest shows it if the test has failed
+    container.remove(force=True, v=True)
+
+
+def _jobs_containers(client: docker.DockerClient, images: JobImages) -> list[Container]:
+    return [each for each in containers_of(client, images.registry) if "job-fetcher.job" in each.labels]
+
+
+def test_image_runs_jobs_in_a_row_whatever_becomes_of_each(
+    platform: Platform,
+    container: Container,
+    docker_client: docker.DockerClient,
+    job_images: JobImages,
+    tmp_path: Path,
+) -> None:
+    """Done-when 2 of the issue: a job that finishes, one that fails with exit code 7, one whose image is missing."""
+    chance = random.Random(2)
+    contents = {"a b.tif": chance.randbytes(3_000_000), "deep/ü #1?.csv": chance.randbytes(70_000), "empty": b""}
+    files = {f"data/{name}": content for name, content in contents.items()}
+    finishes, fails, is_missing = [
+        platform.submit(
+            "cp -r /files/data/. /files/output/", image=job_images.job, files=files, up={"output": "output"}
+        ),
+        platform.submit("echo first > /files/output/x; echo oh; exit 7", image=job_images.job, up={"output": "output"}),
+        platform.submit("true", image=job_images.missing),
+    ]
+    for job in (finishes, fails, is_missing):
+        platform.wait_for_status(job)
+    log = "log/log/container.log"
+    assert platform.statuses(finishes) == ["preprocessing", "running", "postprocessing", "finished"]
+    assert platform.details(finishes) == "The command ended with exit code 0."
+    assert platform.outputs(finishes) == {f"output/output/{name}": each for name, each in contents.items()} | {log: b""}
+    assert platform.statuses(fails) == ["preprocessing", "running", "postprocessing", "error"]
+    assert platform.details(fails) == "The command ended with exit code 7.\n\nThe end of the log:\noh"
+    assert platform.outputs(fails) == {"output/output/x": b"first\n", log: b"oh\n"}
+    assert platform.statuses(is_missing) == ["preprocessing", "error"]
+    assert job_images.missing in platform.details(is_missing)
+    assert "not found" in platform.details(is_missing)
+    _stop(container)
+    assert _jobs_containers(docker_client, job_images) == []
+    assert [path for path in (tmp_path / "data").iterdir() if path.is_dir()] == []
+
+
+def test_image_that_is_stopped_hands_its_job_back_and_ends_by_itself(
+    platform: Platform, container: Container, docker_client: docker.DockerClient, job_images: JobImages, tmp_path: Path
+) -> None:
+    """P20: as PID 1, within the 10 s of `docker stop`."""
+    job = platform.submit("sleep 600", image=job_images.job)
+    platform.wait_for_status(job, "running")
+    _stop(container)
+    assert platform.statuses(job) == ["preprocessing", "running", "queued"]
+    assert platform.details(job) == "The worker was stopped (SIGTERM)."
+    assert _jobs_containers(docker_client, job_images) == []
+    assert [path for path in (tmp_path / "data").iterdir() if path.is_dir()] == []
+
+
+def _stop(container: Container) -> None:
+    """`docker stop`: kills after 10 s, which would be exit code 137."""
+    container.stop()
+    container.reload()
+    assert container.attrs["State"]["ExitCode"] == 0
