@@ -1,5 +1,6 @@
 """Whatever is wrong with a job, its user is told once and in words, and the worker goes on with the next one."""
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -153,6 +154,21 @@ def test_unforeseen_error_ends_the_worker_and_is_told_to_the_user(
     assert mock.statuses(job)[-1] == "error"
     assert mock.details(job).startswith("Unforeseen: IsADirectoryError: ")
     assert "Traceback (most recent call last)" in worker.log
+    worker.assert_nothing_left()
+
+
+def test_user_is_told_even_if_the_jobs_folder_has_vanished(
+    mock: Platform, worker: WorkerProcess, job_image: str
+) -> None:
+    """P1: somebody cleans up below PATH_BASE."""
+    job = mock.submit("exec sleep 600", image=job_image)
+    container = worker.container()
+    mock.wait_for_status(job, "running")
+    shutil.rmtree(worker.base / job)
+    container.kill()
+    assert worker.wait() == 1
+    assert mock.job(job).status == "error"
+    assert mock.details(job).startswith("Unforeseen: FileNotFoundError: ")
     worker.assert_nothing_left()
 
 

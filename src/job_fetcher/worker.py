@@ -136,12 +136,13 @@ class Worker:
     def run_job(self, folder: JobFolder) -> None:
         """The life of a job, from wherever it stands to its last status and the removal of its folder."""
         with folder, self._cancellable() as cancelled:
-            again = folder.state.final is not None
+            final = folder.state.final
+            again = final is not None
             try:
-                if not again:
-                    folder.record(final=self._last_status(folder, cancelled))
-                assert folder.state.final is not None
-                self._report(folder.job_id, folder.state.final, cancelled, again=again)
+                if final is None:
+                    final = self._last_status(folder, cancelled)
+                    self._record(folder, final)
+                self._report(folder.job_id, final, cancelled, again=again)
             except JobGone as gone:
                 log.info("Job %s is dropped: %s", folder.job_id, gone)
             except (JobFailed, Unavailable) as refusal:
@@ -152,6 +153,13 @@ class Worker:
             self._clean_up(folder)
         if self._fatal is not None:
             raise self._fatal
+
+    def _record(self, folder: JobFolder, final: Final) -> None:
+        """Write the last status down before it is sent; it is sent all the same if somebody has removed the folder."""
+        try:
+            folder.record(final=final)
+        except OSError as error:
+            self._fatal = self._fatal or error
 
     def _clean_up(self, folder: JobFolder) -> None:
         """Remove the job's folder, and its container before that: one that was left behind may not be known so far."""
@@ -221,6 +229,8 @@ class Worker:
                     cancelled.result_of(keep_alive.tried)
                 if folder.state.outcome is not None:  # of a container that may not have been removed yet
                     return folder.state.outcome
+                if container.exists and folder.survived_reboot and not container.was_started:
+                    container.remove()  # its inputs may not have been on disk yet
                 if not container.exists:
                     self._prepare(folder, specs, cancelled)
                     container.create(folder.job_id, specs, resources)
@@ -240,7 +250,7 @@ class Worker:
             raise JobFailed(
                 f"The job's container was lost {MAX_RUNS} times, by shutdowns of this machine or its engine."
             )
-        if folder.state.runs:  # its container is lost, with what it has made of the files
+        if folder.state.runs or folder.survived_reboot:  # the files are not known to be the inputs alone, or whole
             log.info("Job %s is run anew, from clean inputs and outputs", folder.job_id)
             folder.begin_anew()
         pull = partial(self._images.pull, specs.handler.image_url)

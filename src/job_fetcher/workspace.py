@@ -51,6 +51,8 @@ class JobState(Model):
     """What is known of a job, as far as it is not to be found out otherwise (files on disk, containers by label)."""
 
     version: int = VERSION
+    boot_id: str
+    """Of the host's run in which the files were fetched: a power cut may have lost what was not on disk yet."""
     owner: str
     """The account and the API that the job came from: no other worker may take it up."""
     job: Job
@@ -78,6 +80,11 @@ class JobFolder:
         return self._state
 
     @property
+    def survived_reboot(self) -> bool:
+        """Whether the host was started anew since the inputs were fetched."""
+        return self._state.boot_id != boot_id()
+
+    @property
     def job_id(self) -> str:
         return self._state.job.id
 
@@ -99,11 +106,13 @@ class JobFolder:
             _make_folder(each)
         for file in (self.uploads, self.log):
             file.unlink(missing_ok=True)
+        self.record(boot_id=boot_id())
 
     def remove(self) -> None:
         """Remove the folder and all that is in it. What cannot be removed is left to the next start, and told."""
         doomed = self.path.with_name(f".removing-{self.path.name}-{time.time_ns()}")
-        self.path.rename(doomed)
+        with suppress(FileNotFoundError):  # somebody has removed it already
+            self.path.rename(doomed)
         _remove_tree(doomed)
 
     def __enter__(self) -> Self:
@@ -137,7 +146,7 @@ class Workspace:
             with self.locked():
                 if path.exists():
                     self._take_away(path)
-                return self._make(path, JobState(owner=self._owner, job=job))
+                return self._make(path, JobState(boot_id=boot_id(), owner=self._owner, job=job))
         except OSError as error:
             raise JobFailed(f"The worker cannot make the job's folder: {error.strerror}.") from error
 
@@ -300,6 +309,11 @@ class Ledger:
             self._path.open("a", encoding="utf-8") as file,
         ):  # one write, at the end: threads do not mix their lines
             file.write(json.dumps(entry) + "\n")
+
+
+def boot_id() -> str:
+    """What names this run of the host's system, also in a container (random(4))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def is_full(error: OSError) -> bool:
