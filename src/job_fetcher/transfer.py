@@ -17,7 +17,7 @@ from urllib3.filepost import encode_multipart_formdata
 
 from job_fetcher import http
 from job_fetcher.background import Cancellation
-from job_fetcher.errors import JobFailed, Unavailable
+from job_fetcher.errors import InvalidAnswer, JobFailed, Unavailable
 from job_fetcher.job import RequestToMake
 from job_fetcher.workspace import free_bytes, is_full
 
@@ -134,6 +134,8 @@ def _advance(
                 part.unlink()
             return complete
         start = _start_of(response, start, refusals)
+        if response.raw.length_remaining is None and not response.raw.chunked:  # a cut would pass for the end, even
+            raise InvalidAnswer("the storage does not tell the length of the file")  # one in the midst of the header
         if start == 0:
             part.unlink(missing_ok=True)  # first, lest a crash makes it a part of the version that comes now
             _remember_version(response, version_file)
