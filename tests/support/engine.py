@@ -51,7 +51,7 @@ def running_registry(folder: Path) -> Iterator[str]:
     config = folder / "config.yml"
     config.write_text(REGISTRY_CONFIG.format(storage=folder / "storage"))
     command = ["docker-registry", "serve", str(config)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         listening = (re.search(r"listening on (127\.0\.0\.1:\d+)", line) for line in process.stderr)
         address = next((match[1] for match in listening if match), None)

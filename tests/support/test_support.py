@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import docker
-import pynvml  # type: ignore[import-untyped]
+import pynvml
 import pytest
 from docker.errors import NotFound
 from docker.types import DeviceRequest
@@ -42,7 +42,7 @@ SECOND_LINE = "NVIDIA GeForce RTX 4090 GPU-2 24564 1 8 1 []"
 def ask_nvml(nvml: NvmlStub, **environment: str) -> list[str]:
     command = [sys.executable, "-c", ASK_NVML]
     env = os.environ | nvml.environment | environment
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.splitlines()  # noqa: S603
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def test_nvml_stub_describes_the_cards_as_pynvml_reads_them(nvml: NvmlStub) -> None:
