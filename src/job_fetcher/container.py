@@ -82,6 +82,12 @@ class JobContainer:
         return self._found is not None
 
     @property
+    def was_started(self) -> bool:
+        """Whether its command has begun to run."""
+        state = patiently(self._cancelled)(self._state)
+        return bool(state["Status"] != "created")
+
+    @property
     def _id(self) -> str:
         assert self._found is not None
         return self._found

@@ -98,8 +98,8 @@ def make_output_folders(specs: JobSpecs, files: Path) -> None:
 def _made_folders(command_line: str) -> Iterator[str]:
     """The folders, relative to the job's, that a shell line names to `mkdir`."""
     for arguments in re.findall(r"\bmkdir\s([^;&|\n]*)", command_line):
-        for word in re.split(r"\s+", arguments):
-            path = posixpath.normpath(word.strip("\"'()"))
+        for word in re.split(r"[\s<>]+", arguments):
+            path = posixpath.normpath(word.strip("\"'`(){}"))
             yield path.removeprefix("/files/").removeprefix("./")
 
 

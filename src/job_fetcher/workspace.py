@@ -161,7 +161,6 @@ class Workspace:
         try:
             folder.begin_anew()
             (making / "ballast").write_bytes(bytes(BALLAST))
-            folder.record()
             making.rename(path)
             _sync(path.parent)
         except OSError:
@@ -297,18 +296,22 @@ class Ledger:
         self._path = path
         self._entries: set[str] = set()
         with suppress(FileNotFoundError):
-            self._entries = set(path.read_text(encoding="utf-8").split("\n")[:-1])
+            *lines, cut = path.read_text(encoding="utf-8", errors="replace").split("\n")
+            self._entries = set(lines)
+            if cut:  # by a crash: the next entry is to have a line of its own
+                self._append("\n")
 
     def __contains__(self, entry: Any) -> bool:
         return json.dumps(entry) in self._entries
 
     def add(self, entry: Any) -> None:
         """Write `entry` down, for every process that comes after this one; without it a file is only sent again."""
-        with (
-            suppress(OSError),
-            self._path.open("a", encoding="utf-8") as file,
-        ):  # one write, at the end: threads do not mix their lines
-            file.write(json.dumps(entry) + "\n")
+        self._append(json.dumps(entry) + "\n")
+
+    def _append(self, text: str) -> None:
+        """One write, at the end: threads do not mix their lines."""
+        with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
+            file.write(text)
 
 
 def boot_id() -> str:
