@@ -22,12 +22,12 @@ PASSED_ON = ("PATH", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY")
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -> T:
+def wait_until(condition: Callable[[], T], what: str, timeout_s: float = PATIENCE_S, every_s: float = 0.02) -> T:
     """What `condition` returns as soon as that is true; `AssertionError` if it never is."""
     end = time.monotonic() + timeout_s
     while not (result := condition()):
         assert time.monotonic() < end, f"waited {timeout_s:g} s in vain for {what}"
-        time.sleep(0.02)
+        time.sleep(every_s)
     return result
 
 
