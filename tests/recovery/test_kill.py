@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import docker
 import pytest
@@ -113,7 +114,7 @@ def test_killed_worker_loses_nothing_and_does_nothing_twice(
         since, seen = time.time(), len(mock.state.requests)
         job = mock.submit(LINE, image=image, files={"in": INPUT}, up={"output": "output"})
         run = Run(mock, worker, registry_gate, job, seen)
-        wait_until(lambda run=run, reached=reached: reached(run), what, every_s=0.001)
+        wait_until(partial(reached, run), what, every_s=0.001)
         for delay in delays:
             time.sleep(delay)
             kill(worker)
