@@ -170,7 +170,7 @@ def test_no_answer_at_all_is_unavailable(call: Call) -> None:
         "[" * 100_000,
         '{"1":' * 100_000,
         "x" * 10 * 2**20,
-        '{"1": "\\ud800"}',
+        '{"\\ud800": 1}',
     ],
     ids=range(10),
 )
@@ -182,21 +182,35 @@ def test_an_answer_that_is_not_understood_is_invalid(mock: Platform, name: str, 
 
 @pytest.mark.parametrize("name", ["input", "output"])
 @pytest.mark.parametrize(
-    "request_to_make",
+    ("request_to_make", "error"),
     [
-        {"method": "delete", "url": "https://host/x"},
-        {"method": "get", "url": "file:///etc/passwd"},
-        {"method": "get", "url": "https:///x"},
-        {"method": "get", "url": "https://host/x", "headers": [1]},
+        ({"method": "delete", "url": "https://host/x"}, JobFailed),
+        ({"method": "METHOD", "url": "file:///etc/passwd"}, JobFailed),
+        ({"method": "METHOD", "url": "https:///x"}, JobFailed),
+        ({"method": "METHOD", "url": "https://host/x", "headers": [1]}, InvalidAnswer),
     ],
 )
-def test_only_requests_of_the_contract_are_made(mock: Platform, name: str, request_to_make: object) -> None:
-    mock.fault("*", status=200, body=json.dumps(request_to_make))
-    with pytest.raises(InvalidAnswer):
+def test_only_requests_of_the_contract_are_made(
+    mock: Platform, name: str, request_to_make: object, error: type[Exception]
+) -> None:
+    method = {"input": "get", "output": "post"}[name]
+    mock.fault("*", status=200, body=json.dumps(request_to_make).replace("METHOD", method))
+    with pytest.raises(error):
         CALLS[name](mock.api())
 
 
-@pytest.mark.parametrize("specs", ["null", "[]", "1e999", "1" * 1000, '{"app": 7, "handler": {"image_url": [null]}}'])
+@pytest.mark.parametrize(
+    "specs",
+    [
+        "null",
+        "[]",
+        "1e999",
+        "1" * 1000,
+        '"\\ud800"',
+        "[" * 300 + "]" * 300,
+        '{"app": 7, "handler": {"image_url": [null]}}',
+    ],
+)
 def test_a_job_that_is_not_understood_is_a_job_all_the_same(mock: Platform, specs: str) -> None:
     """P26: raising while a job is pulled made a poison job end worker after worker."""
     mock.fault("/jobs", status=200, body=f'{{"7": {specs}}}')

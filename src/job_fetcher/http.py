@@ -22,6 +22,8 @@ CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
 LONGEST_WAIT_S = 60.0
 LONGEST_RETRY_AFTER_S = 600.0
+MAX_ANSWER = 32 << 20
+"""Bytes of the longest answer that is read whole: a job with a hundred thousand inputs is shorter."""
 INVALID_ANSWERS = 10
 """An answer that is not understood is asked for this many times: about as long as a proxy's page stands in."""
 
@@ -29,15 +31,8 @@ log = logging.getLogger(__name__)
 M = TypeVar("M", bound=BaseModel)
 
 
-_UNUSABLE = (
-    requests.exceptions.InvalidURL,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.InvalidHeader,
-    requests.exceptions.MissingSchema,
-    requests.exceptions.TooManyRedirects,
-    urllib3.exceptions.LocationValueError,
-    UnicodeError,
-)
+_UNUSABLE = (ValueError, requests.exceptions.TooManyRedirects)
+"""What requests and the libraries below it raise for addresses and headers that cannot be: nearly all are of these."""
 
 
 class UnusableRequest(Exception):
@@ -103,10 +98,12 @@ def send(
             headers=dict(headers or {}),
             data=body,
             json=json,
-            stream=stream,
+            stream=True,
             allow_redirects=redirects,
             timeout=(CONNECT_TIMEOUT_S, timeout_s),
         )
+        if not stream:
+            _read(response)
     except _UNUSABLE as error:
         raise UnusableRequest(f"{method.upper()} {without_query(url)}: {reason(error)}") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
@@ -121,6 +118,26 @@ def send(
     return response
 
 
+def _read(response: requests.Response) -> None:
+    """Read the whole body, as requests would; but no answer, however large, fills the memory."""
+    body = bytearray()
+    for block in response.iter_content(1 << 16):
+        body += block
+        if len(body) > MAX_ANSWER:
+            response.close()
+            raise InvalidAnswer(f"{without_query(str(response.url))} answered with more than {MAX_ANSWER >> 20} MiB")
+    response._content = bytes(body)
+
+
+def said(response: requests.Response, length: int = 200) -> str:
+    """The beginning of an error's body, in one line, whatever it is; it is where servers put the reason."""
+    try:
+        beginning = next(response.iter_content(length), b"")
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
+        return ""
+    return " ".join(beginning[:length].decode(errors="replace").split())
+
+
 def answer(response: requests.Response, shape: type[M]) -> M:
     """The JSON body of an answer as `shape`; raises `InvalidAnswer` for anything else."""
     try:
@@ -131,8 +148,8 @@ def answer(response: requests.Response, shape: type[M]) -> M:
 
 
 def without_query(url: str) -> str:
-    """Scheme, host and path: what a log may say of a URL, whose query may be a signature."""
-    return url.split("?", 1)[0].split("#", 1)[0]
+    """Scheme, host and path: what a log may say of a URL, whose query may be a signature, and whose user a secret."""
+    return re.sub(r"//[^/]*@", "//", url.split("?", 1)[0].split("#", 1)[0])
 
 
 def reason(error: BaseException) -> str:
@@ -141,6 +158,8 @@ def reason(error: BaseException) -> str:
         return f"no connection within {CONNECT_TIMEOUT_S:g} s"
     if isinstance(error, requests.exceptions.ReadTimeout):
         return "no answer in time"
+    if isinstance(error, requests.exceptions.InvalidHeader):  # whose text has the header's value
+        return "one of its headers has characters that no header can have"
     innermost: Any = error
     while True:
         inner = getattr(innermost, "reason", None) or next(

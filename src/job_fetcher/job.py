@@ -8,10 +8,18 @@ import posixpath
 import re
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from job_fetcher.errors import JobFailed
 
@@ -21,6 +29,8 @@ MAX_DETAILS = 3_500
 _MAX_NAME = 255  # bytes of a file name on Linux (NAME_MAX)
 _MAX_PATH = 4_000  # bytes of a path on Linux are 4,096 (PATH_MAX); the rest is the job folder's own path
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a log can hold and a database (NUL) or a mail cannot; tabs and line breaks stay."""
 
 
 class JobStatus(StrEnum):
@@ -65,9 +75,9 @@ def _input_path(name: str) -> str:
     return _relative_path(name)
 
 
-def _distinct(files: dict[str, str]) -> dict[str, str]:
-    """Refuse an input that lies where another input is a file: one of them would be lost."""
-    for name in files:
+def _distinct(files: dict[str, str], folders: Iterable[str] = ()) -> dict[str, str]:
+    """Refuse an input, or one of `folders`, that lies where another input is a file: one of them would be lost."""
+    for name in [*files, *(posixpath.join(folder, "") for folder in folders)]:
         folder = posixpath.dirname(name)
         while folder:
             if folder in files:
@@ -99,6 +109,15 @@ class Handler(Model):
     image_url: str = Field(min_length=1)
     files_down: Annotated[dict[InputPath, str], AfterValidator(_distinct)] | None = None
     files_up: dict[OutputType, RelativePath] | None = None
+
+    @field_validator("files_up")
+    @classmethod
+    def _are_no_inputs(
+        cls, files_up: dict[OutputType, str] | None, info: ValidationInfo
+    ) -> dict[OutputType, str] | None:
+        """Refuse an output folder where an input is a file: it could not be made."""
+        _distinct(dict(info.data.get("files_down") or {}), (files_up or {}).values())
+        return files_up
 
 
 class JobSpecs(Model):
@@ -141,10 +160,16 @@ class Job(Model):
 class RequestToMake(Model):
     """What the API hands out for a file: a request to make exactly so, without the API's token."""
 
-    method: Literal["get", "post"]
-    url: str = Field(pattern=r"(?i)^https?://[^/]")
+    method: str
+    url: str
     headers: dict[str, str] = {}
     data: dict[str, str] = {}
+
+    def for_method(self, method: Literal["get", "post"]) -> Self:
+        """This request, if it is one of the contract; `JobFailed` for another method, a file, another protocol."""
+        if self.method.lower() != method or not re.match(r"(?i)https?://[^/]", self.url):
+            raise JobFailed(f"the API hands out a request that is not made: {self.method[:20]} {self.url[:100]}")
+        return self
 
 
 class Outcome(Model):
@@ -167,7 +192,7 @@ def details(reason: str, log_tail: str = "") -> str:
 
     The percent-encoded length stays below `MAX_DETAILS`; the reason is cut at its end, the log at its beginning.
     """
-    reason, log_tail = (text.encode(errors="replace").decode() for text in (reason, log_tail))
+    reason, log_tail = (_CONTROL.sub("\ufffd", text).encode(errors="replace").decode() for text in (reason, log_tail))
     head = _fitting(reason, MAX_DETAILS)
     if not log_tail.strip():
         return head
