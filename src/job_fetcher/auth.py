@@ -4,15 +4,16 @@ Cognito's `InitiateAuth` is one unsigned POST (Amazon Cognito API reference), so
 """
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
 
 from job_fetcher import http
-from job_fetcher.errors import CredentialsError, Unavailable
+from job_fetcher.errors import CredentialsError, InvalidAnswer, Unavailable
 
 LONGEST_MARGIN_S = 120.0
 """A token is renewed this long before it expires, or at nine tenths of its life if that is later."""
@@ -60,18 +61,25 @@ class UserPool(BaseModel):
     """Where accounts of the platform log in: `cognito` in the API's `access_info`."""
 
     client_id: str
-    region: str = Field(pattern=r"^[a-z0-9-]+$")
+    region: str = Field(pattern=r"^[a-z0-9-]+$", max_length=40)
+
+
+def _sendable(token: SecretStr) -> SecretStr:
+    """Refuse what no header can hold, without saying what it is."""
+    if not re.fullmatch(r"[!-~]+", token.get_secret_value()):
+        raise ValueError("is no token")
+    return token
 
 
 class _Tokens(BaseModel):
-    id_token: SecretStr = Field(alias="IdToken")
+    id_token: Annotated[SecretStr, AfterValidator(_sendable)] = Field(alias="IdToken")
     refresh_token: SecretStr | None = Field(None, alias="RefreshToken")
     expires_in_s: float = Field(alias="ExpiresIn")
 
 
 class _Answer(BaseModel):
     tokens: _Tokens | None = Field(None, alias="AuthenticationResult")
-    challenge: str | None = Field(None, alias="ChallengeName")
+    challenge: str | None = Field(None, alias="ChallengeName", max_length=100)
 
 
 class _Refused(Exception):
@@ -164,7 +172,10 @@ class CognitoToken:
             },
         )
         if response.status_code == 200:
-            return http.answer(response, _Answer)
+            answer = http.answer(response, _Answer)
+            if answer.tokens is None and answer.challenge is None:
+                raise InvalidAnswer("Cognito answered neither with tokens nor with a challenge")
+            return answer
         kind = _kind(response.content)
         if kind in ("", "TooManyRequestsException", "LimitExceededException", "InternalErrorException"):
             raise Unavailable(f"Cognito answered {response.status_code} {kind}".rstrip(), status=response.status_code)
@@ -178,6 +189,6 @@ class _Error(BaseModel):
 def _kind(body: bytes) -> str:
     """`__type` of Cognito's error, without a namespace in front of it."""
     try:
-        return _Error.model_validate_json(body).kind.rsplit("#", 1)[-1]
+        return _Error.model_validate_json(body).kind.rsplit("#", 1)[-1][:100]
     except ValidationError:
         return ""

@@ -16,7 +16,7 @@ import docker
 import requests
 import tenacity
 import urllib3
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, DockerException, InvalidRepository, NotFound
 from docker.utils import kwargs_from_env
 
 from job_fetcher import http
@@ -59,6 +59,8 @@ def our_errors(doing: str) -> Iterator[None]:
         if error.status_code is None or error.status_code >= 500:
             raise EngineUnavailable(text, status=error.status_code) from error
         raise JobFailed(text) from error
+    except InvalidRepository as error:  # docker-py's own judgement of a name: nobody was asked
+        raise JobFailed(f"The Docker engine cannot {doing}: invalid reference format ({error})") from error
     except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise EngineUnavailable(f"The Docker engine does not answer (to {doing}): {http.reason(error)}") from error
 

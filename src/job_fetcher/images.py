@@ -41,7 +41,7 @@ class Images:
 
     def __init__(self, client: Client, workspace: Workspace, min_free: int, allowed: Iterable[str] = ("*",)) -> None:
         self._client, self._workspace, self._min_free, self._allowed = client, workspace, min_free, tuple(allowed)
-        self._record = workspace.base / "images.json"
+        self._record = workspace.base / ".images.json"  # a name that no job's folder can have
         with our_errors("describe the host"):
             folder = Path(client.info()["DockerRootDir"])
         self._disk = folder if folder.exists() else Path("/")  # below a container's root lies the engine's disk
@@ -160,7 +160,7 @@ def is_allowed(image: str, patterns: Iterable[str]) -> bool:
 def _full_name(image: str) -> str:
     """`x` → `docker.io/library/x`: an image's name with the registry and the folder that Docker leaves out."""
     first, slash, rest = image.partition("/")
-    if not slash or not ("." in first or ":" in first or first == "localhost"):
+    if not slash or not ("." in first or ":" in first or first == "localhost" or first != first.lower()):
         first, rest = "docker.io", image
     if first in ("docker.io", "index.docker.io"):
         return f"docker.io/{rest}" if "/" in rest else f"docker.io/library/{rest}"

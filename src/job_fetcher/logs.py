@@ -9,7 +9,10 @@ _BEARER = re.compile(r"(?i)(bearer\s+)\S+")
 
 
 class RedactingFormatter(logging.Formatter):
-    """Leaves out known secrets, tokens, and the queries of URLs, in messages as in tracebacks."""
+    """Leaves out known secrets, tokens, and the queries of URLs, in messages as in tracebacks.
+
+    What others have chosen (names of images and files, answers) cannot pass for a line of ours, nor steer a terminal.
+    """
 
     def __init__(self, secrets: list[str]) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
@@ -19,7 +22,14 @@ class RedactingFormatter(logging.Formatter):
         text = super().format(record)
         for secret in self._secrets:
             text = text.replace(secret, "…")
-        return _BEARER.sub(r"\1…", _QUERY.sub(r"\1?…", text))
+        return _escaped(_BEARER.sub(r"\1…", _QUERY.sub(r"\1?…", text)), but="\n")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return _escaped(super().formatMessage(record))
+
+
+def _escaped(text: str, but: str = "") -> str:
+    return "".join(each if each.isprintable() or each in but else ascii(each)[1:-1] for each in text)
 
 
 def configure(secrets: list[str]) -> None:

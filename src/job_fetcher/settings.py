@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
+from socket import inet_aton, inet_ntoa
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -36,17 +37,32 @@ def _absolute(path: PurePosixPath) -> PurePosixPath:
 
 
 def _http_url(url: str) -> str:
-    if not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", url):
+    if not re.fullmatch(r"https?://[^/\s?#@]+(/[^\s?#@]*)?", url):
         raise ValueError("a URL is expected, such as https://api.example.org")
     return url.rstrip("/")
 
 
 def _secret_file(path: Path) -> Path:
     try:
-        path.read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        raise ValueError(f"a file that can be read is expected ({getattr(error, 'strerror', error)})") from None
+        secret = _read_secret(path)
+    except OSError as error:
+        raise ValueError(f"a file that can be read is expected ({error.strerror})") from None
+    except UnicodeError:  # whose text has some of the secret
+        raise ValueError("a file with text in UTF-8 is expected") from None
+    if not secret:
+        raise ValueError("the file is empty")
     return path
+
+
+def _read_secret(path: Path) -> str:
+    """The secret in a file, without the line break that editors and `echo` put behind it."""
+    return path.read_text(encoding="utf-8").rstrip("\r\n")
+
+
+def _token(token: SecretStr | None) -> SecretStr | None:
+    if token is not None and not re.fullmatch(r"[!-~]+", token.get_secret_value()):
+        raise ValueError("a token in one line is expected, without spaces and letters beyond ASCII")
+    return token
 
 
 def _network(name: str) -> str:
@@ -63,15 +79,24 @@ def _is_near(url: str) -> bool:
     """Whether `url` is on this host or in a private network, as far as its name tells."""
     host = urlsplit(url).hostname or ""
     try:
-        address = ip_address(host)
+        address = ip_address(_dotted(host))
     except ValueError:
         return "." not in host or host.endswith((".localhost", ".local", ".lan", ".internal", ".home.arpa"))
     return address.is_private or address.is_loopback or address.is_link_local
 
 
+def _dotted(host: str) -> str:
+    """`134744072` → `8.8.8.8`: the other ways to write an IPv4 address are understood by the system's resolver, too."""
+    try:
+        return inet_ntoa(inet_aton(host))
+    except (OSError, UnicodeError):
+        return host
+
+
 AbsolutePath = Annotated[PurePosixPath, AfterValidator(_absolute)]
 SecretFile = Annotated[Path, AfterValidator(_secret_file)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Token = Annotated[SecretStr, AfterValidator(_token)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -83,7 +108,7 @@ class Settings(BaseSettings):
     )
 
     api_url: HttpUrl = Field(description="Address of the platform's API")
-    access_token: SecretStr | None = Field(None, description="A fixed token, instead of the two below")
+    access_token: Token | None = Field(None, description="A fixed token, instead of the two below")
     username: str | None = Field(None, description="Your account on the platform")
     password: SecretStr | None = Field(None, description="Its password", validate_default=True)
     access_token_file: SecretFile | None = Field(None, description="File with the token, e.g. a Docker secret")
@@ -131,7 +156,7 @@ class Settings(BaseSettings):
         for name in ("password", "access_token"):
             if (file := values.get(f"{name}_file")) and not values.get(name):
                 with suppress(OSError, UnicodeError):
-                    values[name] = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+                    values[name] = _read_secret(Path(file)) or None
         return values
 
     @field_validator("allow_insecure_http")
