@@ -96,7 +96,7 @@ class KeepAlive:
     def _wait_until(self, due: float) -> bool:
         """Wait until `due`, or until something changes. False when there is nothing more to send."""
         with self._changed:
-            self._changed.wait_for(lambda: self._woken, timeout=max(0.0, due - time.monotonic()))
+            self._changed.wait_for(lambda: self._woken or self._closed, timeout=max(0.0, due - time.monotonic()))
             self._woken = False
             return not self._closed or (bool(self._news) and self._failures == 0)
 
