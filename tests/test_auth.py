@@ -92,7 +92,7 @@ def test_an_account_that_is_not_approved_yet_can_log_in_and_is_told(mock: Platfo
         (200, "<html>", Unavailable, "not understood"),
         (200, {"AuthenticationResult": {"IdToken": 7}}, Unavailable, "not understood"),
         (200, {"ChallengeName": "SMS_MFA", "Session": "hush"}, CredentialsError, "another step by a person .SMS_MFA"),
-        (200, {}, CredentialsError, "another step"),
+        (200, {}, Unavailable, "neither with tokens nor with a challenge"),
     ],
 )
 def test_each_answer_of_cognito_is_waited_out_or_final(

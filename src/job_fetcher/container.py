@@ -1,5 +1,6 @@
 """A job's container: create, start, wait, log, stop, remove, and find again by its label."""
 
+import json
 import logging
 import os
 import secrets
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
+import requests
 from docker.errors import APIError
 from docker.types import DeviceRequest, LogConfig
 
@@ -38,6 +40,8 @@ WAIT_S = 60
 """After so long the engine is asked anew whether the container has ended."""
 HURRY_S = 5.0
 """A worker that is told to stop waits so long for an engine that does not answer."""
+CHOWN_S, CHOWN_MEMORY_MIB = 120, 512
+"""What an image's `chown` gets to give a job's files to a worker that is not root."""
 PIDS_LIMIT = 4096
 LOG_SIZE_MB, LOG_FILES = 20, 3
 """What the engine keeps of a job's log: the newest of it, so that a chatty command cannot fill the engine's disk."""
@@ -139,11 +143,11 @@ class JobContainer:
         """
 
         def once() -> None:
-            kept = 0  # bytes of the engine's own file, which has a JSON object for each chunk
+            kept = 0
             with path.open("wb") as file:
                 for chunk in self._log():
                     file.write(chunk)
-                    kept += len(chunk) + LOG_OVERHEAD
+                    kept += _size_kept(chunk)
                 if kept > LOG_SIZE_MB * 10**6 * (LOG_FILES - 1):
                     file.write(LOG_CUT.encode())
 
@@ -185,7 +189,7 @@ class JobContainer:
     def _give_files_to_worker(self) -> None:
         """Let a worker that is not root read and remove what the job has made as root, which only root can arrange.
 
-        A container of the job's own image does that, where the image has `chown`.
+        A container of the job's own image does that, where the image has `chown`, with no more rights than the job had.
         """
         with our_errors("give the job's files to the worker"):
             helper = self._client.create_container(
@@ -194,15 +198,13 @@ class JobContainer:
                 command=[],
                 user="0",
                 labels={LABEL_JOB: "files"},
-                host_config=self._client.create_host_config(
-                    binds={str(self._folder / "files"): {"bind": "/files", "mode": "rw"}}, network_mode="none"
-                ),
+                host_config=self._host_config(Resources(CHOWN_MEMORY_MIB, None, "none")),
             )["Id"]
             try:
                 self._client.start(helper)
-                self._client.wait(helper)
-            except APIError as error:
-                log.warning("The image has no chown, so that files of root cannot be removed: %s", error)
+                self._client.wait(helper, timeout=CHOWN_S)
+            except (APIError, requests.RequestException) as error:
+                log.warning("The image has no chown that works, so that files of root cannot be removed: %s", error)
             finally:
                 self._client.remove_container(helper, v=True, force=True)
 
@@ -288,26 +290,30 @@ class JobContainer:
             "name": f"job-{job_id}-{secrets.token_hex(3)}",
             "environment": environment,
             "labels": {LABEL_JOB: job_id, LABEL_FOLDER: str(self._folder), LABEL_WORKER: socket.gethostname()},
-            "host_config": self._client.create_host_config(
-                binds={str(self._folder / "files"): {"bind": "/files", "mode": "rw"}},
-                network_mode=resources.network,
-                ipc_mode="private",
-                device_requests=[DeviceRequest(device_ids=[resources.gpu.uuid], capabilities=[["gpu"]])]
-                if resources.gpu
-                else None,
-                mem_limit=f"{resources.memory_mib}m",
-                memswap_limit=f"{resources.memory_mib}m",  # no swap on top of it
-                oom_score_adj=500,  # before the worker and the engine
-                shm_size=f"{resources.memory_mib // 2}m",  # PyTorch's data loaders pass their batches through it
-                pids_limit=PIDS_LIMIT,
-                security_opt=["no-new-privileges"],
-                cap_drop=["ALL"],
-                cap_add=list(CAPABILITIES),
-                log_config=LogConfig(
-                    type=LogConfig.types.JSON, config={"max-size": f"{LOG_SIZE_MB}m", "max-file": str(LOG_FILES)}
-                ),
-            ),
+            "host_config": self._host_config(resources),
         }
+
+    def _host_config(self, resources: Resources) -> dict[str, Any]:
+        """What code of others gets of the host: the job's files, `resources`, and nothing else."""
+        gpu = resources.gpu
+        host_config: dict[str, Any] = self._client.create_host_config(
+            binds={str(self._folder / "files"): {"bind": "/files", "mode": "rw"}},
+            network_mode=resources.network,
+            ipc_mode="private",
+            device_requests=[DeviceRequest(device_ids=[gpu.uuid], capabilities=[["gpu"]])] if gpu else None,
+            mem_limit=f"{resources.memory_mib}m",
+            memswap_limit=f"{resources.memory_mib}m",  # no swap on top of it
+            oom_score_adj=500,  # before the worker and the engine
+            shm_size=f"{resources.memory_mib // 2}m",  # PyTorch's data loaders pass their batches through it
+            pids_limit=PIDS_LIMIT,
+            security_opt=["no-new-privileges"],
+            cap_drop=["ALL"],
+            cap_add=list(CAPABILITIES),
+            log_config=LogConfig(
+                type=LogConfig.types.JSON, config={"max-size": f"{LOG_SIZE_MB}m", "max-file": str(LOG_FILES)}
+            ),
+        )
+        return host_config
 
 
 @contextmanager
@@ -325,6 +331,16 @@ def job_container(
         raise
     else:
         container.remove()
+
+
+def _size_kept(chunk: bytes) -> int:
+    """How many bytes of the engine's own file hold a chunk: a JSON object, in which some characters take six.
+
+    Those are moby's (`jsonlog.JSONLogs.MarshalJSONBuf`): controls, `<`, `>`, `&`, and whatever is not UTF-8.
+    """
+    text = chunk.decode(errors="replace")
+    longer = 5 * sum(map(text.count, "<>&")) + 4 * text.count("\t") + 3 * text.count("\ufffd")
+    return len(json.dumps(text, ensure_ascii=False).encode()) + longer + LOG_OVERHEAD
 
 
 def _outcome(state: dict[str, Any]) -> Outcome:

@@ -9,7 +9,7 @@ walking the link's text in the same way.
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +17,10 @@ from typing import BinaryIO
 DEEPEST = 200
 """Folders deeper than this are left out: each level costs an open descriptor."""
 
+MOST_NAMES = 64 << 20
+"""Bytes for the paths in one output folder, some hundred thousand files: names, too, could fill a worker's memory."""
+
+_NAME_OVERHEAD = 200
 _MOST_LINKS = 40  # in one path, as Linux has it (path_resolution(7))
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -50,6 +54,7 @@ class OutputFolder:
     def __init__(self, files: Path, name: str) -> None:
         self._files = files
         self._parts = name.split("/")
+        self._room = 0
 
     def walk(self) -> Iterator[Output | LeftOut]:
         """Every file below the folder, sorted by name within each folder, folders after files."""
@@ -60,6 +65,7 @@ class OutputFolder:
         except OSError as error:
             yield LeftOut("", f"is not a folder of the job ({os.strerror(error.errno or 0)})")
             return
+        self._room = MOST_NAMES
         yield from self._walk(descriptor, "", 1)
 
     @contextmanager
@@ -75,8 +81,7 @@ class OutputFolder:
     def _walk(self, descriptor: int, prefix: str, depth: int) -> Iterator[Output | LeftOut]:
         folders = []
         try:
-            with os.scandir(descriptor) as entries:
-                listed = sorted((entry.name, entry.stat(follow_symlinks=False)) for entry in entries)
+            listed, all_of_them = self._list(descriptor, prefix)
             for name, status in listed:
                 path, mode = prefix + name, status.st_mode
                 if not _is_utf8(name):
@@ -89,12 +94,26 @@ class OutputFolder:
                     yield self._link(path)
                 else:
                     yield LeftOut(path, f"is {_KINDS.get(stat.S_IFMT(mode), 'no regular file')}")
+            if not all_of_them:
+                yield LeftOut(prefix, "has more files than a worker looks at")
             for name in folders:
                 yield from self._walk_into(descriptor, prefix, name, depth)
         except OSError as error:
             yield LeftOut(prefix, f"cannot be listed ({error.strerror})")
         finally:
             os.close(descriptor)
+
+    def _list(self, descriptor: int, prefix: str) -> tuple[list[tuple[str, os.stat_result]], bool]:
+        """What lies in a folder, by name, as far as there is room for it; and whether that is all of it."""
+        listed = []
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                self._room -= len(prefix) + len(entry.name) + _NAME_OVERHEAD
+                if self._room < 0:
+                    break
+                with suppress(FileNotFoundError):
+                    listed.append((entry.name, entry.stat(follow_symlinks=False)))
+        return sorted(listed), self._room >= 0
 
     def _walk_into(self, above: int, prefix: str, name: str, depth: int) -> Iterator[Output | LeftOut]:
         path = prefix + name
