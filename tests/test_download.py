@@ -1,20 +1,21 @@
 """One file down: whole, resumed where it was cut, in bounded memory, or refused with a reason."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from job_fetcher import transfer
-from job_fetcher.background import Cancellation
+from job_fetcher import download
+from job_fetcher.background import Cancellation, Task, run_all
+from job_fetcher.download import Download
 from job_fetcher.errors import JobFailed, JobGone
 from job_fetcher.job import RequestToMake
-from job_fetcher.transfer import Space
+from job_fetcher.transfer import HandedOut
 from tests.support.aws import Aws
 from tests.support.files import BLOCK, LARGE, ODD_NAMES, every_size, own_and_s3, peak_memory, sparse_file
 from tests.support.platform import Platform
@@ -28,13 +29,15 @@ class Downloads:
 
     def __init__(self, folder: Path) -> None:
         self.at, self.part = folder / "target", folder / "part"
-        self._space = Space(folder)
 
-    def fetch(self, ask: Callable[[], RequestToMake], **more: Any) -> None:
-        transfer.download(ask, self.at, self.part, self._space, **{"cancelled": Cancellation()} | more)
+    def fetch(self, ask: Callable[[], RequestToMake], cancelled: Cancellation | None = None) -> None:
+        begin: Task = Download("a file", HandedOut(ask), self.at, self.part).begin
+        run_all(
+            lambda task, left: task(left), [begin], threads=4, cancelled=cancelled or Cancellation(), name="download"
+        )
 
-    def run(self, ask: Callable[[], RequestToMake], **more: Any) -> bytes:
-        self.fetch(ask, **more)
+    def run(self, ask: Callable[[], RequestToMake], cancelled: Cancellation | None = None) -> bytes:
+        self.fetch(ask, cancelled)
         left = sorted(path.name for path in self.at.parent.iterdir())
         assert left == ["target"], "nothing stays beside the file"
         return self.at.read_bytes()
@@ -43,13 +46,14 @@ class Downloads:
         with pytest.raises(JobFailed) as failed:
             self.run(ask)
         assert not self.at.exists()
-        return str(failed.value)
+        return str(failed.value).removeprefix("The input 'a file' cannot be fetched: ").removesuffix(".")
 
     def leave_part(self, content: bytes, version: bytes) -> None:
-        """As a worker that was killed leaves it: some bytes of a file that was `version` then."""
-        self.part.write_bytes(content)
+        """As a worker that was killed leaves it: the first bytes of a file that was `version` then."""
+        self.part.write_bytes(content.ljust(len(version), b"\0"))
         tag = hashlib.md5(version, usedforsecurity=False).hexdigest()
-        self.part.with_name("part.version").write_text(f'"{tag}"')
+        head = json.dumps({"size": len(version), "version": f'"{tag}"'})
+        self.part.with_name("part.arrived").write_text(f"{head}\n0 {len(content)}\n")
 
 
 @pytest.fixture
@@ -57,6 +61,9 @@ def downloads(tmp_path: Path) -> Downloads:
     folder = tmp_path / "down"
     folder.mkdir()
     return Downloads(folder)
+
+
+FIRST = f"bytes=0-{download.LARGE - 1}"
 
 
 def of(mock: Platform, file_id: str, content: bytes) -> Callable[[], RequestToMake]:
@@ -85,20 +92,19 @@ def test_a_cut_file_is_gone_on_with_where_it_was_cut(mock: Platform, downloads: 
     mock.configure(storage=storage)
     mock.fault("re:/(store|s3)/.*", cut_body_after=2 * BLOCK, times=1)
     assert downloads.run(of(mock, "a", LARGE)) == LARGE
-    assert ranges(mock)[0] is None
-    assert ranges(mock)[-1] == f"bytes={2 * BLOCK}-"
+    assert ranges(mock) == [FIRST, f"bytes={2 * BLOCK}-{len(LARGE) - 1}"]
 
 
 def test_every_cut_is_survived(mock: Platform, downloads: Downloads, waits: list[float]) -> None:
     mock.fault("/store/*", cut_body_after=1000, times=5)
     assert downloads.run(of(mock, "a", b"x" * 4500)) == b"x" * 4500
-    assert len(waits) == 5
+    assert len(waits) == 3, "the first cut is followed by a request for the rest, and the last one cuts nothing off"
 
 
 def test_what_a_killed_worker_left_is_gone_on_with(mock: Platform, downloads: Downloads) -> None:
     downloads.leave_part(LARGE[:BLOCK], LARGE)
     assert downloads.run(of(mock, "a", LARGE)) == LARGE
-    assert ranges(mock) == [f"bytes={BLOCK}-"]
+    assert ranges(mock) == [f"bytes={BLOCK}-{len(LARGE) - 1}"]
 
 
 def test_a_part_that_was_complete_and_only_not_renamed_is_taken(mock: Platform, downloads: Downloads) -> None:
@@ -119,7 +125,7 @@ def test_a_file_that_has_changed_meanwhile_is_begun_anew(
 def test_a_part_of_an_unknown_version_is_begun_anew(mock: Platform, downloads: Downloads) -> None:
     downloads.part.write_bytes(b"of whatever")
     assert downloads.run(of(mock, "a", LARGE)) == LARGE
-    assert ranges(mock) == [None]
+    assert ranges(mock) == [FIRST]
 
 
 def test_a_server_without_ranges_sends_it_all_again(mock: Platform, downloads: Downloads) -> None:
@@ -130,14 +136,21 @@ def test_a_server_without_ranges_sends_it_all_again(mock: Platform, downloads: D
 
 @pytest.mark.parametrize("complete", ["bytes */3", "bytes */7", "nonsense"])
 def test_an_unsatisfiable_range_never_ends_in_a_mixed_file(downloads: Downloads, complete: str) -> None:
-    downloads.leave_part(b"abc", b"v1")
+    downloads.leave_part(b"abc", b"version1")
     refused = answer(status="416 Range Not Satisfiable", content_range=complete)
     with raw_server(refused, answer(b"new")) as server:
-        assert downloads.run(get(server.url)) == (b"abc" if complete == "bytes */3" else b"new")
+        assert downloads.run(get(server.url)) == b"new"
+
+
+@pytest.mark.parametrize("complete", ["bytes */*", "nonsense"])
+def test_a_host_that_does_not_tell_the_length_to_ranges_is_asked_for_all(downloads: Downloads, complete: str) -> None:
+    refused = answer(status="416 Range Not Satisfiable", content_range=complete)
+    with raw_server(refused, answer(b"content")) as server:
+        assert downloads.run(get(server.url)) == b"content"
 
 
 def test_another_range_than_asked_for_is_not_taken(downloads: Downloads) -> None:
-    downloads.leave_part(b"abc", b"v1")
+    downloads.leave_part(b"abc", b"version1")
     wrong = answer(b"wrong", "206 Partial Content", content_range="bytes 0-4/8")
     right = answer(b"defgh", "206 Partial Content", content_range="bytes 3-7/8")
     with raw_server(wrong, right) as server:
@@ -178,7 +191,7 @@ def test_an_expired_request_is_replaced_by_a_new_one(mock: Platform, downloads: 
     mock.pass_time(601)
     answers = chain([old], iter(ask, None))
     assert downloads.run(lambda: next(answers)) == b"content"
-    assert [each.status for each in mock.requests("GET") if each.path.startswith(("/store", "/s3"))] == [403, 200]
+    assert [each.status for each in mock.requests("GET") if each.path.startswith(("/store", "/s3"))] == [403, 206]
 
 
 @own_and_s3
@@ -212,15 +225,41 @@ def test_an_address_that_cannot_be_used_fails_the_job(downloads: Downloads, url:
 def test_a_file_that_does_not_fit_is_refused_before_the_disk_is_full(downloads: Downloads) -> None:
     with raw_server(answer(content_length=2**50)) as server:
         assert downloads.refusal(get(server.url)).startswith("it needs 1048576.00 GiB, and the worker's disk has ")
-    assert not downloads.part.exists()
+    assert downloads.part.stat().st_size == 0
 
 
-def test_a_transfer_ends_when_the_job_is_gone(mock: Platform, downloads: Downloads) -> None:
+def test_a_transfer_ends_when_the_job_is_gone(
+    mock: Platform, downloads: Downloads, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cancelled = Cancellation()
     ask = of(mock, "a", LARGE)
     mock.fault("/store/*", cut="before")
+
+    def gone_meanwhile() -> RequestToMake:
+        cancelled.set(JobGone("deleted"))
+        return ask()
+
     with pytest.raises(JobGone):
-        downloads.run(ask, cancelled=cancelled, when_failed=lambda _: cancelled.set(JobGone("deleted")))
+        downloads.run(gone_meanwhile, cancelled)
+
+
+@own_and_s3
+def test_a_large_file_comes_in_parallel_ranges_and_is_gone_on_with(
+    mock: Platform, downloads: Downloads, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut while four ranges are on their way; what is noted as arrived is not asked for again."""
+    monkeypatch.setattr(download, "LARGE", BLOCK)
+    monkeypatch.setattr(download, "NOTED", BLOCK // 4)
+    mock.configure(storage=storage)
+    ask = of(mock, "a", LARGE)
+    refused = mock.fault("re:/(store|s3)/.*", skip=2, status=404)
+    assert downloads.refusal(ask) == "the storage has no such file"
+    assert refused.matched > 0
+    mock.heal()
+    assert downloads.run(ask) == LARGE
+    for arrived in (f"bytes=0-{BLOCK - 1}", f"bytes={BLOCK}-{2 * BLOCK - 1}"):
+        assert ranges(mock).count(arrived) == 1
+    assert f"bytes={3 * BLOCK}-{len(LARGE) - 1}" in ranges(mock)
 
 
 def test_memory_stays_flat_however_large_the_file(mock: Platform, downloads: Downloads) -> None:

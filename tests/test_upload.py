@@ -11,7 +11,7 @@ from job_fetcher import transfer
 from job_fetcher.background import Cancellation
 from job_fetcher.errors import JobFailed, JobGone
 from job_fetcher.job import OutputType, RequestToMake
-from job_fetcher.transfer import MAX_UPLOAD
+from job_fetcher.transfer import MAX_UPLOAD, HandedOut
 from tests.support.aws import Aws
 from tests.support.files import BLOCK, LARGE, ODD_NAMES, every_size, own_and_s3, peak_memory, sparse_file
 from tests.support.platform import Platform
@@ -19,16 +19,16 @@ from tests.support.platform import Platform
 pytestmark = pytest.mark.usefixtures("waits")
 
 
-def upload(mock: Platform, job_id: str, file: Any, name: str = "a.bin", **more: Any) -> list[RequestToMake | None]:
-    """Send `file`; returns what was refused before each new form."""
-    refused = []
+def upload(mock: Platform, job_id: str, file: Any, name: str = "a.bin", **more: Any) -> list[RequestToMake]:
+    """Send `file`; returns the forms that were asked for."""
+    forms = []
 
-    def ask(refusal: RequestToMake | None) -> RequestToMake:
-        refused.append(refusal)
-        return mock.api().output_request(job_id, OutputType.OUTPUT, "out/deep")
+    def ask() -> RequestToMake:
+        forms.append(mock.api().output_request(job_id, OutputType.OUTPUT, "out/deep"))
+        return forms[-1]
 
-    transfer.upload(ask, name, file, **{"cancelled": Cancellation()} | more)
-    return refused
+    transfer.upload(HandedOut(ask), name, file, **{"cancelled": Cancellation()} | more)
+    return forms
 
 
 @own_and_s3
@@ -69,7 +69,7 @@ def test_an_expired_form_is_replaced_by_a_new_one(mock: Platform, storage: str) 
     expired = mock.api().output_request(job_id, OutputType.OUTPUT, "out")
     mock.configure(url_expires_in_s=600)
     forms = chain([expired], repeat(mock.api().output_request(job_id, OutputType.OUTPUT, "out")))
-    transfer.upload(lambda refused: next(forms), "a", io.BytesIO(b"x"), cancelled=Cancellation())
+    transfer.upload(HandedOut(lambda: next(forms)), "a", io.BytesIO(b"x"), cancelled=Cancellation())
     assert mock.outputs(job_id) == {"output/out/a": b"x"}
 
 
@@ -143,8 +143,26 @@ def test_memory_stays_flat_however_large_the_file(mock: Platform) -> None:
     assert peak() < 16 * BLOCK, "of the worker and the mock together"
 
 
+@pytest.mark.parametrize(("times", "sent"), [(1, 2), (None, 3)], ids=["once", "always"])
+def test_what_arrives_differently_is_sent_again(mock: Platform, times: int | None, sent: int) -> None:
+    """An ETag that is never the MD5 of what was sent is no MD5: KMS encrypts without saying so."""
+    mock.configure(storage="s3")
+    job_id = mock.pulled()
+    mock.fault("/s3*", method="POST", headers={"ETag": f'"{"0" * 32}"'}, times=times)
+    upload(mock, job_id, io.BytesIO(b"content"))
+    assert len(mock.requests("POST", "/s3")) == sent
+
+
+def test_an_etag_that_is_no_md5_is_none(mock: Platform) -> None:
+    mock.configure(storage="s3", s3_kms=True)
+    job_id = mock.pulled()
+    mock.fault("/s3*", method="POST", headers={"x-amz-server-side-encryption": "aws:kms"})
+    upload(mock, job_id, io.BytesIO(b"content"))
+    assert len(mock.requests("POST", "/s3")) == 1
+
+
 def test_s3_of_others_takes_the_same_bytes(aws: Aws) -> None:
     form = aws.upload_request("jobs/1/out put")
     for name, content in {name: name.encode() for name in ODD_NAMES}.items() | {"large": LARGE, "empty": b""}.items():
-        transfer.upload(lambda _: form, name, io.BytesIO(content), cancelled=Cancellation())
+        transfer.upload(HandedOut(lambda: form), name, io.BytesIO(content), cancelled=Cancellation())
         assert aws.get(f"jobs/1/out put/{name}") == content

@@ -6,13 +6,17 @@ them keeps a worker alive whose main thread has ended.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
+from job_fetcher import health
 from job_fetcher.errors import JobFetcherError
 
 T = TypeVar("T")
+Task = Callable[["Cancellation"], Iterable["Task"]]
+"""A call that gives up when it is cancelled, and returns what can be done once it is done."""
 
 
 class Cancellation:
@@ -48,7 +52,8 @@ class Cancellation:
             raise self.reason.with_traceback(None)  # raised in many threads: each with a traceback of its own
 
     def wait(self, seconds: float) -> None:
-        """Sleep that ends early, by raising the reason."""
+        """Sleep that ends early, by raising the reason. Who waits here is alive, and says so."""
+        health.beat(seconds)
         wait([self.future], timeout=seconds)
         self.check()
 
@@ -80,26 +85,31 @@ def in_background(call: Callable[[], T], name: str) -> "Future[T]":
 
 
 def run_all(
-    call: Callable[[T, Cancellation], None], items: Sequence[T], *, threads: int, cancelled: Cancellation, name: str
+    call: Callable[[T, Cancellation], Iterable[T] | None],
+    items: Iterable[T],
+    *,
+    threads: int,
+    cancelled: Cancellation,
+    name: str,
 ) -> None:
-    """Call `call(item, left)` for every item, on up to `threads` threads, and return when all are done.
+    """Call `call(item, left)` for every item, and for those that such a call returns, on up to `threads` threads.
 
-    The first error is raised at once; `left` is then set for the calls that still run, as it is when `cancelled` is.
+    Returns when all are done. The first error is raised at once; `left` is then set for the calls that still run, as it
+    is when `cancelled` is.
     """
     left = Cancellation()
-    queue = iter(items)
-    queue_lock = threading.Lock()
+    queue = _Queue(items)
+    left.call_when_set(queue.close)
 
     def work() -> None:
-        try:
-            while not left.is_set():
-                with queue_lock:
-                    item = next(queue)
-                call(item, left)
-        except StopIteration:
-            return
+        for item in queue:
+            more: Iterable[T] | None = None
+            try:
+                more = call(item, left)
+            finally:
+                queue.done(more or ())
 
-    workers = [in_background(work, f"{name}-{n}") for n in range(min(threads, len(items)))]
+    workers = [in_background(work, f"{name}-{n}") for n in range(threads if queue else 0)]
     try:
         while workers:
             done, _ = wait(cast("list[Future[Any]]", [*workers, cancelled.future]), return_when=FIRST_COMPLETED)
@@ -110,3 +120,38 @@ def run_all(
     except BaseException as error:
         left.set(error if isinstance(error, JobFetcherError) else JobFetcherError("something else went wrong"))
         raise
+
+
+class _Queue(Generic[T]):
+    """Items for several threads. It ends when all are done and nothing more can come of one, or when it is closed."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._items = deque(items)
+        self._busy = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._items or not self._busy or self._closed)
+                if self._closed or not self._items:
+                    return
+                self._busy += 1
+                item = self._items.popleft()
+            yield item
+
+    def done(self, more: Iterable[T]) -> None:
+        """An item is done, and `more` are to be done for it."""
+        with self._changed:
+            self._items.extend(more)
+            self._busy -= 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

@@ -9,6 +9,7 @@ from concurrent.futures import Future, wait
 from types import TracebackType
 from typing import Self
 
+from job_fetcher import health
 from job_fetcher.api import WorkerApi
 from job_fetcher.background import Cancellation, in_background
 from job_fetcher.errors import CredentialsError, JobGone, Unavailable
@@ -76,6 +77,7 @@ class KeepAlive:
     def _run(self) -> None:
         due = time.monotonic()
         while self._wait_until(due):
+            health.beat(self._interval_s)
             started = time.monotonic()
             try:
                 self._check_existence()

@@ -18,15 +18,16 @@ from io import BytesIO
 from itertools import count
 from pathlib import Path
 from threading import Lock
-from time import monotonic
 from typing import BinaryIO
 
-from job_fetcher import http, transfer
+from job_fetcher import http
 from job_fetcher.api import WorkerApi
-from job_fetcher.background import Cancellation, run_all
+from job_fetcher.background import Cancellation, Task, run_all
+from job_fetcher.download import Download
 from job_fetcher.errors import JobFailed, JobGone, Unavailable
-from job_fetcher.job import Final, JobSpecs, OutputType, RequestToMake
+from job_fetcher.job import Final, JobSpecs, OutputType
 from job_fetcher.outputs import LeftOut, OutputFolder
+from job_fetcher.transfer import HandedOut, upload
 from job_fetcher.workspace import Ledger
 
 TRANSFERS = 8
@@ -36,9 +37,6 @@ CONTAINER_LOG = "container.log"
 LEFT_OUT = "left-out.txt"
 
 log = logging.getLogger(__name__)
-
-FORM_LIFE_S = 480.0
-"""An upload form is valid for 10 minutes; after this many seconds a file gets a new one."""
 
 WhenFailed = Callable[[Unavailable], None]
 """Hears of every failure that is tried again: on 500 the job may be gone, which it finds out and ends the step."""
@@ -60,22 +58,20 @@ def download_inputs(
     Inputs that are there are complete and stay. Raises `JobFailed`, naming the file, for one that does not exist, is
     refused, or does not fit on the disk.
     """
-    inputs = list((specs.handler.files_down or {}).items())
-    space = transfer.Space(files)
-
-    def fetch(item: tuple[int, tuple[str, str]], left: Cancellation) -> None:
-        index, (path, file_id) = item
+    beginnings: list[Task] = []
+    folders = set()
+    for number, (path, file_id) in enumerate((specs.handler.files_down or {}).items()):
         target = files / path
-        if target.exists():
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            transfer.download(lambda: api.input_request(file_id), target, parts / f"{index}", space, cancelled=left)
-        except JobFailed as error:
-            raise JobFailed(f"The input '{path}' cannot be fetched: {error}.") from error
+        folders |= {parent for parent in target.parents if files in parent.parents}
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            request = HandedOut(partial(api.input_request, file_id))
+            beginnings.append(Download(path, request, target, parts / str(number)).begin)
 
-    run_all(fetch, list(enumerate(inputs)), threads=transfers, cancelled=cancelled or Cancellation(), name="download")
-    for folder in {parent for path, _ in inputs for parent in (files / path).parents if files in parent.parents}:
+    run_all(
+        lambda task, left: task(left), beginnings, threads=transfers, cancelled=cancelled or Cancellation(), name="down"
+    )
+    for folder in folders:
         folder.chmod(0o777)  # the container's user may not be the worker's
 
 
@@ -193,46 +189,28 @@ class _Sender:
     def __init__(self, api: WorkerApi, job_id: str, ledger: Ledger, when_failed: WhenFailed) -> None:
         self.problems: list[str] = []
         self._api, self._job_id, self._ledger, self._when_failed = api, job_id, ledger, when_failed
-        self._forms: dict[tuple[OutputType, str], _Form] = {}
+        self._forms: dict[tuple[OutputType, str], HandedOut] = {}
         self._lock = Lock()
 
-    def send(self, upload: _Upload, cancelled: Cancellation) -> None:
+    def send(self, each: _Upload, cancelled: Cancellation) -> None:
         try:
-            with upload.open() as file:
-                entry = [upload.type, upload.path, *_version(file)]
+            with each.open() as file:
+                entry = [each.type, each.path, *_version(file)]
                 if entry in self._ledger:
                     return
-                ask = self._form(upload.type, upload.base_path).get
-                transfer.upload(ask, upload.name, file, cancelled=cancelled, when_failed=self._when_failed)
+                form = self._form(each.type, each.base_path)
+                upload(form, each.name, file, cancelled=cancelled, when_failed=self._when_failed)
         except JobFailed as error:
-            self.problems.append(f"The {upload.type} '{upload.path}' cannot be uploaded: {error}.")
+            self.problems.append(f"The {each.type} '{each.path}' cannot be uploaded: {error}.")
         except OSError as error:
-            self.problems.append(f"The {upload.type} '{upload.path}' cannot be read: {error.strerror or error}.")
+            self.problems.append(f"The {each.type} '{each.path}' cannot be read: {error.strerror or error}.")
         else:
             self._ledger.add(entry)
 
-    def _form(self, output_type: OutputType, base_path: str) -> "_Form":
+    def _form(self, output_type: OutputType, base_path: str) -> HandedOut:
         with self._lock:
             ask = partial(self._api.output_request, self._job_id, output_type, base_path)
-            return self._forms.setdefault((output_type, base_path), _Form(ask))
-
-
-class _Form:
-    """The form that takes the files of one folder: asked for once, and anew when it is old or refused."""
-
-    def __init__(self, ask: Callable[[], RequestToMake]) -> None:
-        self._ask = ask
-        self._form: RequestToMake | None = None
-        self._asked_at = 0.0
-        self._lock = Lock()
-
-    def get(self, refused: RequestToMake | None) -> RequestToMake:
-        """A form that is valid for two minutes and more, and is not `refused`."""
-        with self._lock:
-            if self._form is None or self._form is refused or monotonic() > self._asked_at + FORM_LIFE_S:
-                self._asked_at = monotonic()
-                self._form = self._ask()
-            return self._form
+            return self._forms.setdefault((output_type, base_path), HandedOut(ask))
 
 
 def _version(file: BinaryIO) -> tuple[int, int]:

@@ -4,7 +4,7 @@
 
     PATH_BASE/
       .lock                 held for the moment in which a folder appears or is taken up
-      images.json           the images that jobs have brought
+      .images.json          the images that jobs have brought
       .making-…/            a job's folder that is not complete yet
       .removing-…/          a finished job's folder on its way out
       .unreadable-…/        a folder that was not understood, put aside for a person to look at
