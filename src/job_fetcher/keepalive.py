@@ -15,7 +15,7 @@ from job_fetcher.background import Cancellation, in_background
 from job_fetcher.errors import CredentialsError, JobGone, Unavailable
 from job_fetcher.job import JobStatus
 
-LAST_REQUEST_S = 2.0
+LAST_REQUEST_S = 1.0
 """A job that is left at once waits so long for the request that the thread is in the middle of."""
 
 log = logging.getLogger(__name__)

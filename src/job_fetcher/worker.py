@@ -35,7 +35,7 @@ from job_fetcher.workspace import JobFolder, Ledger, Workspace, free_bytes, is_f
 
 MAX_RUNS = 3
 """A job whose containers are lost with the engine so often may be the reason for it."""
-HAND_BACK_S = 3.0
+HAND_BACK_S = 2.0
 """A worker that is stopped tries so long to hand its job back; then the next start does it."""
 
 log = logging.getLogger(__name__)
@@ -184,7 +184,7 @@ class Worker:
         except (JobGone, LeaveRequested):
             raise
         except StopRequested as reason:
-            return Final(status=JobStatus.QUEUED, details=details(str(reason)))
+            return _handed_back(reason)
         except CredentialsError as error:
             self._fatal = error
             return Final(status=JobStatus.QUEUED, details="The worker's credentials are refused.")
@@ -224,7 +224,8 @@ class Worker:
         """Run the job's container, or go on with it; anew if the engine's shutdown has ended it."""
         resources = Resources(self._machine.memory_mib, self._gpu, self._options.job_network)
         while True:
-            with job_container(self._client, self._host_folder(folder), cancelled, self._stopped) as container:
+            found = job_container(self._client, self._host_folder(folder), cancelled, self._stopped)
+            with found as container, _recording_a_stop(folder):
                 if folder.state.runs:  # left behind: the job may be gone by now, which ends its container
                     cancelled.result_of(keep_alive.tried)
                 if folder.state.outcome is not None:  # of a container that may not have been removed yet
@@ -304,6 +305,23 @@ class Worker:
         with self._lock:
             for each in (self._stopped, self._ending, self._current):
                 each.set(reason)
+
+
+@contextmanager
+def _recording_a_stop(folder: JobFolder) -> Iterator[None]:
+    """Write a stop down before the container is stopped for it, whose end is else taken for the command's own.
+
+    That is what the next start would do if the worker is killed before the container is removed.
+    """
+    try:
+        yield
+    except StopRequested as reason:
+        folder.record(final=_handed_back(reason))
+        raise
+
+
+def _handed_back(reason: StopRequested) -> Final:
+    return Final(status=JobStatus.QUEUED, details=details(str(reason)))
 
 
 def _status(folder: JobFolder) -> JobStatus:
