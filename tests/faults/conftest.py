@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 import docker
 import pytest
 
+from tests.faults.campaign import Campaign, running_campaign
+from tests.faults.cases import PASSING, STORAGE, all_cases
 from tests.support.gate import Gate, running_gate
 from tests.support.images import add_image, push, remove_images, shell_files
+from tests.support.leaks import Evidence
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess
 
@@ -49,3 +52,18 @@ def remote_image(docker_client: docker.DockerClient, registry: str, registry_gat
     push(docker_client, name)
     docker_client.images.remove(name)
     return f"127.0.0.1:{registry_gate.port}/{path}"
+
+
+@pytest.fixture(scope="package")
+def campaign(
+    docker_client: docker.DockerClient, evidence: Evidence, job_image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Campaign]:
+    """All cases of `cases`, over."""
+    with running_campaign(docker_client, evidence, tmp_path_factory.mktemp("campaign")) as campaign:
+        refusals = {str(status): {"status": status} for status in (400, 404, 413, 422)}
+        passing = {name: fault for name, (fault, stages) in PASSING.items() if stages != STORAGE}
+        campaign.polls = campaign.poll_through(passing | refusals | {"hanging": {"hang": True}})
+        for name, case in all_cases().items():
+            campaign.submit(name, case, job_image)
+        campaign.wait()
+        yield campaign

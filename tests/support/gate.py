@@ -18,7 +18,7 @@ BLOCK = 65_536
 class Gate:
     """Passes connections on to `upstream`; every way to shut it ends, or holds, those that are there already.
 
-    `tries` counts the connections that have come since it was shut.
+    `tries` counts the connections that have come since it was shut, `stalled` tells whether an answer is held up.
     """
 
     def __init__(self, upstream: Address, listen: Address = 0) -> None:
@@ -31,6 +31,7 @@ class Gate:
         self._answer = b""
         self._most: int | None = None
         self.tries = 0
+        self.stalled = False
         self._thread = threading.Thread(target=self._loop.run_forever, name="gate", daemon=True)
         self._thread.start()
         self.open()
@@ -83,7 +84,7 @@ class Gate:
         asyncio.run_coroutine_threadsafe(self._become(how), self._loop).result(10)
 
     async def _become(self, how: str) -> None:
-        self._how, self.tries = how, 0
+        self._how, self.tries, self.stalled = how, 0, False
         if how != "stall":
             self._most = None
         if how in ("closed", "reset", "answer"):
@@ -131,6 +132,7 @@ class Gate:
                     writer.write(block[:most])
                     block, most = block[most:], most - len(block[:most])
                     while block and self._most is not None:
+                        self.stalled = True
                         await asyncio.sleep(0.02)
                     most = most if self._most is not None else None
                 writer.write(block)

@@ -1,0 +1,59 @@
+"""What waiting cannot change is not waited for: the job fails at once, with a sentence; the worker does the next."""
+
+import re
+
+import pytest
+
+from tests.faults.campaign import STAGES, Campaign
+from tests.faults.cases import REFUSED, UNHEARD
+from tests.faults.conftest import StartWorker
+from tests.support.platform import Platform
+
+CELLS = [(stage, status) for stage, sentences in REFUSED.items() for status in sentences]
+IDS = [f"{stage}-{status}" for stage, status in CELLS]
+
+
+@pytest.mark.parametrize(("stage", "status"), CELLS, ids=IDS)
+def test_job_fails_at_once_with_a_sentence(campaign: Campaign, stage: str, status: int) -> None:
+    """P2: none is taken for a deleted job. By 400 and 403 S3 also means that a URL is too old: three tries."""
+    case = f"{stage} refused with {status}"
+    job = campaign.job(case)
+    assert job.status == "error"
+    assert re.search(REFUSED[stage][status], campaign.platform.details(job.id))
+    files = 2 if stage.startswith("upload") else 1
+    tries = 3 if stage in ("download", "upload") and status in (400, 403) and (stage, status) != ("upload", 400) else 1
+    assert campaign.ran[case].faults[stage].matched == files * tries
+
+
+@pytest.mark.parametrize(("stage", "status"), UNHEARD, ids=[f"{stage}-{status}" for stage, status in UNHEARD])
+def test_status_on_the_way_that_is_refused_is_no_reason_to_give_up_a_job(
+    campaign: Campaign, stage: str, status: int
+) -> None:
+    assert campaign.job(f"{stage} refused with {status}").status == "finished"
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_last_status_that_is_refused_is_sent_without_its_details_and_then_given_up(
+    campaign: Campaign, status: int
+) -> None:
+    case = f"last status refused with {status}"
+    _, path, _ = STAGES["last status"]
+    tries = [
+        each.query
+        for each in campaign.platform.requests("PUT", path.format(job=campaign.ran[case].job))
+        if each.query["status"] == ["finished"]
+    ]
+    assert ["runtime_details" in query for query in tries] == [True, False]
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/*/status"], ids=["polling", "status"])
+def test_worker_whose_account_is_refused_ends_and_says_what_to_do(
+    mock: Platform, start_worker: StartWorker, job_image: str, path: str
+) -> None:
+    """What it had begun stays in its folder: the API takes no word of this account's now."""
+    worker = start_worker()
+    mock.fault(path, status=403)
+    mock.submit("sleep 600", image=job_image)
+    assert worker.wait() == 3
+    assert "Ask the platform to add it to the group 'workers'" in worker.log
+    assert worker.containers() == []
