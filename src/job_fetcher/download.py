@@ -26,6 +26,8 @@ LARGE = 64 << 20
 """From this many bytes on a file comes in parallel ranges, each about this large."""
 CHANGED_S = 1.0
 """A file that is another one at each request is asked for so often."""
+SPARE = 1 << 30
+"""A file without an announced length may leave no less than so many bytes free."""
 NOTED = 8 << 20
 """After this many bytes it is written down what has arrived."""
 
@@ -186,6 +188,8 @@ class Download:
                     file.write(block if end is None else block[: end - position])
                     position += len(block)
                     if position - noted >= NOTED:
+                        if end is None and free_bytes(self._part.parent) < SPARE:
+                            raise JobFailed("it is of unknown length, and the worker's disk is nearly full")
                         file.flush()
                         self._arrived.add(noted, position)
                         noted = position
@@ -268,7 +272,7 @@ def _size(response: requests.Response) -> int | None:
     if response.status_code == 200:
         return response.raw.length_remaining  # `Content-Length`, as urllib3 reads it, and later checks it
     length = response.headers.get("Content-Range", "").rpartition("/")[2]
-    return int(length) if length.isdecimal() else None
+    return int(length) if length.isdecimal() and len(length) < 19 else None  # Python reads no thousands of digits
 
 
 def _version(response: requests.Response) -> str:

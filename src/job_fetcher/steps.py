@@ -28,13 +28,15 @@ from job_fetcher.errors import JobFailed, JobGone, Unavailable
 from job_fetcher.job import Final, JobSpecs, OutputType
 from job_fetcher.outputs import LeftOut, OutputFolder
 from job_fetcher.transfer import HandedOut, upload
-from job_fetcher.workspace import Ledger
+from job_fetcher.workspace import Ledger, is_full
 
 TRANSFERS = 8
 """Files that are on their way at the same time."""
 
 CONTAINER_LOG = "container.log"
 LEFT_OUT = "left-out.txt"
+MOST_TOLD = 10_000
+"""Lines of the list of what is left out."""
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +65,7 @@ def download_inputs(
     for number, (path, file_id) in enumerate((specs.handler.files_down or {}).items()):
         target = files / path
         folders |= {parent for parent in target.parents if files in parent.parents}
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
+        if not _is_there(target, path):
             request = HandedOut(partial(api.input_request, file_id))
             beginnings.append(Download(path, request, target, parts / str(number)).begin)
 
@@ -73,6 +74,27 @@ def download_inputs(
     )
     for folder in folders:
         folder.chmod(0o777)  # the container's user may not be the worker's
+
+
+def _is_there(target: Path, path: str) -> bool:
+    """Whether the input `path` is at `target`; if not, its folder is made. `JobFailed` if no file can be called so."""
+    try:
+        target.lstat()
+    except FileNotFoundError:
+        _make_folders(target.parent, path)
+        return False
+    except OSError as error:
+        raise JobFailed(f"The input '{path}' cannot be written: {error.strerror}.") from error
+    return True
+
+
+def _make_folders(folder: Path, path: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if is_full(error):
+            raise
+        raise JobFailed(f"No folder can be made for '{path}': {error.strerror}.") from error
 
 
 def make_output_folders(specs: JobSpecs, files: Path) -> None:
@@ -85,8 +107,7 @@ def make_output_folders(specs: JobSpecs, files: Path) -> None:
     for name in (specs.handler.files_up or {}).values():
         if not made_by_command.isdisjoint(_with_parents(name)):
             continue
-        folder = files / name
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folders(files / name, name)
         for each in _with_parents(name):
             (files / each).chmod(0o777)
 
@@ -138,7 +159,8 @@ def upload_outputs(
     other files from arriving. What is not a file of the job (links out of the folder, FIFOs, …) is left out. All that
     is left out is listed in `left-out.txt` beside the log.
     """
-    found = _Found(files, sys.maxsize if max_bytes is None else max_bytes)
+    cancelled = cancelled or Cancellation()
+    found = _Found(files, sys.maxsize if max_bytes is None else max_bytes, cancelled)
     for output_type, name in (specs.handler.files_up or {}).items():
         found.look_into(output_type, name)
     log_folder = (specs.handler.files_up or {}).get(OutputType.LOG, "log")
@@ -147,15 +169,15 @@ def upload_outputs(
         found.add_log(log_folder, LEFT_OUT, partial(BytesIO, "".join(found.left_out).encode()))
 
     sender = _Sender(api, job_id, ledger, when_failed or _probe(api, job_id))
-    run_all(sender.send, found.uploads, threads=transfers, cancelled=cancelled or Cancellation(), name="upload")
+    run_all(sender.send, found.uploads, threads=transfers, cancelled=cancelled, name="upload")
     return found.problems + sorted(sender.problems)
 
 
 class _Found:
     """What is to be uploaded, of at most `room` bytes, and what is left out."""
 
-    def __init__(self, files: Path, room: int) -> None:
-        self._files, self._room = files, room
+    def __init__(self, files: Path, room: int, cancelled: Cancellation) -> None:
+        self._files, self._room, self._cancelled = files, room, cancelled
         self.uploads: list[_Upload] = []
         self.left_out: list[str] = []
         self.problems: list[str] = []
@@ -164,15 +186,22 @@ class _Found:
         """Add the files of the job's folder `name`."""
         folder = OutputFolder(self._files, name)
         for each in folder.walk():
+            self._cancelled.check()
             if isinstance(each, LeftOut):
-                self.left_out.append(each.told(name))
+                self._leave_out(each, name)
             elif each.size > self._room:
-                self.left_out.append(LeftOut(each.path, "is beyond MAX_OUTPUT_GIB").told(name))
+                self._leave_out(LeftOut(each.path, "is beyond MAX_OUTPUT_GIB"), name)
                 self.problems = [f"The outputs are larger than this worker uploads (MAX_OUTPUT_GIB); see {LEFT_OUT}."]
             else:
                 self._room -= each.size
                 base_path, file_name = posixpath.split(posixpath.join(name, each.path))
                 self.uploads.append(_Upload(output_type, base_path, file_name, partial(folder.open, each.path)))
+
+    def _leave_out(self, what: LeftOut, folder: str) -> None:
+        if len(self.left_out) < MOST_TOLD:
+            self.left_out.append(what.told(folder))
+        elif len(self.left_out) == MOST_TOLD:
+            self.left_out.append("… and more\n")
 
     def add_log(self, folder: str, name: str, open_file: Callable[[], AbstractContextManager[BinaryIO]]) -> None:
         """Add a log of our own: as `name`, or the next (`container-1.log`) if the job has written that itself."""
