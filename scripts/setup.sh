@@ -58,14 +58,15 @@ set_up_poetry() {
 }
 
 # Poetry wants an index with PyPI's JSON API, which mirrors often lack; pip installs the same locked files from any.
+# The lock names all there is to install (no dependencies to look for), of which much is never imported (not compiled).
 install_locked() {
     local groups=$1
     if "$poetry" install --no-interaction --only "${groups// /,}" >"$cache/poetry-install.log" 2>&1; then return; fi
     say "Poetry cannot use this network's package index ($cache/poetry-install.log); pip installs the same locked files"
     # shellcheck disable=SC2086  # one word per group
     .venv/bin/python scripts/requirements.py $groups >"$cache/requirements.txt"
-    .venv/bin/python -m pip install -qq --require-hashes -r "$cache/requirements.txt"
-    .venv/bin/python -m pip install -qq --no-deps -e .
+    .venv/bin/python -m pip install -qq --no-compile --no-deps --require-hashes -r "$cache/requirements.txt"
+    "$poetry" install --quiet --no-interaction --only-root
 }
 
 # set_up_python demo|tests: Poetry, and the packages of these uses in .venv. A stamp there says for which lock.
