@@ -62,6 +62,20 @@ def test_current_status_is_kept_alive_and_none_follows_the_last(
         assert _sent(mock, job).index("finished") == len(_sent(mock, job)) - 1
 
 
+def test_status_is_not_lost_that_changes_while_a_keep_alive_is_on_its_way(
+    mock: Platform, start_worker: StartWorker, job_image: str
+) -> None:
+    worker = start_worker(TIMEOUT_STATUS="0.1")
+    keep_alive = mock.fault("/jobs/*/status", query="status=running", skip=1, hang=True)
+    job = mock.submit(WAIT_FOR_GO, image=job_image)
+    mock.wait_until(lambda: keep_alive.matched > 1, "a keep-alive on its way")
+    (_folder(worker, job) / "go").touch()
+    worker.wait_for_log("The command ended with exit code 0.")
+    mock.heal()
+    mock.wait_for_status(job)
+    assert mock.statuses(job) == [*ON_THE_WAY, "finished"]
+
+
 def test_failing_command_is_told_with_its_exit_code_and_log_and_uploads_its_outputs(
     mock: Platform, worker: WorkerProcess, job_image: str
 ) -> None:

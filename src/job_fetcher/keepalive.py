@@ -110,14 +110,15 @@ class KeepAlive:
                 raise JobGone("The job was deleted, or given to another worker")
 
     def _send(self) -> None:
-        status = self._news[0] if self._news else self._last
+        news = self._news[0] if self._news else None  # more may come while this is on its way
+        status = news or self._last
         try:
             self._api.put_status(self._job_id, status, timeout_s=max(10.0, self._interval_s / 2))
         except Unavailable as error:
             self._in_doubt = error.status == 500
             raise
         self._last = status
-        if self._news:
+        if news is not None:
             self._news.popleft()
 
     def _wait_after_failure_s(self) -> float:
