@@ -83,6 +83,7 @@ def _worker(settings: "Settings") -> "Worker":
             max_output=int(settings.max_output_gib * 2**30),
             allowed_images=tuple(settings.allowed_images.split(",")),
             job_network=settings.job_network,
+            transfers=settings.transfers,
             memory_reserve_mib=settings.memory_reserve_mib,
         ),
     )

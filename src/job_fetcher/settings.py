@@ -139,6 +139,7 @@ class Settings(BaseSettings):
     job_network: Annotated[str, AfterValidator(_network)] = Field(
         "bridge", description="Network of jobs: `bridge`, `none`, or a network's name"
     )
+    transfers: int = Field(8, ge=1, le=64, description="Files that are on their way at the same time")
     memory_reserve_mib: int = Field(1024, ge=0, description="MiB of memory that jobs do not get")
     max_output_gib: float = Field(100, gt=0, allow_inf_nan=False, description="GiB that a job may upload")
     aws_endpoint_url_cognito_identity_provider: HttpUrl | None = Field(

@@ -55,6 +55,7 @@ class Options:
     max_output: int | None = None
     allowed_images: tuple[str, ...] = ("*",)
     job_network: str = "bridge"
+    transfers: int = steps.TRANSFERS
     memory_reserve_mib: int = 0
 
 
@@ -215,6 +216,7 @@ class Worker:
         problems = steps.upload_outputs(
             self._api, folder.job_id, specs, folder.files, folder.log, Ledger(folder.uploads),
             max_bytes=self._options.max_output, when_failed=keep_alive.ask, cancelled=cancelled,
+            transfers=self._options.transfers,
         )  # fmt: skip
         return outcome, problems
 
@@ -255,7 +257,9 @@ class Worker:
             log.info("Job %s is run anew, from clean inputs and outputs", folder.job_id)
             folder.begin_anew()
         pull = partial(self._images.pull, specs.handler.image_url)
-        download = partial(steps.download_inputs, self._api, specs, folder.files, folder.parts)
+        download = partial(
+            steps.download_inputs, self._api, specs, folder.files, folder.parts, transfers=self._options.transfers
+        )
         run_all(
             lambda task, left: task(cancelled=left), [pull, download], threads=2, cancelled=cancelled, name="prepare"
         )
