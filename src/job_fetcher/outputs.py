@@ -21,7 +21,7 @@ MOST_NAMES = 64 << 20
 """Bytes for the paths in one output folder, some hundred thousand files: names, too, could fill a worker's memory."""
 
 _NAME_OVERHEAD = 200
-_MOST_LINKS = 40  # in one path, as Linux has it (path_resolution(7))
+_MOST_LINKS = 10  # in one path: more than anybody needs, few enough for a folder full of rings
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
