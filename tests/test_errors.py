@@ -43,5 +43,5 @@ def test_docker_is_imported_only_where_its_errors_are_translated(source: Path) -
     roots = {name.split(".")[0] for name in imported}
     if source.stem not in ("container", "engine", "images"):
         assert "docker" not in roots
-    if source.stem not in ("http", "transfer", "api", "container", "engine", "images"):
+    if source.stem not in ("http", "transfer", "download", "api", "container", "engine", "images"):
         assert "requests" not in roots
