@@ -5,6 +5,7 @@ import re
 import sys
 
 _QUERY = re.compile(r"(https?://[^\s?'\"]*|/[^\s?'\"]*)\?[^\s'\"]+")
+_SIGNATURE = re.compile(r"(?i)\b((?:x-amz-[a-z-]+|signature|token|policy)=)[^\s&'\"]+")
 _BEARER = re.compile(r"(?i)(bearer\s+)\S+")
 
 
@@ -22,7 +23,7 @@ class RedactingFormatter(logging.Formatter):
         text = super().format(record)
         for secret in self._secrets:
             text = text.replace(secret, "…")
-        return _escaped(_BEARER.sub(r"\1…", _QUERY.sub(r"\1?…", text)), but="\n")
+        return _escaped(_BEARER.sub(r"\1…", _SIGNATURE.sub(r"\1…", _QUERY.sub(r"\1?…", text))), but="\n")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return _escaped(super().formatMessage(record))

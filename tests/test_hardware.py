@@ -1,0 +1,93 @@
+"""What of this machine is offered: its GPU as NVML tells, in the words that the API knows."""
+
+import pynvml
+import pytest
+
+from job_fetcher.hardware import Gpu, Machine, find_gpu, offer
+from tests.support import nvml as stub
+from tests.support.nvml import NvmlStub
+
+MACHINE = Machine(cpu_cores=8, memory_mib=32_000)
+A4000 = Gpu(uuid="GPU-1", model="NVIDIA RTX A4000", memory_mib=16376, archi="Ampere")
+
+
+@pytest.fixture
+def cards(nvml: NvmlStub, monkeypatch: pytest.MonkeyPatch) -> NvmlStub:
+    """The cards of this very process."""
+    nvml.preload()
+    monkeypatch.setenv("NVML_STUB", str(nvml.description))
+    return nvml
+
+
+def test_a_card_is_described_as_the_driver_does(cards: NvmlStub) -> None:
+    cards.show(stub.Gpu(uuid="GPU-1", name="NVIDIA RTX A4000", memory_mib=16376, used_mib=900))
+    assert find_gpu() == A4000
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        (2, "Kepler"),
+        (3, "Maxwell"),
+        (4, "Pascal"),
+        (5, "Volta"),
+        (6, "Turing"),
+        (7, "Ampere"),
+        (8, "Ada"),
+        (9, "Hopper"),
+    ],
+)
+def test_architectures_have_the_names_that_users_type(cards: NvmlStub, number: int, name: str) -> None:
+    cards.show(stub.Gpu(architecture=number))
+    found = find_gpu()
+    assert found is not None
+    assert found.archi == name
+
+
+def test_the_first_of_several_cards_is_used_and_that_is_said(cards: NvmlStub, caplog: pytest.LogCaptureFixture) -> None:
+    cards.show(stub.Gpu(uuid="GPU-1"), stub.Gpu(uuid="GPU-2"))
+    found = find_gpu()
+    assert found is not None
+    assert found.uuid == "GPU-1"
+    assert "This worker sees 2 GPUs and uses the first" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "function", ["nvmlInit", "nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetUUID"]
+)
+@pytest.mark.parametrize("code", [pynvml.NVML_ERROR_DRIVER_NOT_LOADED, pynvml.NVML_ERROR_GPU_IS_LOST])
+def test_no_driver_and_a_lost_card_are_no_error(cards: NvmlStub, function: str, code: int) -> None:
+    cards.show(stub.Gpu(), failures={function: code})
+    assert find_gpu() is None
+
+
+def test_no_card_and_no_library_are_no_error(cards: NvmlStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_gpu() is None
+
+    def missing() -> None:
+        raise pynvml.NVMLError_LibraryNotFound
+
+    monkeypatch.setattr(pynvml, "nvmlInit", missing)
+    assert find_gpu() is None
+
+
+@pytest.mark.parametrize("failure", [{"nvmlDeviceGetArchitecture": pynvml.NVML_ERROR_FUNCTION_NOT_FOUND}, {}])
+def test_a_driver_that_does_not_know_the_architecture_offers_none(cards: NvmlStub, failure: dict[str, int]) -> None:
+    cards.show(stub.Gpu(architecture=0xFFFFFFFF), failures=failure)
+    found = find_gpu()
+    assert found is not None
+    assert found.archi is None
+    assert "gpu_archi" not in offer(MACHINE, found)
+
+
+def test_the_offer_has_the_parameters_of_the_contract() -> None:
+    """P6: `gpu_memory` was sent instead of `gpu_mem`: jobs that ask for GPU memory never ran on lab machines."""
+    assert offer(MACHINE, None) == {"cpu_cores": 8, "memory": 32_000}
+    card = {"gpu_mem": 16376, "gpu_model": "NVIDIA RTX A4000", "gpu_archi": "Ampere"}
+    assert offer(MACHINE, A4000) == {"cpu_cores": 8, "memory": 32_000} | card
+
+
+def test_names_that_users_type_replace_the_drivers() -> None:
+    named = offer(MACHINE, A4000, model="A4000", archi="ampere")
+    assert (named["gpu_model"], named["gpu_archi"]) == ("A4000", "ampere")
+    assert offer(MACHINE, None, model="A4000", archi="ampere") == offer(MACHINE, None), "but make no card"
