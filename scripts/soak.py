@@ -93,9 +93,9 @@ class Samples:
 
 
 def span(values: list[float]) -> tuple[float, float, float]:
-    """Medians of the second and of the last tenth, and the most: the first tenth is for warming up."""
+    """Medians of the third and of the last tenth, and the most: the first two are for warming up."""
     tenth = max(1, len(values) // 10)
-    return statistics.median(values[tenth : 2 * tenth] or values), statistics.median(values[-tenth:]), max(values)
+    return statistics.median(values[2 * tenth : 3 * tenth] or values), statistics.median(values[-tenth:]), max(values)
 
 
 class Soak:
@@ -172,6 +172,11 @@ class Soak:
     def sample(self) -> None:
         for worker, samples in self.samples.items():
             samples.take(worker.pid)
+        if (seconds := len(samples.rss_mib)) % 60 == 0:
+            memory = " and ".join(f"{each.rss_mib[-1]:.0f} MiB" for each in self.samples.values())
+            print(
+                f"{seconds // 60} min: {len(self.expected)} jobs so far, the steady workers need {memory}", flush=True
+            )
 
     def problems(self, starts: Counter[str]) -> Iterator[str]:
         """What is wrong with the jobs, and what is left of them. Ends the workers."""
