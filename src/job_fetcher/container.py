@@ -19,7 +19,7 @@ from docker.errors import APIError
 from docker.types import DeviceRequest, LogConfig
 
 from job_fetcher.background import Cancellation, in_background
-from job_fetcher.engine import Client, Missing, our_errors, patiently, seconds, started_at
+from job_fetcher.engine import Client, Missing, is_up, our_errors, patiently, seconds, started_at
 from job_fetcher.errors import EngineUnavailable, JobFailed, LeaveRequested
 from job_fetcher.hardware import Gpu
 from job_fetcher.job import JobSpecs, Outcome
@@ -78,6 +78,7 @@ class JobContainer:
 
     def __init__(self, client: Client, folder: PurePosixPath, cancelled: Cancellation, stopped: Cancellation) -> None:
         self._client, self._folder, self._cancelled, self._stopped = client, folder, cancelled, stopped
+        self._watched = False
         self._lost_at: float | None = None
         self._found = self._find()
 
@@ -244,6 +245,7 @@ class JobContainer:
 
     def _wait(self) -> dict[str, Any]:
         """The container's last `State`. An engine that goes away meanwhile is waited for."""
+        self._watched = patiently(self._cancelled)(self._state)["Status"] == "running"
         while True:
             try:
                 with our_errors("wait for the job's container"):
@@ -254,6 +256,7 @@ class JobContainer:
             state = patiently(self._cancelled)(self._state)
             if state["Status"] not in ("running", "paused", "restarting"):
                 return state
+            self._watched, self._lost_at = True, None
 
     def _left_s(self, max_runtime_s: float | None) -> float | None:
         if max_runtime_s is None:
@@ -264,18 +267,47 @@ class JobContainer:
     def _ended_by_engine(self, state: dict[str, Any]) -> bool:
         """Whether the engine has ended it, by a shutdown or with the machine, rather than its command by itself.
 
-        Who watched it sees that by the time: the engine went away, and shortly after that the container ended. Who
-        did not has the exit code to go by, and that the engine has been started again since.
+        Who watched it sees that by the time: the engine went away, and shortly before or after that the container
+        ended. Who did not has the exit code to go by, and that the engine has been started again since.
         """
         if state.get("OOMKilled"):
+            return False
+        if self._watched and self._lost_at is None and not self._is_engine_going():
             return False
         engine_started = patiently(self._cancelled)(lambda: started_at(self._client))
         ended = seconds(state["FinishedAt"])
         if engine_started is None or not seconds(state["StartedAt"]) < engine_started:
             return False
+        if self._watched and self._lost_at is None:
+            return ended < engine_started
         if self._lost_at is not None and self._lost_at - WAIT_S < ended < self._lost_at + SHUTDOWN_S:
             return True
         return state["ExitCode"] in STOPPED_BY_ENGINE and ended < engine_started + SHUTDOWN_S
+
+    def _is_engine_going(self) -> bool:
+        """Whether the engine, which was there when the container ended, may have ended it to go down itself.
+
+        An engine first stops its containers, by a signal that is not SIGKILL as people's `docker kill` is, and still
+        answers meanwhile. It keeps a list of such signals, though only until it has gone.
+        """
+        try:
+            with our_errors("list what happened to the job's container"):
+                signals = [
+                    event["Actor"]["Attributes"].get("signal")
+                    for event in self._client.events(
+                        since=0, until=f"{time.time():.6f}", filters={"container": self._id, "event": "kill"}, decode=True
+                    )
+                ]
+        except EngineUnavailable:
+            return True
+        if all(number == str(signal.SIGKILL.value) for number in signals):
+            return False
+        patience_ends = time.monotonic() + SHUTDOWN_S
+        while is_up(self._client):
+            if time.monotonic() > patience_ends:
+                return False
+            self._cancelled.wait(0.1)
+        return True
 
     def _configuration(self, job_id: str, specs: JobSpecs, resources: Resources) -> dict[str, Any]:
         """The arguments of docker-py's `create_container`."""
