@@ -80,7 +80,7 @@ def test_failing_command_is_told_with_its_exit_code_and_log_and_uploads_its_outp
     mock: Platform, worker: WorkerProcess, job_image: str
 ) -> None:
     """P13, P15."""
-    line = "echo half > /files/output/half; echo größe; echo 'Traceback: boom' >&2; exit 7"
+    line = "echo half > /files/output/half; exec >&2; echo größe; echo 'Traceback: boom'; exit 7"
     job = run_job(mock, line, image=job_image, up={"output": "output"})
     assert mock.statuses(job) == [*ON_THE_WAY, "error"]
     told = "The command ended with exit code 7.\n\nThe end of the log:\ngröße\nTraceback: boom"
