@@ -272,13 +272,14 @@ class JobContainer:
         """
         if state.get("OOMKilled"):
             return False
-        if self._watched and self._lost_at is None and not self._is_engine_going():
+        going = self._lost_at is None and self._is_engine_going()
+        if self._watched and self._lost_at is None and not going:
             return False
         engine_started = patiently(self._cancelled)(lambda: started_at(self._client))
         ended = seconds(state["FinishedAt"])
         if engine_started is None or not seconds(state["StartedAt"]) < engine_started:
             return False
-        if self._watched and self._lost_at is None:
+        if going:
             return ended < engine_started
         if self._lost_at is not None and self._lost_at - WAIT_S < ended < self._lost_at + SHUTDOWN_S:
             return True
@@ -290,17 +291,14 @@ class JobContainer:
         An engine first stops its containers, by a signal that is not SIGKILL as people's `docker kill` is, and still
         answers meanwhile. It keeps a list of such signals, though only until it has gone.
         """
+        until: Any = f"{time.time():.6f}"  # docker-py passes it on as it is, and would cut off the fraction of a time
+        only = {"container": self._id, "event": "kill"}
         try:
             with our_errors("list what happened to the job's container"):
-                signals = [
-                    event["Actor"]["Attributes"].get("signal")
-                    for event in self._client.events(
-                        since=0, until=f"{time.time():.6f}", filters={"container": self._id, "event": "kill"}, decode=True
-                    )
-                ]
+                events = list(self._client.events(since=0, until=until, filters=only, decode=True))
         except EngineUnavailable:
             return True
-        if all(number == str(signal.SIGKILL.value) for number in signals):
+        if all(event["Actor"]["Attributes"].get("signal") == str(signal.SIGKILL.value) for event in events):
             return False
         patience_ends = time.monotonic() + SHUTDOWN_S
         while is_up(self._client):
