@@ -42,6 +42,11 @@ class Gate:
         return self._listen
 
     @property
+    def path(self) -> Path:
+        assert isinstance(self._listen, Path)
+        return self._listen
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 

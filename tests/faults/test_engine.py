@@ -1,0 +1,246 @@
+"""The Docker engine restarts, dies, stalls or answers 500 while a job is under way."""
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import StartWorker
+from tests.support.gate import Gate, running_gate
+from tests.support.leaks import Evidence
+from tests.support.own_engine import IMAGE, OwnEngine, own_engine
+from tests.support.platform import Platform
+from tests.support.worker import WorkerProcess, wait_until
+
+ENDS_WITH_143 = "trap 'exit 143' TERM"
+ENDS_WITH_0 = "trap 'exit 0' TERM"
+IGNORES_IT = "trap '' TERM"
+LINE = (
+    "test ! -e /files/output/stale && touch /files/output/stale;"
+    " until [ -e /files/go ]; do sleep 0.05; done; cp /files/a /files/output/b; exit $(cat /files/go)"
+)
+ENDINGS = {"restarted": signal.SIGTERM, "killed": signal.SIGKILL}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[OwnEngine]:
+    with own_engine() as engine:
+        yield engine
+
+
+@pytest.fixture
+def engine_worker(mock: Platform, engine: OwnEngine, evidence: Evidence, tmp_path: Path) -> Iterator[WorkerProcess]:
+    """A worker of `engine`."""
+    worker = WorkerProcess(mock, engine.client, tmp_path / "data", evidence.file("worker"), {"DOCKER_HOST": engine.url})
+    yield worker
+    if not engine.answers():
+        engine.start()
+    worker.end()
+    print(worker.log)  # noqa: T201 - pytest shows it if the test has failed
+
+
+def _kill(worker: WorkerProcess) -> None:
+    worker.signal(signal.SIGKILL)
+    worker.wait()
+
+
+def _running(mock: Platform, worker: WorkerProcess, trap: str) -> str:
+    job = mock.submit(f"{trap}; {LINE}", image=IMAGE, files={"a": b"content"}, up={"output": "output"})
+    wait_until(lambda: (worker.base / job / "files/output/stale").exists(), "the command")
+    return job
+
+
+def _run_again(mock: Platform, worker: WorkerProcess, job: str, before: str | None) -> None:
+    """The command runs anew in another container, from clean outputs, and the job finishes, told of once."""
+    wait_until(lambda: [each for each in worker.containers() if each.id != before], "another container")
+    wait_until(lambda: (worker.base / job / "files/output/stale").exists(), "the command once more")
+    (worker.base / job / "files/go").write_text("0")
+    mock.wait_for_status(job)
+    assert mock.outputs(job) == {
+        "output/output/stale": b"",
+        "output/output/b": b"content",
+        "log/log/container.log": b"",
+    }
+    assert [update.status.value for update in mock.job(job).history].count("finished") == 1
+    assert mock.job(job).status == "finished"
+    worker.stop()
+    worker.assert_nothing_left()
+
+
+@pytest.mark.parametrize("trap", [ENDS_WITH_143, ENDS_WITH_0], ids=["exits with 143", "exits with 0"])
+def test_command_that_the_engines_restart_ended_is_run_again(
+    mock: Platform, engine: OwnEngine, engine_worker: WorkerProcess, trap: str
+) -> None:
+    """Whatever its exit code: who watches it sees that the engine went first."""
+    job = _running(mock, engine_worker, trap)
+    before = engine_worker.container().id
+    engine.restart()
+    _run_again(mock, engine_worker, job, before)
+
+
+def test_command_is_run_again_after_the_engine_was_killed(
+    mock: Platform, engine: OwnEngine, engine_worker: WorkerProcess
+) -> None:
+    """The engine's next start ends the container that it finds."""
+    job = _running(mock, engine_worker, IGNORES_IT)
+    before = engine_worker.container().id
+    engine.restart(signal.SIGKILL)
+    _run_again(mock, engine_worker, job, before)
+
+
+@pytest.mark.parametrize("how", ENDINGS.values(), ids=ENDINGS)
+def test_command_is_run_again_although_the_worker_was_away_when_the_engine_ended(
+    mock: Platform, engine: OwnEngine, engine_worker: WorkerProcess, how: signal.Signals
+) -> None:
+    job = _running(mock, engine_worker, ENDS_WITH_143)
+    before = engine_worker.container().id
+    _kill(engine_worker)
+    engine.restart(how)
+    engine_worker.start()
+    _run_again(mock, engine_worker, job, before)
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_command_that_ended_by_itself_before_the_engine_did_is_not_run_again(
+    mock: Platform, engine: OwnEngine, engine_worker: WorkerProcess, code: int
+) -> None:
+    """While the worker was away."""
+    job = _running(mock, engine_worker, ENDS_WITH_143)
+    container = engine_worker.container()
+    _kill(engine_worker)
+    (engine_worker.base / job / "files/go").write_text(str(code))
+    container.wait()
+    engine.restart()
+    engine_worker.start()
+    mock.wait_for_status(job)
+    assert mock.job(job).status == ("error" if code else "finished")
+    assert f"exit code {code}" in mock.details(job)
+
+
+@pytest.mark.parametrize("code", [137, 143])
+def test_command_that_died_by_itself_is_not_run_again(
+    mock: Platform, engine: OwnEngine, engine_worker: WorkerProcess, code: int
+) -> None:
+    """By the same exit codes as those that a shutdown leaves."""
+    job = _running(mock, engine_worker, ENDS_WITH_143)
+    (engine_worker.base / job / "files/go").write_text(str(code))
+    mock.wait_for_status(job)
+    assert mock.job(job).status == "error"
+    assert f"exit code {code}" in mock.details(job)
+
+
+def test_job_that_loses_its_container_three_times_fails(
+    mock: Platform, engine: OwnEngine, engine_worker: WorkerProcess
+) -> None:
+    job = _running(mock, engine_worker, ENDS_WITH_143)
+    seen: set[str] = set()
+    for _ in range(3):
+        seen.add(wait_until(lambda: _another(engine_worker, seen), "another container"))
+        engine.restart()
+    mock.wait_for_status(job)
+    assert mock.job(job).status == "error"
+    assert "lost 3 times, by shutdowns of this machine or its engine" in mock.details(job)
+
+
+def _another(worker: WorkerProcess, seen: set[str]) -> str:
+    return next((each.id or "" for each in worker.containers() if each.status == "running" and each.id not in seen), "")
+
+
+def test_no_job_is_asked_for_while_the_engine_is_away(
+    mock: Platform, engine: OwnEngine, engine_worker: WorkerProcess
+) -> None:
+    mock.wait_until(lambda: len(mock.requests("GET", "/jobs")) > 0, "a look for a job")
+    engine.end()
+    engine_worker.wait_for_log("No job is asked for: the Docker engine does not answer")
+    job = mock.submit("true", image=IMAGE)
+    looks = len(mock.requests("GET", "/jobs"))
+    wait_until(lambda: engine_worker.log.count("No job is asked for") > 2, "more that is not asked for")
+    assert len(mock.requests("GET", "/jobs")) == looks
+    engine.start()
+    mock.wait_for_status(job)
+    assert mock.job(job).status == "finished"
+
+
+def test_job_waits_for_an_engine_that_is_away_before_its_container_is_made(
+    mock: Platform, engine: OwnEngine, engine_worker: WorkerProcess
+) -> None:
+    fault = mock.fault("/store/*", "GET", hang=True)
+    job = mock.submit("cat /files/a", image=IMAGE, files={"a": b"content"})
+    mock.wait_until(lambda: fault.matched > 0, "the download")
+    engine_worker.wait_for_log("the image is here and is used as it is")
+    engine.end()
+    mock.heal()
+    engine_worker.wait_for_log("trying again until it works")
+    engine.start()
+    mock.wait_for_status(job)
+    assert mock.outputs(job) == {"log/log/container.log": b"content"}
+
+
+# The machine's own engine, behind a gate.
+
+
+@pytest.fixture
+def engine_gate(tmp_path: Path) -> Iterator[Gate]:
+    with running_gate(Path("/var/run/docker.sock"), Path(f"/tmp/gate-{tmp_path.name[-40:]}.sock")) as gate:
+        yield gate
+
+
+@pytest.fixture
+def behind_gate(start_worker: StartWorker, engine_gate: Gate) -> WorkerProcess:
+    return start_worker(DOCKER_HOST=f"unix://{engine_gate.path}")
+
+
+WAIT_FOR_GO = "until [ -e /files/go ]; do sleep 0.05; done"
+TROUBLE: dict[str, Callable[[Gate], None]] = {
+    "500": lambda gate: gate.answer("500 Internal Server Error", '{"message": "trouble"}'),
+    "refused": Gate.close_port,
+    "reset": Gate.reset,
+    "silent": Gate.hold,
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLE.values(), ids=TROUBLE)
+def test_running_container_is_attached_to_again_when_the_engine_answers(
+    mock: Platform, behind_gate: WorkerProcess, engine_gate: Gate, job_image: str, trouble: Callable[[Gate], None]
+) -> None:
+    job = mock.submit(WAIT_FOR_GO, image=job_image)
+    mock.wait_for_status(job, "running")
+    behind_gate.container()
+    trouble(engine_gate)
+    if trouble is TROUBLE["500"] or trouble is TROUBLE["reset"]:
+        wait_until(lambda: engine_gate.tries >= 2, "tries")
+    (behind_gate.base / job / "files/go").touch()
+    engine_gate.open()
+    mock.wait_for_status(job)
+    assert mock.job(job).status == "finished"
+    behind_gate.stop()
+    behind_gate.assert_nothing_left()
+
+
+def test_engine_that_answers_500_for_good_is_not_waited_for_for_ever(
+    mock: Platform, behind_gate: WorkerProcess, engine_gate: Gate, job_image: str
+) -> None:
+    job = mock.submit(WAIT_FOR_GO, image=job_image)
+    mock.wait_for_status(job, "running")
+    TROUBLE["500"](engine_gate)
+    mock.wait_for_status(job, timeout_s=120)
+    assert mock.job(job).status == "error"
+    assert "The Docker engine cannot" in mock.details(job)
+    assert "trouble" in mock.details(job)
+    assert mock.statuses(job).count("error") == 1
+
+
+def test_worker_is_stopped_while_the_engine_is_silent_and_the_next_start_cleans_up(
+    mock: Platform, behind_gate: WorkerProcess, engine_gate: Gate, job_image: str
+) -> None:
+    job = mock.submit(WAIT_FOR_GO, image=job_image)
+    mock.wait_for_status(job, "running")
+    behind_gate.container()
+    engine_gate.hold()
+    behind_gate.signal(signal.SIGTERM)
+    assert behind_gate.wait(8) == 0
+    engine_gate.open()
+    behind_gate.start()
+    mock.wait_for_status(job, "queued")
+    wait_until(lambda: not behind_gate.folders() and not behind_gate.containers(), "the rest to be removed")

@@ -1,0 +1,102 @@
+"""A Docker engine of the tests' own, to be stopped, killed and started again; this machine's own is never touched.
+
+It has its containerd, folders and socket for itself, and a network namespace, where its bridge collides with none.
+"""
+
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import docker
+
+from tests.support.images import add_image, shell_files
+from tests.support.worker import wait_until
+
+IMAGE = "127.0.0.1:1/job:latest"
+"""The engine has it, and nobody else: no registry is there to be asked."""
+PATIENCE_S = 60.0
+
+
+class OwnEngine:
+    """An engine that keeps everything in `folder`, whose path must be short: it holds Unix sockets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.socket = folder, folder / "docker.sock"
+        self.url = f"unix://{self.socket}"
+        self._processes: list[subprocess.Popen[bytes]] = []
+        containerd = ["--root", str(folder / "containerd"), "--state", str(folder / "c-state")]
+        self._containerd = self._run("containerd", *containerd, "--address", str(folder / "containerd.sock"))
+        wait_until((folder / "containerd.sock").exists, "containerd")
+        self.client = docker.DockerClient(self.url, version="1.41")
+        self.start()
+        add_image(self.client, IMAGE, shell_files())
+
+    def start(self) -> None:
+        """Start dockerd and wait until it answers."""
+        self.folder.joinpath("docker.pid").unlink(missing_ok=True)
+        self._dockerd = self._run(
+            "unshare", "--net", "dockerd",
+            "--data-root", str(self.folder / "data"),
+            "--exec-root", str(self.folder / "exec"),
+            "--pidfile", str(self.folder / "docker.pid"),
+            "--containerd", str(self.folder / "containerd.sock"),
+            "--host", self.url,
+        )  # fmt: skip
+        wait_until(self.answers, "our engine to start", PATIENCE_S)
+
+    def answers(self) -> bool:
+        """Asked without docker-py, which leaves its socket open when it fails."""
+        with closing(socket.socket(socket.AF_UNIX)) as connection, suppress(OSError):
+            connection.settimeout(10)
+            connection.connect(str(self.socket))
+            connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n")
+            return b" 200 " in connection.recv(100)
+        return False
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End dockerd by a signal: SIGTERM stops its containers, as a reboot or an update does, SIGKILL does not."""
+        self.client.close()  # its connections, which would be left open else
+        self._dockerd.send_signal(how)
+        self._dockerd.wait(PATIENCE_S)
+
+    def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
+        self.end(how)
+        self.start()
+
+    def close(self) -> None:
+        """Remove it with all that it has."""
+        if not self.answers():
+            self.start()
+        for container in self.client.containers.list(all=True):
+            container.remove(force=True, v=True)
+        self.client.close()
+        self.end()
+        self._containerd.terminate()
+        self._containerd.wait(PATIENCE_S)
+
+    def _run(self, *command: str) -> subprocess.Popen[bytes]:
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+@contextmanager
+def own_engine() -> Iterator[OwnEngine]:
+    folder = Path(tempfile.mkdtemp(prefix="engine-"))
+    engine = OwnEngine(folder)
+    try:
+        yield engine
+    finally:
+        engine.close()
+        for mounted in _mounts_below(folder):
+            subprocess.run(["umount", "--lazy", mounted], check=False)
+        shutil.rmtree(folder)
+
+
+def _mounts_below(folder: Path) -> list[str]:
+    points = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return [point for point in reversed(points) if point.startswith(f"{folder}/")]
