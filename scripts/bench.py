@@ -1,0 +1,69 @@
+"""How fast the worker is, each figure beside its floor: the same work done by the plainest means, in the same run.
+
+    python -m scripts.bench                      # all of it, five runs: about twenty minutes
+    python -m scripts.bench --only exit --runs 9 # one scenario (several: name each)
+    python -m scripts.bench --quick              # a try, at a scale that says nothing
+    python -m scripts.bench --plot docs/performance.svg
+
+The worker is the real one, a process of its own; so is the platform's mock; the engine is this machine's. What a
+figure is compared with stands in `benchmark.rows`, what is done for it in `benchmark.scenarios`.
+"""
+
+import argparse
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from scripts.benchmark import picture, report
+from scripts.benchmark.rows import ROWS, Result
+from scripts.benchmark.scenarios import QUICK, Scale, Scenarios
+from scripts.benchmark.stage import MIB, open_stage
+
+ONCE = ("image",)
+"""What is the same in each run."""
+NAMES = ("empty", "large", "small", "far", "exit", "start", "idle", "image")
+
+
+def main() -> None:
+    options = _options()
+    scale = replace(
+        QUICK if options.quick else Scale(),
+        latency_s=options.latency / 1000,
+        bandwidth=options.bandwidth * MIB if options.bandwidth else None,
+    )
+    with tempfile.TemporaryDirectory(prefix="job-fetcher-bench-") as folder, open_stage(Path(folder)) as stage:
+        machine, load = report.machine(stage.client), report.load()
+        results = measure(Scenarios(stage, scale), options.only or list(NAMES), options.runs)
+    print(f"{machine}; {load}, {options.runs} runs: median (least to most)\n")
+    print(report.table(results))
+    if options.plot:
+        options.plot.write_text(picture.svg(results, machine), encoding="utf-8")
+
+
+def measure(scenarios: Scenarios, names: list[str], runs: int) -> dict[str, Result]:
+    """The results by row; one run of all that was asked for after the other, so that a noisy minute hits all alike."""
+    results = {key: Result(row) for key, row in ROWS.items()}
+    for run in range(runs):
+        for name in names:
+            if name in ONCE and run > 0:
+                continue
+            print(f"run {run + 1} of {runs}: {name}, {report.load()}", file=sys.stderr, flush=True)
+            for key, (value, floor) in scenarios.run(name, run).items():
+                results[key].add(value, floor)
+    return results
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure the worker, each figure beside its floor.")
+    parser.add_argument("--only", action="append", choices=NAMES, help="this scenario (several: name each)")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="tiny files and few of them: a try, no measurement")
+    parser.add_argument("--latency", type=float, default=50, metavar="MS", help="of far away (default: %(default)s)")
+    parser.add_argument("--bandwidth", type=float, metavar="MIB", help="MiB/s of each connection, for large files")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write a picture, too (SVG)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

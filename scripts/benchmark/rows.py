@@ -1,0 +1,86 @@
+"""The rows of the table: what is measured, in which unit, what it is compared with, and how good it is to be."""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+Limit = Callable[[float], float]
+"""The value that is still good enough, given the floor's in the same run."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure. Of throughputs more is better (`more`), of all others less."""
+
+    name: str
+    unit: str
+    floor: str = ""
+    target: str = ""
+    limit: Limit | None = None
+    more: bool = False
+
+
+@dataclass
+class Result:
+    """A row with its values, one of each run; `floors` is empty for a row without a floor."""
+
+    row: Row
+    values: list[float] = field(default_factory=list)
+    floors: list[float] = field(default_factory=list)
+
+    def add(self, value: float, floor: float | None = None) -> None:
+        self.values.append(value)
+        if floor is not None:
+            self.floors.append(floor)
+
+    @property
+    def ratios(self) -> list[float]:
+        """Each value by the floor of the same run."""
+        return [value / floor for value, floor in zip(self.values, self.floors, strict=True)] if self.floors else []
+
+    @property
+    def used(self) -> list[float]:
+        """How much of what the target allows was used in each run: up to 1 is good."""
+        if self.row.limit is None:
+            return []
+        limits = [self.row.limit(floor) for floor in self.floors or [0.0] * len(self.values)]
+        pairs = zip(self.values, limits, strict=True)
+        return [limit / value if self.row.more else value / limit for value, limit in pairs]
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the target is reached, by the median; `None` without one."""
+        return statistics.median(self.used) <= 1 if self.used else None
+
+
+def at_most(limit: float) -> Limit:
+    return lambda _: limit
+
+
+def peak(what: str) -> Row:
+    return Row(f"peak memory, {what}", "MiB", target="≤ 120 MiB", limit=at_most(120))
+
+
+ROWS = {
+    "empty": Row("an empty job", "ms", "create, start, wait, remove", "≤ 1.15 x + 100 ms", lambda f: 1.15 * f + 100),
+    "empty-peak": peak("empty jobs"),
+    "large-in": Row("large files in", "MiB/s", "curl, in parallel", "≥ 0.9 x", lambda f: 0.9 * f, more=True),
+    "large-out": Row("large files out", "MiB/s", "curl, in parallel", "≥ 0.9 x", lambda f: 0.9 * f, more=True),
+    "large-in-cpu": Row("CPU for them, in", "s/GiB", "curl", "≤ 2 s/GiB", at_most(2)),
+    "large-out-cpu": Row("CPU for them, out", "s/GiB", "curl", "≤ 2 s/GiB", at_most(2)),
+    "large-peak": peak("large files"),
+    "small-in": Row("small files in", "files/s", "TRANSFERS=1", more=True),
+    "small-out": Row("small files out", "files/s", "TRANSFERS=1", more=True),
+    "small-peak": peak("small files"),
+    "far-in": Row("small files in, far away", "files/s", "TRANSFERS=1", "≥ 7 x", lambda f: 7 * f, more=True),
+    "far-out": Row("small files out, far away", "files/s", "TRANSFERS=1", "≥ 7 x", lambda f: 7 * f, more=True),
+    "far-peak": peak("small files, far away"),
+    "exit": Row("end of the command → `postprocessing`", "ms", "the engine tells it", "≤ 50 ms", at_most(50)),
+    "stop": Row("SIGTERM → exit, with a job", "ms", "stop and remove"),
+    "start": Row("start of the process → first poll", "ms", "`python -c pass`", "≤ 700 ms", at_most(700)),
+    "stop-idle": Row("SIGTERM → exit, without a job", "ms"),
+    "idle-memory": Row("idle: memory", "MiB", target="≤ 60 MiB", limit=at_most(60)),
+    "idle-cpu": Row("idle: CPU", "%", target="≤ 0.1 %", limit=at_most(0.1)),
+    "idle-requests": Row("idle: requests to the API", "per hour"),
+    "image": Row("the image, beyond its base", "MiB", target="≤ 35 MiB", limit=at_most(35)),
+}

@@ -1,0 +1,257 @@
+"""What is done to get the figures. Each scenario is run again and again, and returns (value, floor) by row."""
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+from scripts.benchmark import floors
+from scripts.benchmark.stage import MIB, TOKEN, Stage, wait_for
+from scripts.docker import build_image
+
+Values = dict[str, tuple[float, float | None]]
+GIB = 2**30
+
+GO_ON = "mkfifo /files/go; read word < /files/go"
+"""A command that ends when it is told to, by the FIFO `go` in the job's folder."""
+OBEYS = "trap 'exit 0' TERM; echo begun; sleep 1000 & wait"
+"""A command that goes on for long, and ends at once when it is asked to."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is done in one run. `latency_s` is that of "far away", `bandwidth` that of large files (bytes/s)."""
+
+    jobs: int = 12
+    large_files: int = 4
+    large_bytes: int = 512 * MIB
+    small_files: int = 1000
+    small_bytes: int = 1024
+    latency_s: float = 0.05
+    bandwidth: float | None = None
+    idle_s: float = 60.0
+    settle_s: float = 0.5
+
+
+QUICK = Scale(jobs=3, large_bytes=8 * MIB, small_files=24, idle_s=2.0, settle_s=0.2)
+
+
+class Scenarios:
+    """All of them, on one stage and one scale."""
+
+    def __init__(self, stage: Stage, scale: Scale) -> None:
+        self._stage, self._scale = stage, scale
+        self._large = {f"data/{n}": f"s3://bucket/large/{n}" for n in range(scale.large_files)}
+        self._small = {f"data/{n}": f"s3://bucket/small/{n}" for n in range(scale.small_files)}
+        self._all: dict[str, Callable[[], Values]] = {
+            "empty": self.empty,
+            "large": self.large,
+            "small": lambda: self.small("small", 0),
+            "far": lambda: self.small("far", self._scale.latency_s),
+            "exit": self.exit,
+            "start": self.start,
+            "idle": self.idle,
+            "image": self.image,
+        }
+
+    def run(self, name: str, run: int) -> Values:
+        """One run of a scenario, the `run`th."""
+        self._stage.run = run
+        return self._all[name]()
+
+    # Empty jobs.
+
+    def empty(self) -> Values:
+        """Several jobs that wait in the queue: from when one is pulled to when the next one is."""
+        (ours_ms, peak), (floor_ms, _) = self._stage.both(self._empty_jobs, self._empty_cycles)
+        return {"empty": (ours_ms, floor_ms), "empty-peak": (peak, None)}
+
+    def _empty_jobs(self) -> tuple[float, float]:
+        mock, jobs = self._stage.mock, []
+        with self._stage.worker(TIMEOUT_JOB="1") as worker:
+            jobs = [mock.submit("true", self._stage.image) for _ in range(self._scale.jobs)]
+            mock.ended(jobs[-1])
+            pulled = [mock.times(job)["pulled"] for job in jobs]
+            return (pulled[-1] - pulled[0]) / (len(jobs) - 1) * 1000, worker.memory_mib("VmHWM")
+
+    def _empty_cycles(self) -> tuple[float, float]:
+        cycles = [floors.engine_cycle(self._stage, "true") for _ in range(self._scale.jobs - 1)]
+        return statistics.mean(cycles) * 1000, 0.0
+
+    # Large files.
+
+    def large(self) -> Values:
+        """The job's inputs become its outputs."""
+        if self._stage.run == 0:
+            self._store_large()
+        self._stage.mock.configure(bandwidth=self._scale.bandwidth)
+        try:
+            (ours_in, ours_out, peak), (floor_in, floor_out, _) = self._stage.both(self._large_job, self._large_curl)
+        finally:
+            self._stage.mock.configure(bandwidth=None)
+        mib, gib = self._size / MIB, self._size / GIB
+        return {
+            "large-in": (mib / ours_in[0], mib / floor_in[0]),
+            "large-out": (mib / ours_out[0], mib / floor_out[0]),
+            "large-in-cpu": (ours_in[1] / gib, floor_in[1] / gib),
+            "large-out-cpu": (ours_out[1] / gib, floor_out[1] / gib),
+            "large-peak": (peak, None),
+        }
+
+    @property
+    def _size(self) -> int:
+        return self._scale.large_files * self._scale.large_bytes
+
+    def _store_large(self) -> None:
+        file = self._stage.folder / "large"
+        with file.open("wb") as target:
+            for _ in range(self._scale.large_bytes // MIB):
+                target.write(os.urandom(MIB))
+        for file_id in self._large.values():
+            self._stage.mock.put_file(file_id, file)
+        file.unlink()
+
+    def _large_job(self) -> tuple[tuple[float, float], tuple[float, float], float]:
+        """Seconds and CPU seconds of both ways, and the peak memory."""
+        with self._stage.mock.forgetting_uploads(), self._stage.worker() as worker:
+            line = "mv /files/data/* /files/output/"
+            cpu_before = worker.cpu_s()
+            job = self._stage.mock.submit(line, self._stage.image, self._large, "output")
+            times = self._stage.mock.ended(job)
+            cpu_end = worker.cpu_s()
+            arrived, cpu_arrived = self._stage.event(job, "create")
+            _, cpu_exit = self._stage.event(job, "die")
+            down = arrived - times["pulled"], cpu_arrived - cpu_before
+            up = times["finished"] - times["postprocessing"], cpu_end - cpu_exit
+            return down, up, worker.memory_mib("VmHWM")
+
+    def _large_curl(self) -> tuple[tuple[float, float], tuple[float, float], float]:
+        mock = self._stage.mock
+        with mock.forgetting_uploads(), _temporary(self._stage.folder / "curl") as folder:
+            job = mock.submit("true", self._stage.image)
+            mock.ask("GET", "/jobs?memory=1000000&cpu_cores=1000", headers={"Authorization": f"Bearer {TOKEN}"})
+            down = floors.curl_down(self._stage, self._large.values(), folder)
+            up = floors.curl_up(self._stage, job, "output", sorted(folder.iterdir()))
+            mock.ask("DELETE", f"/_jobs/{job}")
+            return down, up, 0.0
+
+    # Small files.
+
+    def small(self, name: str, latency_s: float) -> Values:
+        """As many as `TRANSFERS` at a time, against one after the other."""
+        mock = self._stage.mock
+        if self._stage.run == 0:
+            content = "x" * self._scale.small_bytes
+            mock.ask("POST", "/_jobs", json={"group": "nobody", "files": dict.fromkeys(self._small.values(), content)})
+        mock.configure(latency_s=latency_s)
+        try:
+            (ours_in, ours_out, peak), (floor_in, floor_out, _) = self._stage.both(
+                self._small_job, lambda: self._small_job(TRANSFERS="1")
+            )
+        finally:
+            mock.configure(latency_s=0)
+        count = self._scale.small_files
+        return {
+            f"{name}-in": (count / ours_in, count / floor_in),
+            f"{name}-out": (count / ours_out, count / floor_out),
+            f"{name}-peak": (peak, None),
+        }
+
+    def _small_job(self, **settings: str) -> tuple[float, float, float]:
+        """Seconds of both ways, and the peak memory."""
+        with self._stage.mock.forgetting_uploads(), self._stage.worker(**settings) as worker:
+            line = "mv /files/data/* /files/output/"
+            job = self._stage.mock.submit(line, self._stage.image, self._small, "output")
+            times = self._stage.mock.ended(job)
+            arrived, _ = self._stage.event(job, "create")
+            seconds_out = times["finished"] - times["postprocessing"]
+            return arrived - times["pulled"], seconds_out, worker.memory_mib("VmHWM")
+
+    # Moments.
+
+    def exit(self) -> Values:
+        """A command that ends, then one that is stopped."""
+        told_ms, told_floor = self._stage.both(
+            self._exit_is_told, lambda: floors.engine_tells_exit(self._stage, GO_ON, self._let_go) * 1000
+        )
+        stopped, stopped_floor = self._stage.both(
+            self._job_is_stopped, lambda: floors.engine_stops(self._stage, OBEYS, timeout_s=3) * 1000
+        )
+        return {"exit": (told_ms, told_floor), "stop": (stopped, stopped_floor)}
+
+    def _exit_is_told(self) -> float:
+        with self._stage.worker() as worker:
+            job = self._stage.mock.submit(GO_ON, self._stage.image)
+            wait_for(lambda: self._stage.mock.times(job).get("running"), "the job to run")
+            ended = self._let_go(worker.base / job / "files")
+            return (self._stage.mock.ended(job)["postprocessing"] - ended) * 1000
+
+    def _let_go(self, files: Path) -> float:
+        """Let the command end that waits in `files`; when that was, in seconds since the epoch."""
+        wait_for((files / "go").exists, "the command")
+        time.sleep(self._scale.settle_s)  # what belongs to its start is over then
+        with (files / "go").open("w") as fifo:  # opens when the command reads
+            ended = time.time()
+            fifo.write("on\n")
+        return ended
+
+    def _job_is_stopped(self) -> float:
+        with self._stage.worker() as worker:
+            job = self._stage.mock.submit(OBEYS, self._stage.image)
+            wait_for(lambda: self._stage.mock.times(job).get("running"), "the job to run")
+            time.sleep(self._scale.settle_s)
+            return worker.stop() * 1000
+
+    def start(self) -> Values:
+        """A worker that finds nothing to do."""
+        (polled, stopped), (floor, _) = self._stage.both(self._start, lambda: (floors.bare_python() * 1000, 0.0))
+        return {"start": (polled, floor), "stop-idle": (stopped, None)}
+
+    def _start(self) -> tuple[float, float]:
+        with self._stage.worker(TIMEOUT_JOB="30") as worker:
+            first = self._stage.mock.first_request("/jobs") or 0.0
+            time.sleep(self._scale.settle_s)
+            return (first - worker.started_at) * 1000, worker.stop() * 1000
+
+    # At rest.
+
+    def idle(self) -> Values:
+        """A worker with the default intervals."""
+        with self._stage.worker(TIMEOUT_JOB="30") as worker:
+            time.sleep(self._scale.settle_s)
+            self._stage.mock.forget_requests()
+            cpu, began = worker.cpu_s(), time.monotonic()
+            time.sleep(self._scale.idle_s)
+            took_s = time.monotonic() - began
+            requests = len(self._stage.mock.ask("GET", "/_requests"))
+            return {
+                "idle-memory": (worker.memory_mib("VmRSS"), None),
+                "idle-cpu": ((worker.cpu_s() - cpu) / took_s * 100, None),
+                "idle-requests": (requests * 3600 / took_s, None),
+            }
+
+    def image(self) -> Values:
+        """The worker's image and its base, as the engine counts them."""
+        client, name = self._stage.client, "job-fetcher:bench"
+        with redirect_stdout(StringIO()):
+            build_image(client, name)
+        try:
+            sizes = [client.images.get(each).attrs["Size"] / MIB for each in (name, "python:3.11-slim")]
+        finally:
+            client.images.remove(name, force=True)
+        return {"image": (sizes[0] - sizes[1], None)}
+
+
+@contextmanager
+def _temporary(folder: Path) -> Iterator[Path]:
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()

@@ -1,0 +1,232 @@
+"""What the figures are measured with: the platform's mock and the worker as processes of their own, a real engine."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Any, TypeVar
+
+import docker
+import requests
+from tests.support.engine import connect, running_registry
+from tests.support.images import add_image, push, remove_images, shell_files
+
+from job_fetcher.container import LABEL_FOLDER, LABEL_JOB
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKEN = "worker-fixed-token"  # noqa: S105 - the mock's own
+MIB = 2**20
+PATIENCE_S = 900.0
+
+T = TypeVar("T")
+
+
+def wait_for(found: Callable[[], T | None], what: str, every_s: float = 0.005, timeout_s: float = PATIENCE_S) -> T:
+    """What `found` returns as soon as there is something; raises `TimeoutError` if there never is."""
+    end = time.monotonic() + timeout_s
+    while not (result := found()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {timeout_s:g} s in vain for {what}")
+        time.sleep(every_s)
+    return result
+
+
+class Mock:
+    """The platform's mock: a process that keeps its files in `store`."""
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self._session = requests.Session()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-m", "uvicorn", "app.app:app", "--port", str(port), "--log-level", "warning"]
+        environment = {**os.environ, "MOCK_STORE_DIR": str(store), "MOCK_STORAGE": "s3"}
+        self._process = subprocess.Popen(command, cwd=ROOT / "mock_api", env=environment)  # noqa: S603
+        wait_for(self._answers, "the mock")
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/access_info", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    def close(self) -> None:
+        self._session.close()
+        self._process.terminate()
+        self._process.wait()
+
+    def ask(self, method: str, path: str, **more: Any) -> Any:
+        """The JSON that the mock answers, `None` for nothing."""
+        answer = self._session.request(method, self.url + path, timeout=300, **more)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def configure(self, **settings: Any) -> None:
+        self.ask("POST", "/_config", json=settings)
+
+    def put_file(self, file_id: str, path: Path) -> None:
+        with path.open("rb") as file:
+            self.ask("PUT", f"/_files/{file_id}", data=file)
+
+    def submit(self, line: str, image: str, inputs: Mapping[str, str] | None = None, output: str | None = None) -> str:
+        """Queue a job that runs a shell line; its id. `inputs`: file ids by path; `output`: the folder to upload."""
+        up = {"output": output} if output else None
+        handler = {"image_url": image, "files_down": dict(inputs or {}) or None, "files_up": up}
+        job = self.ask("POST", "/_jobs", json={"app": {"cmd": [line], "env": None}, "handler": handler})
+        return str(job["id"])
+
+    def times(self, job_id: str) -> dict[str, float]:
+        """When the job had each of its statuses first, in seconds since the epoch."""
+        first: dict[str, float] = {}
+        for update in self.ask("GET", f"/_jobs/{job_id}")["history"]:
+            first.setdefault(update["status"], update["time"])
+        return first
+
+    def ended(self, job_id: str) -> dict[str, float]:
+        """Wait until the job is finished; its times. Raises `RuntimeError` if it fails."""
+        times = wait_for(lambda: self._ended(job_id), f"job {job_id}", every_s=0.1)
+        if "error" in times:
+            raise RuntimeError(f"job {job_id} failed: {self.ask('GET', f'/_jobs/{job_id}')['history'][-1]}")
+        return times
+
+    def _ended(self, job_id: str) -> dict[str, float] | None:
+        times = self.times(job_id)
+        return times if {"finished", "error"} & times.keys() else None
+
+    def first_request(self, path: str) -> float | None:
+        """When the first request for `path` came, of those since `forget_requests`."""
+        times = [each["time"] for each in self.ask("GET", "/_requests") if each["path"] == path]
+        return min(times, default=None)
+
+    def forget_requests(self) -> None:
+        self.ask("DELETE", "/_requests")
+
+    @contextmanager
+    def forgetting_uploads(self) -> Iterator[None]:
+        """Remove from the disk what is uploaded meanwhile."""
+        before = {path.name for path in self._store.iterdir()} if self._store.exists() else set()
+        try:
+            yield
+        finally:
+            for path in self._store.iterdir():
+                if path.name not in before:
+                    path.unlink()
+
+
+class Worker:
+    """`python -m job_fetcher`, as a lab starts it, with the default settings but for `settings`."""
+
+    def __init__(self, mock: Mock, folder: Path, **settings: str) -> None:
+        self.base = folder / "data"
+        self.base.mkdir(parents=True, exist_ok=True)
+        passed_on = {name: os.environ[name] for name in ("PATH", "DOCKER_HOST") if name in os.environ}
+        environment = passed_on | {
+            "API_URL": mock.url,
+            "USERNAME": "worker",
+            "PASSWORD": "Worker-password-1",
+            "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": f"{mock.url}/cognito/",
+            "PATH_BASE": str(self.base),
+        }
+        command = [sys.executable, "-m", "job_fetcher"]
+        with (folder / "worker.log").open("ab") as log:
+            self.started_at = time.time()
+            self._process = subprocess.Popen(  # noqa: S603
+                command, env=environment | settings, cwd=folder, stdout=log, stderr=log
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def memory_mib(self, which: str) -> float:
+        """`VmHWM`, the peak of what it had in memory, or `VmRSS`, what it has (proc_pid_status(5)), in MiB."""
+        lines = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(which))
+
+    def cpu_s(self) -> float:
+        """CPU seconds so far, of all of its threads, in user and in system mode (proc_pid_stat(5))."""
+        after_name = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self) -> float:
+        """Stop it as `docker stop` does; the seconds until it has ended."""
+        began = time.perf_counter()
+        self._process.send_signal(signal.SIGTERM)
+        code = self._process.wait(timeout=30)
+        took = time.perf_counter() - began
+        if code != 0:
+            raise RuntimeError(f"the worker ended with {code}")
+        return took
+
+    def end(self) -> None:
+        """However things are, it does not outlive its scenario."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+class Stage:
+    """Mock, engine, an image for jobs and a folder, for scenarios that are run again and again."""
+
+    def __init__(self, mock: Mock, client: docker.DockerClient, image: str, folder: Path) -> None:
+        self.mock, self.client, self.image, self.folder = mock, client, image, folder
+        self.run = 0
+        self._events: dict[tuple[str, str], tuple[float, float]] = {}
+        self._worker: Worker | None = None
+        Thread(target=self._watch, name="engine-events", daemon=True).start()
+
+    def both(self, ours: Callable[[], T], floor: Callable[[], T]) -> tuple[T, T]:
+        """What both return; who comes first alternates from run to run."""
+        if self.run % 2:
+            floored = floor()
+            return ours(), floored
+        return ours(), floor()
+
+    @contextmanager
+    def worker(self, **settings: str) -> Iterator[Worker]:
+        """A worker that has asked for a job, in vain, and waits for a second with the next question."""
+        self.mock.forget_requests()
+        self._worker = worker = Worker(self.mock, self.folder, **({"TIMEOUT_JOB": "0.2"} | settings))
+        try:
+            wait_for(lambda: self.mock.first_request("/jobs"), "the worker's first request for a job")
+            yield worker
+        finally:
+            worker.end()
+            self._worker = None
+
+    def event(self, job_id: str, action: str) -> tuple[float, float]:
+        """When the engine said `create`, `start`, `die`, … of the job's container; the worker's CPU seconds then."""
+        return wait_for(lambda: self._events.get((job_id, action)), f"the container's '{action}'")
+
+    def _watch(self) -> None:
+        """Note what becomes of jobs' containers of this stage, by the engine's clock."""
+        for event in self.client.api.events(decode=True, filters={"type": "container", "label": LABEL_JOB}):
+            attributes, worker = event["Actor"]["Attributes"], self._worker
+            if worker is not None and self.folder in Path(attributes.get(LABEL_FOLDER, "")).parents:
+                self._events[attributes[LABEL_JOB], event["Action"]] = (event["timeNano"] / 1e9, worker.cpu_s())
+
+
+@contextmanager
+def open_stage(folder: Path) -> Iterator[Stage]:
+    """A stage in `folder`, with a registry for the image, as jobs' images have one."""
+    with ExitStack() as stack:
+        (folder / "registry").mkdir()
+        client = stack.enter_context(closing(connect()))
+        registry = stack.enter_context(running_registry(folder / "registry"))
+        image = add_image(client, f"{registry}/job:latest", shell_files())
+        stack.callback(remove_images, client, registry)
+        push(client, image)
+        mock = Mock(folder / "store")
+        stack.callback(mock.close)
+        yield Stage(mock, client, image, folder)
