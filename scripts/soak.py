@@ -124,7 +124,7 @@ class Soak:
                 if next_at[action] <= time.monotonic():
                     action()
                     next_at[action] += every_s if action == self.sample else self.draw.uniform(0.2, 1.8) * every_s
-            while sum(job.status == "queued" for job in self.platform.state.jobs.all()) < QUEUED:
+            while sum(job.status == "queued" and not job.deleted for job in self.platform.state.jobs.all()) < QUEUED:
                 self.submit()
             time.sleep(0.05)
         self.platform.heal()
