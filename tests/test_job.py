@@ -90,7 +90,7 @@ def test_an_input_outside_of_the_jobs_folder_is_refused_by_name(path: str, told:
     """P5: an input named `../../x` or `/x` was written there."""
     with pytest.raises(JobFailed) as failed:
         JobSpecs.parse(specs(files_down={path: "id"}))
-    assert f"handler.files_down.{path}: " in str(failed.value)
+    assert f"handler.files_down.{path[:500]}: " in str(failed.value)
     assert told in str(failed.value)
 
 

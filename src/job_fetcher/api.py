@@ -162,7 +162,7 @@ def _job_ids(body: bytes) -> list[str]:
     They are ours, too: who can be told by name that something is wrong is told.
     """
     try:
-        answer = json.loads(body)
+        answer = json.loads(body, parse_int=float)  # which knows no number that is too long
     except (ValueError, RecursionError):
         return []
     return [name for name in answer if name and name.isprintable()] if isinstance(answer, dict) else []

@@ -96,11 +96,20 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+def _argument(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("has a character that no command can be given")
+    return text
+
+
+Argument = Annotated[str, AfterValidator(_argument)]
+
+
 class App(Model):
     """What the application runs: the words of one shell line, and its environment."""
 
-    cmd: tuple[str, ...] | None = None
-    env: dict[str, str] | None = None
+    cmd: tuple[Argument, ...] | None = None
+    env: dict[Argument, Argument] | None = None
 
 
 class Handler(Model):
@@ -217,7 +226,7 @@ def _told(error: ValidationError) -> str:
 
 
 def _place(location: Iterable[int | str]) -> str:
-    return ".".join(str(part) for part in location if part != "[key]") or "the whole"
+    return ".".join(str(part)[:500] for part in location if part != "[key]") or "the whole"
 
 
 def _reason(message: str) -> str:

@@ -84,7 +84,7 @@ def _is_there(target: Path, path: str) -> bool:
         _make_folders(target.parent, path)
         return False
     except OSError as error:
-        raise JobFailed(f"The input '{path}' cannot be written: {error.strerror}.") from error
+        raise JobFailed(f"An input cannot be written ({error.strerror}): '{path}'.") from error
     return True
 
 
@@ -94,7 +94,7 @@ def _make_folders(folder: Path, path: str) -> None:
     except OSError as error:
         if is_full(error):
             raise
-        raise JobFailed(f"No folder can be made for '{path}': {error.strerror}.") from error
+        raise JobFailed(f"A folder cannot be made ({error.strerror}) for '{path}'.") from error
 
 
 def make_output_folders(specs: JobSpecs, files: Path) -> None:

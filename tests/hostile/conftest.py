@@ -1,6 +1,7 @@
 """What hostile tests share: a worker that goes through many jobs, a good one after each hostile one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -47,6 +48,13 @@ class Victim:
         self.survive()
         return self.fate(bad)
 
+    def attack_all(self, jobs: Mapping[str, Mapping[str, Any]], *cmd: str) -> dict[str, Fate]:
+        """The same for many at once, by any name: all of them hostile, then the good one."""
+        usual = {"image": self.images.job}
+        submitted = {name: self.platform.submit(*cmd, **(usual | dict(job))) for name, job in jobs.items()}
+        self.survive()
+        return {name: self.fate(job_id) for name, job_id in submitted.items()}
+
     def fate(self, job_id: str) -> Fate:
         """What became of the job; it is over, its end was told once, and it got none of the worker's secrets."""
         job = self.platform.job(job_id)
@@ -84,11 +92,12 @@ def start_victim(
 ) -> Iterator[StartVictim]:
     """Starts victims with settings of their own; at the end of the module each is well, and nothing is left of jobs."""
     numbers = count(1)
-    with running_platform() as platform:
-        victims: list[Victim] = []
+    victims: list[Victim] = []
+    with ExitStack() as stack:
 
         def start(**settings: str | None) -> Victim:
-            base = tmp_path_factory.mktemp("hostile") / f"data-{next(numbers)}"
+            platform = stack.enter_context(running_platform())
+            base = tmp_path_factory.mktemp("x" * 100) / f"data-{next(numbers)}"
             mine = {"LAB_SECRET": LAB_SECRET, "TIMEOUT_JOB": "0.05"} | settings
             worker = WorkerProcess(platform, docker_client, base, evidence.file("hostile"), mine)
             victims.append(Victim(platform, worker, job_images))
@@ -102,7 +111,7 @@ def start_victim(
         finally:
             for victim in victims:
                 victim.worker.end()
-            evidence.keep_history(platform)
+                evidence.keep_history(victim.platform)
 
 
 @pytest.fixture(scope="module")

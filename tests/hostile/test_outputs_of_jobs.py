@@ -79,9 +79,7 @@ ARRIVES = {
 @pytest.mark.parametrize("what", ARRIVES)
 def test_odd_output_is_an_output(victim: Victim, what: str) -> None:
     line, expected = ARRIVES[what]
-    fate = victim.attack(
-        f"cd /files/output; echo kept > kept; {line}", files={"in": b"input"}, up={"output": "output"}
-    )
+    fate = victim.attack(f"cd /files/output; echo kept > kept; {line}", files={"in": b"input"}, up={"output": "output"})
     assert fate.status == "finished"
     for path, content in {"kept": b"kept\n", **expected}.items():
         assert fate.outputs[f"output/output/{path}"] == content
