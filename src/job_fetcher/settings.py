@@ -5,99 +5,32 @@
 
 import os
 import pwd
-import re
 from collections.abc import Mapping
 from contextlib import suppress
-from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
-from socket import inet_aton, inet_ntoa
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import Any
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from job_fetcher import setting_problems
 from job_fetcher.errors import SettingsError
+from job_fetcher.setting_values import (
+    TEN_DAYS_S,
+    AbsolutePath,
+    HttpUrl,
+    Network,
+    Seconds,
+    SecretFile,
+    Token,
+    Words,
+    is_near,
+    read_secret,
+)
 
 ENV_FILE = Path(".env")
-
-TEN_DAYS_S = 864_000.0
-"""Longer than anybody means by seconds, and short enough for what the system waits for at a time."""
-
-_QUOTED = re.compile(r"""^(["']).*\1$""", re.DOTALL)
-_COMMENTED = re.compile(r"\s#")
-
-
-def _absolute(path: PurePosixPath) -> PurePosixPath:
-    if not path.is_absolute():
-        raise ValueError("an absolute path is expected, such as /data")
-    return path
-
-
-def _http_url(url: str) -> str:
-    if not re.fullmatch(r"https?://[^/\s?#@]+(/[^\s?#@]*)?", url):
-        raise ValueError("a URL is expected, such as https://api.example.org")
-    return url.rstrip("/")
-
-
-def _secret_file(path: Path) -> Path:
-    try:
-        secret = _read_secret(path)
-    except OSError as error:
-        raise ValueError(f"a file that can be read is expected ({error.strerror})") from None
-    except UnicodeError:  # whose text has some of the secret
-        raise ValueError("a file with text in UTF-8 is expected") from None
-    if not secret:
-        raise ValueError("the file is empty")
-    return path
-
-
-def _read_secret(path: Path) -> str:
-    """The secret in a file, without the line break that editors and `echo` put behind it."""
-    return path.read_text(encoding="utf-8").rstrip("\r\n")
-
-
-def _token(token: SecretStr | None) -> SecretStr | None:
-    if token is not None and not re.fullmatch(r"[!-~]+", token.get_secret_value()):
-        raise ValueError("a token in one line is expected, without spaces and letters beyond ASCII")
-    return token
-
-
-def _network(name: str) -> str:
-    if name == "host" or ":" in name:
-        raise ValueError("bridge, none or the name of a network is expected; jobs do not get the host's own")
-    return name
-
-
-def _words(text: str) -> str:
-    return ",".join(word.strip() for word in text.split(",") if word.strip())
-
-
-def _is_near(url: str) -> bool:
-    """Whether `url` is on this host or in a private network, as far as its name tells."""
-    host = urlsplit(url).hostname or ""
-    try:
-        address = ip_address(_dotted(host))
-    except ValueError:
-        return "." not in host or host.endswith((".localhost", ".local", ".lan", ".internal", ".home.arpa"))
-    return address.is_private or address.is_loopback or address.is_link_local
-
-
-def _dotted(host: str) -> str:
-    """`134744072` → `8.8.8.8`: the other ways to write an IPv4 address are understood by the system's resolver, too."""
-    try:
-        return inet_ntoa(inet_aton(host))
-    except (OSError, UnicodeError):
-        return host
-
-
-AbsolutePath = Annotated[PurePosixPath, AfterValidator(_absolute)]
-SecretFile = Annotated[Path, AfterValidator(_secret_file)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-Token = Annotated[SecretStr, AfterValidator(_token)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -133,12 +66,10 @@ class Settings(BaseSettings):
     gpu_model: str | None = Field(None, description="Advertised instead of the name that the GPU's driver tells")
     gpu_archi: str | None = Field(None, description="Advertised instead of the architecture that the driver tells")
 
-    allowed_images: Annotated[str, AfterValidator(_words)] = Field(
+    allowed_images: Words = Field(
         "*", description="Images that jobs may use: patterns such as `ghcr.io/decode/*`, separated by commas"
     )
-    job_network: Annotated[str, AfterValidator(_network)] = Field(
-        "bridge", description="Network of jobs: `bridge`, `none`, or a network's name"
-    )
+    job_network: Network = Field("bridge", description="Network of jobs: `bridge`, `none`, or a network's name")
     transfers: int = Field(8, ge=1, le=64, description="Files that are on their way at the same time")
     memory_reserve_mib: int = Field(1024, ge=0, description="MiB of memory that jobs do not get")
     max_output_gib: float = Field(100, gt=0, allow_inf_nan=False, description="GiB that a job may upload")
@@ -157,14 +88,14 @@ class Settings(BaseSettings):
         for name in ("password", "access_token"):
             if (file := values.get(f"{name}_file")) and not values.get(name):
                 with suppress(OSError, UnicodeError):
-                    values[name] = _read_secret(Path(file)) or None
+                    values[name] = read_secret(Path(file)) or None
         return values
 
     @field_validator("allow_insecure_http")
     @classmethod
     def _hides_credentials(cls, allowed: bool, info: ValidationInfo) -> bool:
         for url in filter(None, map(info.data.get, ("api_url", "aws_endpoint_url_cognito_identity_provider"))):
-            if url.startswith("http://") and not _is_near(url) and not allowed:
+            if url.startswith("http://") and not is_near(url) and not allowed:
                 raise ValueError(
                     f"credentials would be sent to {url} unencrypted; use https://, or set this to true if you mean it"
                 )
@@ -201,12 +132,13 @@ class Settings(BaseSettings):
         except (OSError, UnicodeError) as error:
             raise SettingsError(f"The file {env_file} cannot be read as UTF-8 text: {error}") from None
         given |= _lower_case(os.environ)
-        problems = _values_with_more_than_the_value(_lower_case(os.environ), set(cls.model_fields))
+        secrets = {name for name, field in cls.model_fields.items() if "SecretStr" in str(field.annotation)}
+        problems = setting_problems.with_more_than_the_value(_lower_case(os.environ), set(cls.model_fields), secrets)
         settings = None
         try:
             settings = cls(_env_file=env_file)  # type: ignore[call-arg] # of BaseSettings
         except ValidationError as error:
-            problems = _problems(error, given) | problems
+            problems = setting_problems.of_validation(error, given, secrets) | problems
         if settings is None or problems:
             lines = "\n".join(f"  {problems[name]}" for name in cls.model_fields if name in problems)
             raise SettingsError(f"The settings are not usable:\n{lines}")
@@ -251,55 +183,3 @@ def _lower_case(values: Mapping[str, str | None]) -> dict[str, str]:
 
 def _not_set(sentence: str) -> PydanticCustomError:
     return PydanticCustomError("not_set", "{sentence}", {"sentence": sentence})
-
-
-def _values_with_more_than_the_value(environment: Mapping[str, str], fields: set[str]) -> dict[str, str]:
-    """What `docker run --env-file` takes literally: quotes around a value, and a comment behind it."""
-    problems = {}
-    for name, value in environment.items():
-        if name not in fields:
-            continue
-        if _QUOTED.match(value):
-            what = "has quotes around its value"
-        elif _COMMENTED.search(value):
-            what = "has a comment behind its value"
-        else:
-            continue
-        problems[name] = (
-            f"{name.upper()}{_shown(name, value)} {what}:"
-            " `docker run --env-file` takes it as part of the value; remove it"
-        )
-    return problems
-
-
-_EXPECTED = {
-    "float_parsing": "a number is expected, such as 30",
-    "int_parsing": "a whole number is expected, such as 1024",
-    "bool_parsing": "true or false is expected",
-    "finite_number": "a number is expected, such as 30",
-    "greater_than": "a number above {gt:g} is expected",
-    "greater_than_equal": "a number of {ge:g} or more is expected",
-    "less_than_equal": "a number of {le:g} or less is expected",
-}
-"""pydantic's kinds of errors, in words for a person who lends a machine; others have words of our own already."""
-
-
-def _problems(error: ValidationError, given: Mapping[str, str]) -> dict[str, str]:
-    """One line for each setting that is wrong."""
-    problems = {}
-    for each in error.errors():
-        name = str(each["loc"][0])
-        if each["type"] == "missing":
-            problems[name] = f"{name.upper()} is not set"
-        elif each["type"] == "not_set":
-            problems["access_token"] = each["msg"]  # the place of all three: it has no problem of its own then
-        else:
-            expected = _EXPECTED.get(each["type"], each["msg"].removeprefix("Value error, "))
-            problems[name] = f"{name.upper()}{_shown(name, given.get(name))}: {expected.format(**each.get('ctx', {}))}"
-    return problems
-
-
-def _shown(name: str, value: str | None) -> str:
-    """` (is 'value')`, without the value of a secret."""
-    secret = "SecretStr" in str(Settings.model_fields[name].annotation)
-    return "" if value is None or secret else f" (is {value!r})"

@@ -1,0 +1,66 @@
+"""How wrong settings are told: a line for each, with the value (never a secret's) and what is expected."""
+
+import re
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+_QUOTED = re.compile(r"""^(["']).*\1$""", re.DOTALL)
+_COMMENTED = re.compile(r"\s#")
+
+
+def with_more_than_the_value(environment: Mapping[str, str], fields: set[str], secrets: set[str]) -> dict[str, str]:
+    """What `docker run --env-file` takes literally: quotes around a value, and a comment behind it.
+
+    `fields` are the names of settings, in lower case as in `environment`; `secrets` those whose values are not shown.
+    """
+    problems = {}
+    for name, value in environment.items():
+        if name not in fields:
+            continue
+        if _QUOTED.match(value):
+            what = "has quotes around its value"
+        elif _COMMENTED.search(value):
+            what = "has a comment behind its value"
+        else:
+            continue
+        meant = f"; if it is part of the secret, use {name.upper()}_FILE" if f"{name}_file" in fields else ""
+        problems[name] = (
+            f"{name.upper()}{_shown(name, value, secrets)} {what}:"
+            f" `docker run --env-file` takes it as part of the value; remove it{meant}"
+        )
+    return problems
+
+
+_EXPECTED = {
+    "float_parsing": "a number is expected, such as 30",
+    "int_parsing": "a whole number is expected, such as 1024",
+    "bool_parsing": "true or false is expected",
+    "finite_number": "a number is expected, such as 30",
+    "greater_than": "a number above {gt:g} is expected",
+    "greater_than_equal": "a number of {ge:g} or more is expected",
+    "less_than_equal": "a number of {le:g} or less is expected",
+}
+"""pydantic's kinds of errors, in words for a person who lends a machine; others have words of our own already."""
+
+
+def of_validation(error: ValidationError, given: Mapping[str, str], secrets: set[str]) -> dict[str, str]:
+    """One line for each setting that is wrong, by its name in lower case; `given` are the values."""
+    problems = {}
+    for each in error.errors():
+        name = str(each["loc"][0])
+        if each["type"] == "missing":
+            problems[name] = f"{name.upper()} is not set"
+        elif each["type"] == "not_set":
+            problems["access_token"] = each["msg"]  # the place of all three: it has no problem of its own then
+        else:
+            expected = _EXPECTED.get(each["type"], each["msg"].removeprefix("Value error, "))
+            problems[name] = (
+                f"{name.upper()}{_shown(name, given.get(name), secrets)}: {expected.format(**each.get('ctx', {}))}"
+            )
+    return problems
+
+
+def _shown(name: str, value: str | None, secrets: set[str]) -> str:
+    """` (is 'value')`, without the value of a secret."""
+    return "" if value is None or name in secrets else f" (is {value!r})"
