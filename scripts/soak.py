@@ -15,6 +15,7 @@ and ends with 1 and the reasons if something is wrong.
 import os
 import platform as machine
 import random
+import shutil
 import statistics
 import sys
 import tempfile
@@ -264,6 +265,7 @@ def main() -> None:
         print(soak.table(duration_s, seed, problems))
     if problems:
         sys.exit("\n".join([*problems, f"The workers' log: {folder / 'workers.log'}"]))
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
