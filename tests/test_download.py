@@ -113,7 +113,7 @@ def test_a_part_that_was_complete_and_only_not_renamed_is_taken(mock: Platform, 
 
 
 @own_and_s3
-@pytest.mark.parametrize("content", [b"new", b"new" * BLOCK], ids=["shorter", "longer"])
+@pytest.mark.parametrize("content", [b"new", b"new" * BLOCK, LARGE[::-1]], ids=["shorter", "longer", "as long"])
 def test_a_file_that_has_changed_meanwhile_is_begun_anew(
     mock: Platform, downloads: Downloads, storage: str, content: bytes
 ) -> None:
