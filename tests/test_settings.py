@@ -142,6 +142,46 @@ def test_no_message_shows_a_secret(here: Installation) -> None:
     assert "hush" not in told + repr(here.read()) + str(here.read())
 
 
+def test_secrets_come_from_files_too(here: Installation, tmp_path: Path) -> None:
+    """As Docker mounts its secrets."""
+    secret = tmp_path / "secret"
+    secret.write_text("hush\n")
+    settings = here.read(API_URL="https://x", USERNAME="ada", PASSWORD_FILE=str(secret))
+    assert settings.password == SecretStr("hush")
+    assert here.read(ACCESS_TOKEN_FILE=str(secret), PASSWORD="").access_token == SecretStr("hush")
+    told = here.refusal(PASSWORD_FILE=str(tmp_path / "missing"), ACCESS_TOKEN_FILE="")
+    assert f"PASSWORD_FILE (is '{tmp_path}/missing'): a file that can be read is expected" in " ".join(told)
+
+
+@pytest.mark.parametrize(
+    ("url", "refused"),
+    [
+        ("http://api.example.org", True),
+        ("http://8.8.8.8:8000", True),
+        ("https://api.example.org", False),
+        ("http://localhost:8000", False),
+        ("http://127.0.0.1:8000", False),
+        ("http://192.168.1.7", False),
+        ("http://[::1]:8000", False),
+        ("http://workstation", False),
+    ],
+)
+@pytest.mark.parametrize("name", ["API_URL", "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER"])
+def test_credentials_do_not_leave_this_network_unencrypted_unasked(
+    here: Installation, name: str, url: str, refused: bool
+) -> None:
+    given = ENOUGH | {name: url}
+    if refused:
+        assert "credentials would be sent to " + url in " ".join(here.refusal(**given))
+    assert here.read(**given | {"ALLOW_INSECURE_HTTP": "true" if refused else "false"})
+
+
+@pytest.mark.parametrize("name", ["host", "container:worker"])
+def test_jobs_never_get_the_hosts_own_network(here: Installation, name: str) -> None:
+    [told] = here.refusal(**ENOUGH, JOB_NETWORK=name)
+    assert told.startswith(f"JOB_NETWORK (is '{name}'): bridge, none or the name of a network is expected")
+
+
 def test_an_env_file_in_another_encoding_is_told(here: Installation) -> None:
     here.env_file.write_bytes("PASSWORD=süß".encode("latin-1"))
     with pytest.raises(SettingsError, match="cannot be read as UTF-8 text"):
