@@ -9,19 +9,21 @@ from contextlib import contextmanager
 import pytest
 
 PROCESS = """
-import sys, threading
+import os, sys, threading
 from job_fetcher import signals
 
-signals.hold()
+def say(*words):
+    os.write(1, " ".join(words).encode() + b"\\n")  # one write: two threads do not mix their lines
 
 class Worker:
     def __getattr__(self, name):
-        return lambda *arguments: print(name, *arguments, flush=True)
+        return lambda *arguments: say(name, *arguments)
 
-print("held", flush=True)
+signals.hold()
+say("held")
 sys.stdin.readline()
 signals.obey(Worker())
-print("obeyed", flush=True)
+say("obeyed")
 threading.Event().wait()
 """
 
