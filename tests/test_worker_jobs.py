@@ -9,7 +9,7 @@ import pytest
 
 from job_fetcher.job import MAX_DETAILS
 from tests.support.images import JobImages
-from tests.support.platform import Platform
+from tests.support.platform import TOKEN, Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
 
 StartWorker = Callable[..., WorkerProcess]
@@ -38,6 +38,13 @@ def test_job_passes_through_all_statuses_to_finished(mock: Platform, worker: Wor
     assert mock.outputs(job) == {"log/log/container.log": b"hello\n"}
     assert worker.stop() == 0
     worker.assert_nothing_left()
+
+
+def test_access_token_is_enough(mock: Platform, start_worker: StartWorker, job_image: str) -> None:
+    """P23: it was documented and not implemented."""
+    start_worker(ACCESS_TOKEN=TOKEN, USERNAME="", PASSWORD="")
+    run_job(mock, "true", image=job_image)
+    assert not mock.requests("POST", "/cognito")
 
 
 def test_current_status_is_kept_alive_and_none_follows_the_last(

@@ -28,6 +28,7 @@ def pixels(png: bytes) -> bytes:
 
 
 def test_demo_ends_with_a_picture_and_a_log() -> None:
+    """P24: the mock once did not answer what the worker asks, so that the documented trial could not work."""
     for file in PICTURES.glob("*"):
         file.unlink()
     result = subprocess.run(
