@@ -272,21 +272,19 @@ class JobContainer:
         """
         if state.get("OOMKilled"):
             return False
-        going = self._lost_at is None and self._is_engine_going()
-        if self._watched and self._lost_at is None and not going:
-            return False
+        started, ended = seconds(state["StartedAt"]), seconds(state["FinishedAt"])
+        self._see_engine_off(started)
         engine_started = patiently(self._cancelled)(lambda: started_at(self._client))
-        ended = seconds(state["FinishedAt"])
-        if engine_started is None or not seconds(state["StartedAt"]) < engine_started:
+        if engine_started is None or not started < engine_started:
             return False
-        if going:
-            return ended < engine_started
         if self._lost_at is not None and self._lost_at - WAIT_S < ended < self._lost_at + SHUTDOWN_S:
             return True
+        if self._watched:
+            return ended < engine_started
         return state["ExitCode"] in STOPPED_BY_ENGINE and ended < engine_started + SHUTDOWN_S
 
-    def _is_engine_going(self) -> bool:
-        """Whether the engine, which was there when the container ended, may have ended it to go down itself.
+    def _see_engine_off(self, started: float) -> None:
+        """Wait until the engine has gone, if it may have ended the container, `started` by then, to go down itself.
 
         An engine first stops its containers, by a signal that is not SIGKILL as people's `docker kill` is, and still
         answers meanwhile. It keeps a list of such signals, though only until it has gone.
@@ -294,18 +292,17 @@ class JobContainer:
         until: Any = f"{time.time():.6f}"  # docker-py passes it on as it is, and would cut off the fraction of a time
         only = {"container": self._id, "event": "kill"}
         try:
+            if started < (started_at(self._client) or 0):
+                return  # it is another one already
             with our_errors("list what happened to the job's container"):
                 events = list(self._client.events(since=0, until=until, filters=only, decode=True))
         except EngineUnavailable:
-            return True
+            return
         if all(event["Actor"]["Attributes"].get("signal") == str(signal.SIGKILL.value) for event in events):
-            return False
+            return
         patience_ends = time.monotonic() + SHUTDOWN_S
-        while is_up(self._client):
-            if time.monotonic() > patience_ends:
-                return False
+        while is_up(self._client) and time.monotonic() < patience_ends:
             self._cancelled.wait(0.1)
-        return True
 
     def _configuration(self, job_id: str, specs: JobSpecs, resources: Resources) -> dict[str, Any]:
         """The arguments of docker-py's `create_container`."""
