@@ -82,7 +82,9 @@ def test_output_folder_that_is_none_of_the_job_is_refused(victim: Victim) -> Non
     jobs = {what: {"up": {"output": folder}, "files": {"in": b"x"}} for what, folder in OUTPUTS.items()}
     for what, fate in victim.attack_all(jobs, "true").items():
         assert (fate.status, fate.outputs) == ("error", {}), what
-        assert fate.told.startswith(("The job's description is not valid: ", "A folder cannot be made (File name too long) for ")), what
+        assert fate.told.startswith(
+            ("The job's description is not valid: ", "A folder cannot be made (File name too long) for ")
+        ), what
 
 
 IMAGES = [
