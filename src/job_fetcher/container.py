@@ -10,18 +10,16 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 import requests
 from docker.errors import APIError
-from docker.types import DeviceRequest, LogConfig
 
 from job_fetcher.background import Cancellation, in_background
+from job_fetcher.confinement import LOG_FILES, LOG_SIZE_MB, Resources, environment, host_config
 from job_fetcher.engine import Client, Missing, is_up, our_errors, patiently, seconds, started_at
 from job_fetcher.errors import EngineUnavailable, JobFailed, LeaveRequested
-from job_fetcher.hardware import Gpu
 from job_fetcher.job import JobSpecs, Outcome
 from job_fetcher.workspace import is_full
 
@@ -42,32 +40,9 @@ HURRY_S = 5.0
 """A worker that is told to stop waits so long for an engine that does not answer."""
 CHOWN_S, CHOWN_MEMORY_MIB = 120, 512
 """What an image's `chown` gets to give a job's files to a worker that is not root."""
-PIDS_LIMIT = 4096
-LOG_SIZE_MB, LOG_FILES = 20, 3
-"""What the engine keeps of a job's log: the newest of it, so that a chatty command cannot fill the engine's disk."""
 LOG_OVERHEAD = 80
 LOG_CUT = f"\n[job-fetcher] The last {LOG_SIZE_MB * LOG_FILES} MB of this log are kept: its beginning may be missing.\n"
-CAPABILITIES = {
-    "CHOWN": "entrypoints give folders to the user that they go on as",
-    "DAC_OVERRIDE": "root of the image writes into folders of other users, the job's inputs among them",
-    "FOWNER": "… and changes their modes",
-    "FSETID": "… without losing the set-group-id of shared folders",
-    "KILL": "shells end the processes that they have started as another user",
-    "SETGID": "entrypoints go on as another user (gosu, su-exec)",
-    "SETUID": "… likewise",
-}
-"""What a job's container keeps of root's capabilities, and why; see capabilities(7). All others are dropped."""
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a job's container gets of the machine. `network`: `bridge`, `none`, or a network's name."""
-
-    memory_mib: int
-    gpu: Gpu | None
-    network: str = "bridge"
 
 
 class JobContainer:
@@ -199,7 +174,7 @@ class JobContainer:
                 command=[],
                 user="0",
                 labels={LABEL_JOB: "files"},
-                host_config=self._host_config(Resources(CHOWN_MEMORY_MIB, None, "none")),
+                host_config=host_config(self._client, self._folder, Resources(CHOWN_MEMORY_MIB, None, "none")),
             )["Id"]
             try:
                 self._client.start(helper)
@@ -307,40 +282,14 @@ class JobContainer:
     def _configuration(self, job_id: str, specs: JobSpecs, resources: Resources) -> dict[str, Any]:
         """The arguments of docker-py's `create_container`."""
         line = specs.command_line
-        environment = {
-            name: value for name, value in (specs.app.env or {}).items() if not name.upper().startswith("NVIDIA_")
-        }
-        environment["NVIDIA_VISIBLE_DEVICES"] = resources.gpu.uuid if resources.gpu else "void"
         return {
             "image": specs.handler.image_url,
             "command": ["/bin/sh", "-c", line] if line else None,
             "name": f"job-{job_id}-{secrets.token_hex(3)}",
-            "environment": environment,
+            "environment": environment(specs.app.env or {}, resources.gpu),
             "labels": {LABEL_JOB: job_id, LABEL_FOLDER: str(self._folder), LABEL_WORKER: socket.gethostname()},
-            "host_config": self._host_config(resources),
+            "host_config": host_config(self._client, self._folder, resources),
         }
-
-    def _host_config(self, resources: Resources) -> dict[str, Any]:
-        """What code of others gets of the host: the job's files, `resources`, and nothing else."""
-        gpu = resources.gpu
-        host_config: dict[str, Any] = self._client.create_host_config(
-            binds={str(self._folder / "files"): {"bind": "/files", "mode": "rw"}},
-            network_mode=resources.network,
-            ipc_mode="private",
-            device_requests=[DeviceRequest(device_ids=[gpu.uuid], capabilities=[["gpu"]])] if gpu else None,
-            mem_limit=f"{resources.memory_mib}m",
-            memswap_limit=f"{resources.memory_mib}m",  # no swap on top of it
-            oom_score_adj=500,  # before the worker and the engine
-            shm_size=f"{resources.memory_mib // 2}m",  # PyTorch's data loaders pass their batches through it
-            pids_limit=PIDS_LIMIT,
-            security_opt=["no-new-privileges"],
-            cap_drop=["ALL"],
-            cap_add=list(CAPABILITIES),
-            log_config=LogConfig(
-                type=LogConfig.types.JSON, config={"max-size": f"{LOG_SIZE_MB}m", "max-file": str(LOG_FILES)}
-            ),
-        )
-        return host_config
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from pathlib import PurePosixPath
 from job_fetcher import engine, hardware, images, steps
 from job_fetcher.api import WorkerApi
 from job_fetcher.background import Cancellation, in_background, run_all
-from job_fetcher.container import Resources, job_container
+from job_fetcher.confinement import Resources
+from job_fetcher.container import job_container
 from job_fetcher.errors import (
     Cancelled,
     CredentialsError,

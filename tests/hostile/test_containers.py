@@ -57,7 +57,7 @@ def test_setuid_program_gains_nothing(victim: Victim) -> None:
     assert "must be suid to work properly" in fate.log
     assert "uid=0" not in fate.log
     assert "NoNewPrivs:\t1" in fate.log
-    assert "CapBnd:\t00000000000000fb" in fate.log  # the seven of `container.CAPABILITIES`
+    assert "CapBnd:\t00000000000000fb" in fate.log  # the seven of `confinement.CAPABILITIES`
 
 
 def test_neither_the_worker_nor_the_engine_nor_other_jobs_are_to_be_found(victim: Victim) -> None:

@@ -8,7 +8,8 @@ import docker
 import pytest
 
 from job_fetcher.background import Cancellation
-from job_fetcher.container import JobContainer, Resources
+from job_fetcher.confinement import Resources
+from job_fetcher.container import JobContainer
 from job_fetcher.engine import connect
 from job_fetcher.job import JobSpecs, Outcome
 from tests.recovery.support import (

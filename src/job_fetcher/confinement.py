@@ -1,0 +1,63 @@
+"""What a job's container gets of the host, whoever wrote the code in it: SECURITY.md says what that guards against."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from docker.types import DeviceRequest, LogConfig
+
+from job_fetcher.engine import Client
+from job_fetcher.hardware import Gpu
+
+PIDS_LIMIT = 4096
+LOG_SIZE_MB, LOG_FILES = 20, 3
+"""What the engine keeps of a job's log: the newest of it, so that a chatty command cannot fill the engine's disk."""
+CAPABILITIES = {
+    "CHOWN": "entrypoints give folders to the user that they go on as",
+    "DAC_OVERRIDE": "root of the image writes into folders of other users, the job's inputs among them",
+    "FOWNER": "… and changes their modes",
+    "FSETID": "… without losing the set-group-id of shared folders",
+    "KILL": "shells end the processes that they have started as another user",
+    "SETGID": "entrypoints go on as another user (gosu, su-exec)",
+    "SETUID": "… likewise",
+}
+"""What a job's container keeps of root's capabilities, and why; see capabilities(7). All others are dropped."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a job's container gets of the machine. `network`: `bridge`, `none`, or a network's name."""
+
+    memory_mib: int
+    gpu: Gpu | None
+    network: str = "bridge"
+
+
+def host_config(client: Client, folder: PurePosixPath, resources: Resources) -> dict[str, Any]:
+    """The engine's `HostConfig` for the job in `folder` (of the host): its files, `resources`, and nothing else."""
+    gpu = resources.gpu
+    config: dict[str, Any] = client.create_host_config(
+        binds={str(folder / "files"): {"bind": "/files", "mode": "rw"}},
+        network_mode=resources.network,
+        ipc_mode="private",
+        device_requests=[DeviceRequest(device_ids=[gpu.uuid], capabilities=[["gpu"]])] if gpu else None,
+        mem_limit=f"{resources.memory_mib}m",
+        memswap_limit=f"{resources.memory_mib}m",  # no swap on top of it
+        oom_score_adj=500,  # before the worker and the engine
+        shm_size=f"{resources.memory_mib // 2}m",  # PyTorch's data loaders pass their batches through it
+        pids_limit=PIDS_LIMIT,
+        security_opt=["no-new-privileges"],
+        cap_drop=["ALL"],
+        cap_add=list(CAPABILITIES),
+        log_config=LogConfig(
+            type=LogConfig.types.JSON, config={"max-size": f"{LOG_SIZE_MB}m", "max-file": str(LOG_FILES)}
+        ),
+    )
+    return config
+
+
+def environment(wanted: Mapping[str, str], gpu: Gpu | None) -> dict[str, str]:
+    """The environment that a job asks for, less what NVIDIA's runtime reads: that names the job's own GPU, or none."""
+    harmless = {name: value for name, value in wanted.items() if not name.upper().startswith("NVIDIA_")}
+    return harmless | {"NVIDIA_VISIBLE_DEVICES": gpu.uuid if gpu else "void"}
