@@ -7,7 +7,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -112,10 +112,11 @@ class JobContainer:
             return Outcome(exit_code=state["ExitCode"], succeeded=False, reason=reason)
         return None if self._ended_by_engine(state) else _outcome(state)
 
-    def save_log(self, path: Path) -> None:
+    def save_log(self, path: Path, make_room: Callable[[], None] = lambda: None) -> None:
         """Write all that it has printed to `path`, standard output and error as they came.
 
-        A log that cannot be read or kept is replaced by a sentence: the job's outputs do not depend on it.
+        A log that cannot be read or kept is replaced by a sentence: the job's outputs do not depend on it. On a full
+        disk, `make_room` makes room for the sentence.
         """
 
         def once() -> None:
@@ -134,6 +135,7 @@ class JobContainer:
         except OSError as error:
             if not is_full(error):
                 raise
+            make_room()
             path.write_text("The log could not be kept, since the worker's disk is full.\n", encoding="utf-8")
 
     def remove(self) -> None:

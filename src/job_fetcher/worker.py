@@ -243,7 +243,7 @@ class Worker:
                 outcome = container.wait(self._options.max_runtime_s)
                 if outcome is not None:
                     keep_alive.set(JobStatus.POSTPROCESSING)
-                    container.save_log(folder.log)
+                    container.save_log(folder.log, folder.throw_off_ballast)
                     folder.record(outcome=outcome)
                     return outcome
             log.warning("Job %s: the engine's shutdown has ended its container", folder.job_id)

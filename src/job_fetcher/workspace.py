@@ -96,8 +96,12 @@ class JobFolder:
         except OSError as error:
             if not is_full(error):
                 raise
-            self._ballast.unlink(missing_ok=True)
+            self.throw_off_ballast()
             write_durably(self.path / "job.json", self._state.model_dump_json())
+
+    def throw_off_ballast(self) -> None:
+        """Make room on a full disk, for what is to be written in any case."""
+        self._ballast.unlink(missing_ok=True)
 
     def begin_anew(self) -> None:
         """Empty `files` and all that followed from it, for a run from clean inputs and outputs."""
