@@ -23,10 +23,15 @@ class RedactingFormatter(logging.Formatter):
         text = super().format(record)
         for secret in self._secrets:
             text = text.replace(secret, "…")
-        return _escaped(_BEARER.sub(r"\1…", _SIGNATURE.sub(r"\1…", _QUERY.sub(r"\1?…", text))), but="\n")
+        return _escaped(without_secrets(text), but="\n")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return _escaped(super().formatMessage(record))
+
+
+def without_secrets(text: str) -> str:
+    """`text` without what looks like a token, a signature or the query of a URL."""
+    return _BEARER.sub(r"\1…", _SIGNATURE.sub(r"\1…", _QUERY.sub(r"\1?…", text)))
 
 
 def _escaped(text: str, but: str = "") -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
-from job_fetcher import engine, hardware, images, steps
+from job_fetcher import engine, hardware, images, logs, steps
 from job_fetcher.api import WorkerApi
 from job_fetcher.background import Cancellation, in_background, run_all
 from job_fetcher.confinement import Resources
@@ -207,7 +207,10 @@ class Worker:
 
     def _unforeseen(self, error: Exception) -> Final:
         self._fatal = error
-        return Final(status=JobStatus.ERROR, details=details(f"Unforeseen: {type(error).__name__}: {error}"))
+        return Final(
+            status=JobStatus.ERROR,
+            details=details(logs.without_secrets(f"Unforeseen: {type(error).__name__}: {error}")),
+        )
 
     def _do(self, folder: JobFolder, keep_alive: KeepAlive, cancelled: Cancellation) -> tuple[Outcome, list[str]]:
         """Run the job's command, or go on with it, and upload what it left. Returns also what could not be uploaded."""
