@@ -37,6 +37,9 @@ class WorkerProcess:
     `settings` add to or replace those of a worker of `platform`; `None` leaves one out.
     """
 
+    run_by: tuple[str, ...] = ()
+    """A command that runs it in some other way, such as setpriv."""
+
     def __init__(
         self,
         platform: Platform,
@@ -69,7 +72,7 @@ class WorkerProcess:
         """Start it, or start it again: its log goes on where it was."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "job_fetcher"],
+                [*self.run_by, sys.executable, "-m", "job_fetcher"],
                 env=self.environment,
                 cwd=self._cwd,
                 stdin=subprocess.DEVNULL,
