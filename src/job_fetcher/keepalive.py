@@ -17,15 +17,19 @@ from job_fetcher.job import JobStatus
 
 LAST_REQUEST_S = 1.0
 """A job that is left at once waits so long for the request that the thread is in the middle of."""
+HARMLESS_WAIT_S = 30.0
+"""After a failure so long a wait costs no job, which the API gives up after 300 s of silence (`TIMEOUT_FAILURE`)."""
 
 log = logging.getLogger(__name__)
 
 
 class KeepAlive:
-    """Sends each status of a job when it is set, in order, then the last one again every `interval_s`.
+    """Sends each status of a job when it is set, in order, then the last one again, at least every `interval_s`.
+
+    The intervals are jittered: workers that an outage has brought into step fall out of it.
 
     It never sends after its `with` block. When the API says that the job is gone, or refuses the credentials for good,
-    it sets `cancelled` with that; any other failure is survived, and tried again sooner than the next one is due.
+    it sets `cancelled` with that; any other failure is survived, and tried again no later than the next one is due.
     """
 
     def __init__(
@@ -91,7 +95,7 @@ class KeepAlive:
                 due = time.monotonic() + self._wait_after_failure_s()
             else:
                 self._failures = 0
-                due = started + (0 if self._news else self._interval_s)
+                due = started + (0 if self._news else random.uniform(0.75, 1) * self._interval_s)  # noqa: S311
             if not self.tried.done():
                 self.tried.set_result(None)
 
@@ -123,7 +127,8 @@ class KeepAlive:
 
     def _wait_after_failure_s(self) -> float:
         """Growing and jittered, but never so long that two failures in a row cost a keep-alive."""
-        longest = min(2.0 ** min(self._failures, 10), self._interval_s / 2)
+        most = max(self._interval_s / 2, min(self._interval_s, HARMLESS_WAIT_S))
+        longest = min(2.0 ** min(self._failures, 10), most)
         return random.uniform(longest / 2, longest)  # noqa: S311 - jitter, not a secret
 
     def _tell(self, error: Exception) -> None:
