@@ -13,13 +13,17 @@ from scripts.benchmark.rows import Result
 
 
 def machine(client: docker.DockerClient) -> str:
-    """The machine, in a line."""
+    """The machine and its engine, in a line."""
+    return f"{machine_alone()}, Docker {client.version()['Version']}"
+
+
+def machine_alone() -> str:
     cpus = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     model = re.search(r"^model name\s*: (.*)$", cpus, re.MULTILINE)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{os.cpu_count()} x {model[1] if model else platform.machine()}, {memory:.0f} GiB of memory,"
-        f" Linux {platform.release()}, Docker {client.version()['Version']}, Python {platform.python_version()}"
+        f" Linux {platform.release()}, Python {platform.python_version()}"
     )
 
 

@@ -59,3 +59,11 @@ def test_a_target_is_reached_or_not(key: str, value: float, floor: float | None,
 
 def test_runs_are_told_by_median_least_and_most() -> None:
     assert spread([3.0, 1.0, 200.4]) == "3 (1 to 200)"
+
+
+def test_fleet_shows_the_load_over_time() -> None:
+    lines = run("scripts.fleet", "--workers", "12", "--speed", "60").splitlines()
+    rows = [cells(line) for line in lines if line.startswith("|")][2:]
+    assert [row[1] for row in rows[:-3]] == ["steady"] * 12 + ["outage"] * 24 + ["after"] * 12
+    assert [row[1] for row in rows[-3:]] == ["**steady**", "**outage**", "**after**"]
+    assert lines[-1].startswith("Peak after the outage: ")
