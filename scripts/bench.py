@@ -22,7 +22,7 @@ from scripts.benchmark.stage import MIB, open_stage
 
 ONCE = ("image",)
 """What is the same in each run."""
-NAMES = ("empty", "large", "small", "far", "exit", "start", "idle", "image")
+NAMES = ("empty", "large", "wire", "small", "far", "exit", "start", "idle", "image")
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     scale = replace(
         QUICK if options.quick else Scale(),
         latency_s=options.latency / 1000,
-        bandwidth=options.bandwidth * MIB if options.bandwidth else None,
+        bandwidth=options.bandwidth * MIB,
     )
     with tempfile.TemporaryDirectory(prefix="job-fetcher-bench-") as folder, open_stage(Path(folder)) as stage:
         machine, load = report.machine(stage.client), report.load()
@@ -60,7 +60,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=5, help="runs of each (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="tiny files and few of them: a try, no measurement")
     parser.add_argument("--latency", type=float, default=50, metavar="MS", help="of far away (default: %(default)s)")
-    parser.add_argument("--bandwidth", type=float, metavar="MIB", help="MiB/s of each connection, for large files")
+    parser.add_argument(
+        "--bandwidth", type=float, default=30, metavar="MIB", help="MiB/s of a slow connection (default: %(default)s)"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write a picture, too (SVG)")
     return parser.parse_args()
 

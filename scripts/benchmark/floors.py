@@ -91,9 +91,16 @@ def _get(stage: Stage, file_id: str, target: Path) -> Callable[[], list[str]]:
     return command
 
 
-def curl_up(stage: Stage, job_id: str, base_path: str, files: Iterable[Path]) -> tuple[float, float]:
-    """Send outputs of a job by one `curl` each, all at once; seconds, and their CPU seconds."""
-    return _curl(*(_post(stage, job_id, base_path, file) for file in files))
+def curl_up(
+    stage: Stage, job_id: str, base_path: str, files: Iterable[Path], *, hashed: bool = False
+) -> tuple[float, float]:
+    """Send outputs of a job by one `curl` each, all at once; seconds, and their CPU seconds.
+
+    `hashed`: beside each, `md5sum` computes what the storage's `ETag` is compared with.
+    """
+    files = list(files)
+    sums = [["md5sum", "--binary", str(file)] for file in files] if hashed else []
+    return _curl(*(_post(stage, job_id, base_path, file) for file in files), beside=sums)
 
 
 def _post(stage: Stage, job_id: str, base_path: str, file: Path) -> Callable[[], list[str]]:
@@ -113,13 +120,14 @@ def _headers(request: Any) -> list[str]:
     return [word for name, value in request["headers"].items() for word in ("--header", f"{name}: {value}")]
 
 
-def _curl(*commands: Callable[[], list[str]]) -> tuple[float, float]:
+def _curl(*commands: Callable[[], list[str]], beside: Iterable[list[str]] = ()) -> tuple[float, float]:
     cpu, began = _children_cpu_s(), time.perf_counter()
     curl = ["curl", "--silent", "--show-error", "--fail"]
-    processes = [subprocess.Popen([*curl, *command()]) for command in commands]  # noqa: S603
+    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in beside]  # noqa: S603
+    processes += [subprocess.Popen([*curl, *command()], stdout=subprocess.DEVNULL) for command in commands]  # noqa: S603
     for process in processes:
         if process.wait() != 0:
-            raise RuntimeError(f"curl ended with {process.returncode}")
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
     return time.perf_counter() - began, _children_cpu_s() - cpu
 
 

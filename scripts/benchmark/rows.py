@@ -66,6 +66,13 @@ ROWS = {
     "empty-peak": peak("empty jobs"),
     "large-in": Row("large files in", "MiB/s", "curl, in parallel", "≥ 0.9 x", lambda f: 0.9 * f, more=True),
     "large-out": Row("large files out", "MiB/s", "curl, in parallel", "≥ 0.9 x", lambda f: 0.9 * f, more=True),
+    "large-out-hashed": Row("large files out, both verified", "MiB/s", "curl and `md5sum`", more=True),
+    "wire-in": Row(
+        "large files in, slow connections", "MiB/s", "curl, in parallel", "≥ 0.9 x", lambda f: 0.9 * f, True
+    ),
+    "wire-out": Row(
+        "large files out, slow connections", "MiB/s", "curl, in parallel", "≥ 0.9 x", lambda f: 0.9 * f, True
+    ),
     "large-in-cpu": Row("CPU for them, in", "s/GiB", "curl", "≤ 2 s/GiB", at_most(2)),
     "large-out-cpu": Row("CPU for them, out", "s/GiB", "curl", "≤ 2 s/GiB", at_most(2)),
     "large-peak": peak("large files"),

@@ -1,20 +1,17 @@
 """What is done to get the figures. Each scenario is run again and again, and returns (value, floor) by row."""
 
-import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
 from scripts.benchmark import floors
-from scripts.benchmark.stage import MIB, TOKEN, Stage, wait_for
+from scripts.benchmark.large import LargeFiles
+from scripts.benchmark.stage import MIB, Stage, Values, wait_for
 from scripts.docker import build_image
-
-Values = dict[str, tuple[float, float | None]]
-GIB = 2**30
 
 GO_ON = "mkfifo /files/go; read word < /files/go"
 """A command that ends when it is told to, by the FIFO `go` in the job's folder."""
@@ -24,20 +21,21 @@ OBEYS = "trap 'exit 0' TERM; echo begun; sleep 1000 & wait"
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done in one run. `latency_s` is that of "far away", `bandwidth` that of large files (bytes/s)."""
+    """How much is done in one run. `latency_s` is that of "far away", `bandwidth` that of a wire's connection."""
 
     jobs: int = 12
     large_files: int = 4
     large_bytes: int = 512 * MIB
+    wire_bytes: int = 128 * MIB
     small_files: int = 1000
     small_bytes: int = 1024
     latency_s: float = 0.05
-    bandwidth: float | None = None
+    bandwidth: float = 30 * MIB
     idle_s: float = 60.0
     settle_s: float = 0.5
 
 
-QUICK = Scale(jobs=3, large_bytes=8 * MIB, small_files=24, idle_s=2.0, settle_s=0.2)
+QUICK = Scale(jobs=3, large_bytes=8 * MIB, wire_bytes=2 * MIB, small_files=24, idle_s=2.0, settle_s=0.2)
 
 
 class Scenarios:
@@ -45,11 +43,13 @@ class Scenarios:
 
     def __init__(self, stage: Stage, scale: Scale) -> None:
         self._stage, self._scale = stage, scale
-        self._large = {f"data/{n}": f"s3://bucket/large/{n}" for n in range(scale.large_files)}
+        large = LargeFiles(stage, "large", scale.large_files, scale.large_bytes)
+        slow = LargeFiles(stage, "wire", scale.large_files, scale.wire_bytes, scale.bandwidth)
         self._small = {f"data/{n}": f"s3://bucket/small/{n}" for n in range(scale.small_files)}
         self._all: dict[str, Callable[[], Values]] = {
             "empty": self.empty,
-            "large": self.large,
+            "large": large.run,
+            "wire": lambda: {key: each for key, each in slow.run().items() if key in ("wire-in", "wire-out")},
             "small": lambda: self.small("small", 0),
             "far": lambda: self.small("far", self._scale.latency_s),
             "exit": self.exit,
@@ -81,63 +81,6 @@ class Scenarios:
     def _empty_cycles(self) -> tuple[float, float]:
         cycles = [floors.engine_cycle(self._stage, "true") for _ in range(self._scale.jobs - 1)]
         return statistics.mean(cycles) * 1000, 0.0
-
-    # Large files.
-
-    def large(self) -> Values:
-        """The job's inputs become its outputs."""
-        if self._stage.run == 0:
-            self._store_large()
-        self._stage.mock.configure(bandwidth=self._scale.bandwidth)
-        try:
-            (ours_in, ours_out, peak), (floor_in, floor_out, _) = self._stage.both(self._large_job, self._large_curl)
-        finally:
-            self._stage.mock.configure(bandwidth=None)
-        mib, gib = self._size / MIB, self._size / GIB
-        return {
-            "large-in": (mib / ours_in[0], mib / floor_in[0]),
-            "large-out": (mib / ours_out[0], mib / floor_out[0]),
-            "large-in-cpu": (ours_in[1] / gib, floor_in[1] / gib),
-            "large-out-cpu": (ours_out[1] / gib, floor_out[1] / gib),
-            "large-peak": (peak, None),
-        }
-
-    @property
-    def _size(self) -> int:
-        return self._scale.large_files * self._scale.large_bytes
-
-    def _store_large(self) -> None:
-        file = self._stage.folder / "large"
-        with file.open("wb") as target:
-            for _ in range(self._scale.large_bytes // MIB):
-                target.write(os.urandom(MIB))
-        for file_id in self._large.values():
-            self._stage.mock.put_file(file_id, file)
-        file.unlink()
-
-    def _large_job(self) -> tuple[tuple[float, float], tuple[float, float], float]:
-        """Seconds and CPU seconds of both ways, and the peak memory."""
-        with self._stage.mock.forgetting_uploads(), self._stage.worker() as worker:
-            line = "mv /files/data/* /files/output/"
-            cpu_before = worker.cpu_s()
-            job = self._stage.mock.submit(line, self._stage.image, self._large, "output")
-            times = self._stage.mock.ended(job)
-            cpu_end = worker.cpu_s()
-            arrived, cpu_arrived = self._stage.event(job, "create")
-            _, cpu_exit = self._stage.event(job, "die")
-            down = arrived - times["pulled"], cpu_arrived - cpu_before
-            up = times["finished"] - times["postprocessing"], cpu_end - cpu_exit
-            return down, up, worker.memory_mib("VmHWM")
-
-    def _large_curl(self) -> tuple[tuple[float, float], tuple[float, float], float]:
-        mock = self._stage.mock
-        with mock.forgetting_uploads(), _temporary(self._stage.folder / "curl") as folder:
-            job = mock.submit("true", self._stage.image)
-            mock.ask("GET", "/jobs?memory=1000000&cpu_cores=1000", headers={"Authorization": f"Bearer {TOKEN}"})
-            down = floors.curl_down(self._stage, self._large.values(), folder)
-            up = floors.curl_up(self._stage, job, "output", sorted(folder.iterdir()))
-            mock.ask("DELETE", f"/_jobs/{job}")
-            return down, up, 0.0
 
     # Small files.
 
@@ -244,14 +187,3 @@ class Scenarios:
         finally:
             client.images.remove(name, force=True)
         return {"image": (sizes[0] - sizes[1], None)}
-
-
-@contextmanager
-def _temporary(folder: Path) -> Iterator[Path]:
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()

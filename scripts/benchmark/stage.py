@@ -25,6 +25,8 @@ MIB = 2**20
 PATIENCE_S = 900.0
 
 T = TypeVar("T")
+Values = dict[str, tuple[float, float | None]]
+"""What one run of a scenario gives: by row, the value and its floor."""
 
 
 def wait_for(found: Callable[[], T | None], what: str, every_s: float = 0.005, timeout_s: float = PATIENCE_S) -> T:
