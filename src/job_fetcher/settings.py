@@ -106,7 +106,8 @@ class Settings(BaseSettings):
     def _has_credentials(cls, password: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         """Checked at the last of the three, so that it is told beside what else is wrong."""
         username = info.data.get("username")
-        if info.data.get("access_token") is None and (username is None or password is None):
+        token = info.data.get("access_token", "refused")  # there, if it is none of what is wrong
+        if token is None and (username is None or password is None):
             if username is None and password is None:
                 raise _not_set("Neither USERNAME and PASSWORD nor ACCESS_TOKEN are set")
             raise _not_set("PASSWORD is not set" if password is None else "USERNAME is not set")
