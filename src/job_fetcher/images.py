@@ -9,7 +9,7 @@ from pathlib import Path
 
 from job_fetcher import http
 from job_fetcher.background import Cancellation
-from job_fetcher.engine import Client, Missing, our_errors
+from job_fetcher.engine import Client, Missing, our_errors, patiently
 from job_fetcher.errors import EngineUnavailable, JobFailed, Unavailable
 from job_fetcher.workspace import Workspace, free_bytes, write_durably
 
@@ -55,7 +55,7 @@ class Images:
         if not is_allowed(image, self._allowed):
             raise JobFailed(f"The image '{image}' is not among those that this worker allows (ALLOWED_IMAGES).")
         self.make_room()
-        before = self._ids()
+        before = patiently(cancelled)(self._ids)
 
         def once() -> None:
             try:
@@ -70,7 +70,7 @@ class Images:
             patience(once)
         except Unavailable as error:
             raise JobFailed(f"{error}, for {PATIENCE_S / 60:.0f} minutes.") from error
-        self._note_use(self._id_of(image), before)
+        self._note_use(patiently(cancelled)(self._id_of, image), before)
 
     def make_room(self) -> bool:
         """Remove images until `min_free` is free; whether it is now."""
