@@ -28,7 +28,7 @@ PASSING: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 HANGING = {
     "a hanging download": ("download",),
     "a hanging upload": ("upload",),
-    "hanging answers on the way in": ("first status", "input URL"),
+    "hanging answers on the way in": ("first status", "input URL", "postprocessing"),
     "hanging answers on the way out": ("running", "upload URL", "last status"),
 }
 """Stages in which one request is never answered; together in one job where their time-outs are short."""

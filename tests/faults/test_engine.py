@@ -101,9 +101,9 @@ def test_command_is_run_again_although_the_worker_was_away_when_the_engine_ended
     _run_again(mock, engine_worker, job, before)
 
 
-@pytest.mark.parametrize("code", [0, 3])
+@pytest.mark.parametrize(("code", "how"), [(0, signal.SIGTERM), (3, signal.SIGKILL)], ids=["restarted", "killed"])
 def test_command_that_ended_by_itself_before_the_engine_did_is_not_run_again(
-    mock: Platform, engine: OwnEngine, engine_worker: WorkerProcess, code: int
+    mock: Platform, engine: OwnEngine, engine_worker: WorkerProcess, code: int, how: signal.Signals
 ) -> None:
     """While the worker was away."""
     job = _running(mock, engine_worker, ENDS_WITH_143)
@@ -111,7 +111,7 @@ def test_command_that_ended_by_itself_before_the_engine_did_is_not_run_again(
     _kill(engine_worker)
     (engine_worker.base / job / "files/go").write_text(str(code))
     container.wait()
-    engine.restart()
+    engine.restart(how)
     engine_worker.start()
     mock.wait_for_status(job)
     assert mock.job(job).status == ("error" if code else "finished")
@@ -147,36 +147,6 @@ def _another(worker: WorkerProcess, seen: set[str]) -> str:
     return next((each.id or "" for each in worker.containers() if each.status == "running" and each.id not in seen), "")
 
 
-def test_no_job_is_asked_for_while_the_engine_is_away(
-    mock: Platform, engine: OwnEngine, engine_worker: WorkerProcess
-) -> None:
-    mock.wait_until(lambda: len(mock.requests("GET", "/jobs")) > 0, "a look for a job")
-    engine.end()
-    engine_worker.wait_for_log("No job is asked for: the Docker engine does not answer")
-    job = mock.submit("true", image=IMAGE)
-    looks = len(mock.requests("GET", "/jobs"))
-    wait_until(lambda: engine_worker.log.count("No job is asked for") > 2, "more that is not asked for")
-    assert len(mock.requests("GET", "/jobs")) == looks
-    engine.start()
-    mock.wait_for_status(job)
-    assert mock.job(job).status == "finished"
-
-
-def test_job_waits_for_an_engine_that_is_away_before_its_container_is_made(
-    mock: Platform, engine: OwnEngine, engine_worker: WorkerProcess
-) -> None:
-    fault = mock.fault("/store/*", "GET", hang=True)
-    job = mock.submit("cat /files/a", image=IMAGE, files={"a": b"content"})
-    mock.wait_until(lambda: fault.matched > 0, "the download")
-    engine_worker.wait_for_log("the image is here and is used as it is")
-    engine.end()
-    mock.heal()
-    engine_worker.wait_for_log("trying again until it works")
-    engine.start()
-    mock.wait_for_status(job)
-    assert mock.outputs(job) == {"log/log/container.log": b"content"}
-
-
 # The machine's own engine, behind a gate.
 
 
@@ -198,6 +168,43 @@ TROUBLE: dict[str, Callable[[Gate], None]] = {
     "reset": Gate.reset,
     "silent": Gate.hold,
 }
+
+
+@pytest.mark.parametrize("trouble", ["refused", "500"])
+def test_no_job_is_asked_for_while_the_engine_is_away(
+    mock: Platform, behind_gate: WorkerProcess, engine_gate: Gate, job_image: str, trouble: str
+) -> None:
+    mock.wait_until(lambda: len(mock.requests("GET", "/jobs")) > 0, "a look for a job")
+    TROUBLE[trouble](engine_gate)
+    behind_gate.wait_for_log("No job is asked for: the Docker engine does not answer")
+    job = mock.submit("true", image=job_image)
+    looks = len(mock.requests("GET", "/jobs"))
+    wait_until(lambda: behind_gate.log.count("No job is asked for") > 2, "more that is not asked for")
+    assert len(mock.requests("GET", "/jobs")) == looks
+    engine_gate.open()
+    mock.wait_for_status(job)
+    assert mock.job(job).status == "finished"
+
+
+@pytest.mark.parametrize("trouble", ["refused", "500"])
+@pytest.mark.parametrize("request_under_way", ["/jobs", "/store/*"], ids=["when the job comes", "while it downloads"])
+def test_job_waits_for_an_engine_that_is_away_before_its_container_is_made(
+    mock: Platform,
+    behind_gate: WorkerProcess,
+    engine_gate: Gate,
+    job_image: str,
+    trouble: str,
+    request_under_way: str,
+) -> None:
+    fault = mock.fault(request_under_way, "GET", hang=True)
+    job = mock.submit("cat /files/a", image=job_image, files={"a": b"content"})
+    mock.wait_until(lambda: fault.matched > 0, "the request")
+    TROUBLE[trouble](engine_gate)
+    mock.heal()
+    behind_gate.wait_for_log("trying again until it works")
+    engine_gate.open()
+    mock.wait_for_status(job)
+    assert mock.outputs(job) == {"log/log/container.log": b"content"}
 
 
 @pytest.mark.parametrize("trouble", TROUBLE.values(), ids=TROUBLE)

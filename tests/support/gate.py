@@ -157,6 +157,8 @@ class Gate:
 
 
 async def _end_tasks() -> None:
+    for _ in range(10):  # a connection that has just come is closed by its own task, which is to begin first
+        await asyncio.sleep(0)
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
