@@ -109,6 +109,22 @@ def test_image_that_is_stopped_hands_its_job_back_and_ends_by_itself(
     assert [path for path in (tmp_path / "data").iterdir() if path.is_dir()] == []
 
 
+def test_image_tells_whether_its_worker_is_well(platform: Platform, container: Container) -> None:
+    """Its HEALTHCHECK, asked by hand; and asked again when the worker has hung for longer than it said."""
+    kind, *check = container.attrs["Config"]["Healthcheck"]["Test"]
+    assert kind == "CMD"
+    platform.wait_until(lambda: len(platform.requests("GET", "/jobs")) > 1, "two looks for a job")
+    assert container.exec_run(check).exit_code == 0
+    container.kill("SIGSTOP")
+    late = "import os; from job_fetcher.health import FILE; os.utime(FILE, (1, 1))"
+    assert container.exec_run(["python", "-c", late]).exit_code == 0
+    assert container.exec_run(check).exit_code == 1
+    container.kill("SIGCONT")
+    looks = len(platform.requests("GET", "/jobs"))
+    platform.wait_until(lambda: len(platform.requests("GET", "/jobs")) > looks + 1, "two more looks for a job")
+    assert container.exec_run(check).exit_code == 0
+
+
 def _stop(container: Container) -> None:
     """`docker stop`: kills after 10 s, which would be exit code 137."""
     container.stop()
