@@ -42,15 +42,19 @@ def main() -> None:
 
 
 def measure(scenarios: Scenarios, names: list[str], runs: int) -> dict[str, Result]:
-    """The results by row; one run of all that was asked for after the other, so that a noisy minute hits all alike."""
+    """The results by row; one run of all that was asked for after the other, so that a noisy minute hits all alike.
+
+    Ctrl-C ends it earlier, with the runs that are complete.
+    """
     results = {key: Result(row) for key, row in ROWS.items()}
-    for run in range(runs):
-        for name in names:
-            if name in ONCE and run > 0:
-                continue
+    todo = [(run, name) for run in range(runs) for name in names if run == 0 or name not in ONCE]
+    try:
+        for run, name in todo:
             print(f"run {run + 1} of {runs}: {name}, {report.load()}", file=sys.stderr, flush=True)
             for key, (value, floor) in scenarios.run(name, run).items():
                 results[key].add(value, floor)
+    except KeyboardInterrupt:
+        print("interrupted: these are the runs so far", file=sys.stderr)
     return results
 
 
