@@ -67,6 +67,8 @@ class WorkerApi:
         if response.status_code == 404:
             raise JobGone("The job was deleted, or given to another worker")
         self._expect_success(response)
+        if response.status_code != 204:  # a proxy's page, say: the status has not arrived
+            raise InvalidAnswer(f"PUT {http.without_query(str(response.url))} answered {response.status_code}, not 204")
 
     def get_status(self, job_id: str, *, timeout_s: float = TIMEOUT_S) -> JobStatus | None:
         """`GET /jobs/{id}/status`: the status, or `None` for a job that is gone (404, every time)."""

@@ -1,6 +1,7 @@
 """The command: settings, log, the objects; errors become exit codes."""
 
 import logging
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 def run() -> NoReturn:
     """Run the worker until it is told to end; the exit code is that of the error that ended it (see `errors`)."""
     signals.hold()
+    os.umask(0o022)  # files are for containers of any user, whatever umask the worker was started with
     sys.exit(_main())
 
 

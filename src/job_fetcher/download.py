@@ -283,4 +283,4 @@ def _version(response: requests.Response) -> str:
 def _full_disk(error: OSError) -> Exception:
     if is_full(error):
         return JobFailed("the worker's disk is full")
-    return Unavailable(f"the connection broke: {error.strerror or error}")
+    return JobFailed(f"it cannot be written: {error.strerror or error}")  # the connection's errors are urllib3's own

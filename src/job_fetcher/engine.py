@@ -1,7 +1,7 @@
 """The Docker engine: the connection to it, its errors made ours, what it knows of the host. Without jobs.
 
 docker's errors, and those of its transport, are translated by `our_errors` and get no further than the three modules
-that import docker (this one, `images`, `container`): docker's `APIError` is a `requests.HTTPError`, and a broad
+that import docker (this one, `confinement`, `container`): docker's `APIError` is a `requests.HTTPError`, and a broad
 `except` once took a missing image for a deleted job.
 """
 

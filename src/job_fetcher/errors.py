@@ -4,6 +4,7 @@
 
     JobFetcherError
     ├── JobFailed               the job cannot succeed: report `error` with this sentence, go on with the next job
+    │   └── JobRefused          … on this machine, for a reason of its own: hand the job back
     ├── Cancelled               the job is to be left at once, wherever it is
     │   ├── JobGone             … it was deleted or given to another worker: clean up, report nothing
     │   ├── StopRequested       … the worker was told to stop: hand the job back
@@ -27,6 +28,10 @@ class JobFetcherError(Exception):
 
 class JobFailed(JobFetcherError):
     """The job cannot succeed, and its user is told why."""
+
+
+class JobRefused(JobFailed):
+    """This worker cannot take the job, for a reason that has nothing to do with it: another one may."""
 
 
 class Cancelled(JobFetcherError):

@@ -1,6 +1,6 @@
 """What this machine offers to jobs: its GPU, as NVML tells (NVIDIA Management Library API reference).
 
-The CPUs and the memory are the engine's to tell (`container.Engine.machine`): jobs run there, not here.
+The CPUs and the memory are the engine's to tell (`engine.machine`): jobs run there, not here.
 """
 
 import logging

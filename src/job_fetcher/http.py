@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from job_fetcher.background import Cancellation
 from job_fetcher.errors import InvalidAnswer, Unavailable
+from job_fetcher.logs import without_secrets
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
@@ -135,7 +136,7 @@ def said(response: requests.Response, length: int = 200) -> str:
         beginning = next(response.iter_content(length), b"")
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
         return ""
-    return " ".join(beginning[:length].decode(errors="replace").split())
+    return without_secrets(" ".join(beginning[:length].decode(errors="replace").split()))
 
 
 def answer(response: requests.Response, shape: type[M]) -> M:
@@ -179,7 +180,7 @@ def _retry_after_s(response: requests.Response) -> float | None:
         return min(float(value), LONGEST_RETRY_AFTER_S)
     try:
         then = email.utils.parsedate_to_datetime(value).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return min(max(then - time.time(), 0.0), LONGEST_RETRY_AFTER_S)
 

@@ -182,7 +182,7 @@ class RequestToMake(Model):
 
 
 class Outcome(Model):
-    """How the container ended. `reason` is a sentence, `log_cut` whether the engine's cap on the log was reached."""
+    """How the container ended. `reason` is a sentence."""
 
     exit_code: int
     reason: str

@@ -16,6 +16,8 @@ TEN_DAYS_S = 864_000.0
 def _absolute(path: PurePosixPath) -> PurePosixPath:
     if not path.is_absolute():
         raise ValueError("an absolute path is expected, such as /data")
+    if ":" in str(path):
+        raise ValueError("a path without colons is expected, since Docker takes them for separators")
     return path
 
 
@@ -55,7 +57,10 @@ def _network(name: str) -> str:
 
 
 def _words(text: str) -> str:
-    return ",".join(word.strip() for word in text.split(",") if word.strip())
+    words = ",".join(word.strip() for word in text.split(",") if word.strip())
+    if not words:
+        raise ValueError("at least one word is expected")
+    return words
 
 
 def is_near(url: str) -> bool:

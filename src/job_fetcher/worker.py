@@ -19,16 +19,18 @@ from job_fetcher import engine, hardware, images, logs, steps
 from job_fetcher.api import WorkerApi
 from job_fetcher.background import Cancellation, in_background, run_all
 from job_fetcher.confinement import Resources
-from job_fetcher.container import job_container
+from job_fetcher.container import JobContainer, job_container
 from job_fetcher.errors import (
     Cancelled,
     CredentialsError,
     JobFailed,
     JobFetcherError,
     JobGone,
+    JobRefused,
     LeaveRequested,
     StopRequested,
     Unavailable,
+    WorkerError,
 )
 from job_fetcher.job import Final, Job, JobSpecs, JobStatus, Outcome, details
 from job_fetcher.keepalive import KeepAlive
@@ -130,31 +132,41 @@ class Worker:
         try:
             folder = self._workspace.create(job)
         except JobFailed as error:
+            log.warning("Job %s cannot be begun: %s", job.id, error)
+            reason = details(str(error))
+            final = Final(status=JobStatus.ERROR, details=reason)
+            if isinstance(error, JobRefused):
+                final = Final(status=JobStatus.QUEUED, details=reason)
             with self._cancellable() as cancelled, suppress(JobGone, JobFailed, Unavailable):
-                self._report(job.id, Final(status=JobStatus.ERROR, details=details(str(error))), cancelled)
+                self._report(job.id, final, cancelled)
         else:
             self.run_job(folder)
 
     def run_job(self, folder: JobFolder) -> None:
         """The life of a job, from wherever it stands to its last status and the removal of its folder."""
         with folder, self._cancellable() as cancelled:
-            final = folder.state.final
-            again = final is not None
-            try:
-                if final is None:
-                    final = self._last_status(folder, cancelled)
-                    self._record(folder, final)
-                self._report(folder.job_id, final, cancelled, again=again)
-            except JobGone as gone:
-                log.info("Job %s is dropped: %s", folder.job_id, gone)
-            except (JobFailed, Unavailable) as refusal:
-                log.error("The API refuses the last status of job %s: %s", folder.job_id, refusal)  # noqa: TRY400
-            except Cancelled as reason:
-                log.info("Job %s stays for the next start: %s", folder.job_id, reason)
-                return
-            self._clean_up(folder)
+            if self._is_over(folder, cancelled):
+                self._clean_up(folder)
         if self._fatal is not None:
             raise self._fatal
+
+    def _is_over(self, folder: JobFolder, cancelled: Cancellation) -> bool:
+        """Do the job and report its last status; whether it is over then, rather than left to the next start."""
+        final = folder.state.final
+        again = final is not None
+        try:
+            if final is None:
+                final = self._last_status(folder, cancelled)
+                self._record(folder, final)
+            self._report(folder.job_id, final, cancelled, again=again)
+        except JobGone as gone:
+            log.info("Job %s is dropped: %s", folder.job_id, gone)
+        except JobFailed as refusal:
+            log.error("The API refuses the last status of job %s: %s", folder.job_id, refusal)  # noqa: TRY400
+        except (Cancelled, Unavailable) as reason:
+            log.info("Job %s stays for the next start: %s", folder.job_id, reason)
+            return False
+        return True
 
     def _record(self, folder: JobFolder, final: Final) -> None:
         """Write the last status down before it is sent; it is sent all the same if somebody has removed the folder."""
@@ -190,6 +202,9 @@ class Worker:
         except CredentialsError as error:
             self._fatal = error
             return Final(status=JobStatus.QUEUED, details="The worker's credentials are refused.")
+        except WorkerError as error:  # the platform's address answers with nonsense, say: the job is not to blame
+            self._fatal = error
+            raise LeaveRequested(str(error)) from error
         except (JobFailed, Unavailable) as error:
             log.warning("Job %s fails: %s", folder.job_id, error)
             return Final(status=JobStatus.ERROR, details=details(str(error)))
@@ -236,8 +251,8 @@ class Worker:
                     cancelled.result_of(keep_alive.tried)
                 if folder.state.outcome is not None:  # of a container that may not have been removed yet
                     return folder.state.outcome
-                if container.exists and folder.survived_reboot and not container.was_started:
-                    container.remove()  # its inputs may not have been on disk yet
+                if container.exists and (not folder.state.runs or self._is_stale(folder, container)):
+                    container.remove()
                 if not container.exists:
                     self._prepare(folder, specs, cancelled)
                     container.create(folder.job_id, specs, resources)
@@ -250,6 +265,11 @@ class Worker:
                     folder.record(outcome=outcome)
                     return outcome
             log.warning("Job %s: the engine's shutdown has ended its container", folder.job_id)
+
+    @staticmethod
+    def _is_stale(folder: JobFolder, container: JobContainer) -> bool:
+        """Whether a reboot came between the inputs and the start: they may not have been on disk yet."""
+        return folder.survived_reboot and not container.was_started
 
     def _prepare(self, folder: JobFolder, specs: JobSpecs, cancelled: Cancellation) -> None:
         """Get the image and the inputs, both at the same time."""

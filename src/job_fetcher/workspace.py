@@ -37,7 +37,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from job_fetcher.errors import JobFailed, SettingsError
+from job_fetcher.errors import JobFailed, JobRefused, SettingsError
 from job_fetcher.job import Final, Job, Model, Outcome
 
 BALLAST = 65_536
@@ -143,12 +143,13 @@ class Workspace:
     def create(self, job: Job) -> JobFolder:
         """A new, empty folder for `job`. One that is left of an earlier try of the same job is removed first.
 
+        Raises `JobRefused` if something else has that name: another worker's folder, another account's, anybody's.
         Raises `JobFailed` if its id is no name for a folder or the disk is full.
         """
         path = self.base / job.folder_name
         try:
             with self.locked():
-                if path.exists():
+                if os.path.lexists(path):
                     self._take_away(path)
                 return self._make(path, JobState(boot_id=boot_id(), owner=self._owner, job=job))
         except OSError as error:
@@ -213,9 +214,15 @@ class Workspace:
         log.error("The folder %s cannot be gone on with (%s): put aside as %s", path, what, aside.name)
 
     def _take_away(self, path: Path) -> None:
+        try:
+            ours = JobState.model_validate_json((path / "job.json").read_bytes()).owner == self._owner
+        except (OSError, ValueError):
+            ours = False
+        if not ours:
+            raise JobRefused("The worker's folder has something else of the job's name in it.")
         lock = _lock(path)
         if lock is None:
-            raise JobFailed("Another worker on this machine has a folder of this job in use.")
+            raise JobRefused("Another worker on this machine has a folder of this job in use.")
         doomed = path.with_name(f".removing-{path.name}-{time.time_ns()}")
         path.rename(doomed)
         os.close(lock)
