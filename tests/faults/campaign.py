@@ -60,6 +60,8 @@ class Campaign:
         self.platform, self.workers = platform, workers
         self.ran: dict[str, Ran] = {}
         self.polls: dict[str, ArmedFault] = {}
+        self.died: list[str] = []
+        """The logs of workers that had ended by themselves when all was over."""
 
     def job(self, name: str) -> Job:
         return self.platform.job(self.ran[name].job)
@@ -91,6 +93,9 @@ class Campaign:
         """Until all jobs are over, or never will be: each test looks at its own."""
         with suppress(AssertionError):
             self.platform.wait_until(lambda: all(self._is_over(ran.job) for ran in self.ran.values()), "", PATIENCE_S)
+        self.died = [worker.log for worker in self.workers if not worker.is_running]
+        for worker in self.workers:
+            worker.stop()
 
     def _is_over(self, job: str) -> bool:
         """Whether a worker has had it, and has nothing of it any more."""
@@ -103,7 +108,7 @@ def running_campaign(client: docker.DockerClient, evidence: Evidence, folder: Pa
     """A platform with workers, each with a folder of its own."""
     with running_platform() as platform:
         workers = [
-            WorkerProcess(platform, client, folder / f"data-{number}", evidence.file("campaign"), {})
+            WorkerProcess(platform, client, folder / f"data-{number}", evidence.file("campaign"), {"TIMEOUT_JOB": "2"})
             for number in range(WORKERS)
         ]
         try:
