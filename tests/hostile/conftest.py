@@ -48,9 +48,9 @@ class Victim:
         self.survive()
         return self.fate(bad)
 
-    def attack_all(self, jobs: Mapping[str, Mapping[str, Any]], *cmd: str) -> dict[str, Fate]:
+    def attack_all(self, jobs: Mapping[str, Mapping[str, Any]], *cmd: str, **common: Any) -> dict[str, Fate]:
         """The same for many at once, by any name: all of them hostile, then the good one."""
-        usual = {"image": self.images.job}
+        usual = {"image": self.images.job} | common
         submitted = {name: self.platform.submit(*cmd, **(usual | dict(job))) for name, job in jobs.items()}
         self.survive()
         return {name: self.fate(job_id) for name, job_id in submitted.items()}

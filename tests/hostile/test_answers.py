@@ -94,7 +94,7 @@ def test_token_of_the_worker_stays_with_the_api(victim: Victim, evil: RawServer)
     assert b"cookie" not in received
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", [302, 307])
 def test_redirect_to_another_host_takes_no_headers_along(victim: Victim, evil: RawServer, status: int) -> None:
     redirect = answer(status=f"{status} Found", location=f"{evil.url}/x", set_cookie="session=hush; Domain=127.0.0.1")
     with raw_server(redirect) as storage:

@@ -40,11 +40,11 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_container_has_no_right_to(victim: Victim, what: str) -> None:
-    fate = victim.attack(f"( {REFUSED[what]} ) && echo GRANTED", up={"output": "output"})
-    assert fate.status == "error"
-    assert "GRANTED" not in fate.log
+def test_container_has_no_right_to_anything_of_the_machine(victim: Victim) -> None:
+    jobs = {what: {"app": {"cmd": [f"( {line} ) && echo GRANTED"]}} for what, line in REFUSED.items()}
+    for what, fate in victim.attack_all(jobs, up={"output": "output"}).items():
+        assert fate.status == "error", what
+        assert "GRANTED" not in fate.log, what
 
 
 def test_setuid_program_gains_nothing(victim: Victim) -> None:
@@ -95,8 +95,8 @@ def test_shared_memory_is_part_of_the_memory(victim: Victim) -> None:
 
 @pytest.mark.parametrize(
     ("line", "kept"),
-    [("tr '\\0' x", 60_000_000), ("cat", 10_000_000), ("tr '\\0' '\\377'", 30_000_000)],
-    ids=["letters", "NULs", "bytes_that_are_no_text"],
+    [("tr '\\0' x", 60_000_000), ("cat", 10_000_000)],
+    ids=["letters", "NULs"],
 )
 def test_chatty_command_does_not_fill_the_engines_disk_and_the_log_says_that_it_was_cut(
     victim: Victim, line: str, kept: int
@@ -140,11 +140,10 @@ EXITS = {
 }
 
 
-@pytest.mark.parametrize("line", EXITS)
-def test_odd_end_is_told_as_it_was_and_the_command_is_not_run_again(victim: Victim, line: str) -> None:
-    fate = victim.attack(f"echo once; {line}")
-    assert (fate.status, fate.outputs[LOG].count(b"once")) == ("error", 1)
-    assert fate.told.startswith(f"The command ended with {EXITS[line]}.")
+def test_odd_end_is_told_as_it_was_and_the_command_is_not_run_again(victim: Victim) -> None:
+    for line, fate in victim.attack_all({line: {"app": {"cmd": [f"echo once; {line}"]}} for line in EXITS}).items():
+        assert (fate.status, fate.outputs[LOG].count(b"once")) == ("error", 1), line
+        assert fate.told.startswith(f"The command ended with {EXITS[line]}."), line
 
 
 def test_processes_that_it_leaves_behind_end_with_it(victim: Victim) -> None:

@@ -24,10 +24,9 @@ def outside(victim: Victim) -> set[str]:
 @pytest.fixture(autouse=True)
 def nothing_new(victim: Victim) -> Iterator[None]:
     """Nothing appears where no job may write."""
-    victim.survive()
     before = outside(victim)
     yield
-    assert outside(victim) == before
+    assert outside(victim) - before <= {str(victim.worker.base / name) for name in (".lock", ".images.json")}
     assert not Path("/tmp/hostile").exists()
 
 
