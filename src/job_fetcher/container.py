@@ -18,7 +18,7 @@ from docker.errors import APIError
 
 from job_fetcher.background import Cancellation, in_background
 from job_fetcher.confinement import LOG_FILES, LOG_SIZE_MB, Resources, environment, host_config
-from job_fetcher.engine import Client, Missing, is_up, our_errors, patiently, seconds, started_at
+from job_fetcher.engine import Client, Missing, our_errors, patiently, seconds, started_at
 from job_fetcher.errors import EngineUnavailable, JobFailed, LeaveRequested
 from job_fetcher.job import JobSpecs, Outcome
 from job_fetcher.workspace import is_full
@@ -250,7 +250,7 @@ class JobContainer:
         if state.get("OOMKilled"):
             return False
         started, ended = seconds(state["StartedAt"]), seconds(state["FinishedAt"])
-        self._see_engine_off(started)
+        self._client.close()  # an engine that goes down first stops to listen; only old connections reach it still
         engine_started = patiently(self._cancelled)(lambda: started_at(self._client))
         if engine_started is None or not started < engine_started:
             return False
@@ -259,27 +259,6 @@ class JobContainer:
         if self._watched:
             return ended < engine_started
         return state["ExitCode"] in STOPPED_BY_ENGINE and ended < engine_started + SHUTDOWN_S
-
-    def _see_engine_off(self, started: float) -> None:
-        """Wait until the engine has gone, if it may have ended the container, `started` by then, to go down itself.
-
-        An engine first stops its containers, by a signal that is not SIGKILL as people's `docker kill` is, and still
-        answers meanwhile. It keeps a list of such signals, though only until it has gone.
-        """
-        until: Any = f"{time.time():.6f}"  # docker-py passes it on as it is, and would cut off the fraction of a time
-        only = {"container": self._id, "event": "kill"}
-        try:
-            if started < (started_at(self._client) or 0):
-                return  # it is another one already
-            with our_errors("list what happened to the job's container"):
-                events = list(self._client.events(since=0, until=until, filters=only, decode=True))
-        except EngineUnavailable:
-            return
-        if all(event["Actor"]["Attributes"].get("signal") == str(signal.SIGKILL.value) for event in events):
-            return
-        patience_ends = time.monotonic() + SHUTDOWN_S
-        while is_up(self._client) and time.monotonic() < patience_ends:
-            self._cancelled.wait(0.1)
 
     def _configuration(self, job_id: str, specs: JobSpecs, resources: Resources) -> dict[str, Any]:
         """The arguments of docker-py's `create_container`."""
