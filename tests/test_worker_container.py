@@ -6,7 +6,9 @@ from pathlib import Path
 
 import docker
 
-from tests.support.platform import Platform
+from job_fetcher.job import Job
+from job_fetcher.workspace import JobState, boot_id
+from tests.support.platform import USERNAME, Platform
 from tests.support.worker import WorkerProcess, run_job
 
 StartWorker = Callable[..., WorkerProcess]
@@ -77,10 +79,25 @@ def test_jobs_folder_is_empty_at_the_start_whatever_an_earlier_try_has_left(
     stale = worker.base / "1" / "files" / "output" / "stale"
     stale.parent.mkdir(parents=True)
     stale.write_text("of an earlier try")
+    state = JobState(boot_id=boot_id(), owner=f"{USERNAME} at {mock.url}", job=Job(id="1", raw={}))
+    (worker.base / "1" / "job.json").write_text(state.model_dump_json())
     line = "find /files | sort; echo x > /files/output/fresh"
     job = run_job(mock, line, image=job_image, files={"a b": b"a"}, up={"output": "output"})
     assert job == "1"
     assert mock.outputs(job) == {LOG: b"/files\n/files/a b\n/files/output\n", "output/output/fresh": b"x\n"}
+
+
+def test_somebody_elses_folder_stays_and_the_job_is_handed_back(
+    mock: Platform, worker: WorkerProcess, job_image: str
+) -> None:
+    mock.wait_until(lambda: len(mock.requests("GET", "/jobs")) > 1, "the worker to be past its start")
+    thesis = worker.base / "1" / "thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("three years of work")
+    job = mock.submit("true", image=job_image)
+    mock.wait_until(lambda: bool(mock.job(job).tried) and mock.job(job).status == "queued", "the job to be handed back")
+    assert "something else of the job's name" in mock.details(job)
+    assert thesis.read_text() == "three years of work"
 
 
 def test_user_of_the_image_may_write_wherever_a_job_writes(
