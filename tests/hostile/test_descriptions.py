@@ -170,9 +170,14 @@ def test_id_that_is_no_folders_name_is_reported_if_a_url_can_name_it(victim: Vic
     assert [job_id for job_id in IDS if f"/jobs/{job_id}/status" not in told] == []
 
 
-def test_id_like_a_file_of_the_worker_is_only_an_id(victim: Victim) -> None:
-    for job_id in (".images.json", ".lock", "lock", "1.new"):
-        victim.platform.fault("/jobs", status=200, body=json.dumps({job_id: None}), times=1)
+def test_id_like_a_file_of_the_worker_is_only_an_id(start_victim: StartVictim) -> None:
+    """The worker writes that file after the job's folder is there."""
+    victim = start_victim()
+    good = {"app": {"cmd": ["true"]}, "handler": {"image_url": victim.images.job}}
+    for job_id in ("images.json", "lock"):
+        victim.platform.fault(f"/jobs/{job_id}/status", status=204)
+        victim.platform.fault(f"/jobs/{job_id}/files/url", status=404)
+        victim.platform.fault("/jobs", status=200, body=json.dumps({job_id: good}), times=1)
     victim.survive()
 
 

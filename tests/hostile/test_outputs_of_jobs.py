@@ -13,6 +13,7 @@ LEAVES_OUT = {
     "link_to_the_workers_environment": ("ln -s /proc/self/environ link", f"output/link: {NO_FILE}"),
     "link_to_the_passwords_of_the_host": ("ln -s /etc/shadow link", f"output/link: {NO_FILE}"),
     "link_to_the_jobs_own_record": ("ln -s ../../job.json link", f"output/link: {NO_FILE}"),
+    "link_to_what_is_no_output": ("echo x > ../x; ln -s ../x link", f"output/link: {NO_FILE}"),
     "link_to_another_jobs_files": ("ln -s ../../../1/files/output/kept link", f"output/link: {NO_FILE}"),
     "link_to_the_whole_disk": ("ln -s / link", f"output/link: {NO_FILE}"),
     "link_to_an_endless_device": ("ln -s /dev/zero link", f"output/link: {NO_FILE}"),

@@ -34,6 +34,7 @@ def refusal(folder: Path, **settings: str) -> str:
         cwd=folder,
         capture_output=True,
         text=True,
+        timeout=60,
     )
     assert ran.returncode == 2
     assert "Traceback" not in ran.stderr
