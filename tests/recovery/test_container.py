@@ -74,7 +74,7 @@ def remove(container: Container, evidence: Evidence) -> None:
 
 def jobs_containers(client: docker.DockerClient, base: Path) -> list[Container]:
     found = client.containers.list(all=True, ignore_removed=True, filters={"label": LABEL_JOB})
-    return [each for each in found if Path(each.labels[LABEL_FOLDER]).parent == base]
+    return [each for each in found if Path(each.labels.get(LABEL_FOLDER, "")).parent == base]
 
 
 def submit(mock: Platform, image: str, then: str = "true") -> str:

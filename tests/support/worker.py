@@ -124,7 +124,7 @@ class WorkerProcess:
     def containers(self) -> list[Container]:
         """Its jobs' containers, in whatever state."""
         found = self._client.containers.list(all=True, ignore_removed=True, filters={"label": LABEL_JOB})
-        return [each for each in found if Path(each.labels[LABEL_FOLDER]).parent == self.base]
+        return [each for each in found if Path(each.labels.get(LABEL_FOLDER, "")).parent == self.base]
 
     def container(self) -> Container:
         """The container of the job in hand, as soon as it runs."""
