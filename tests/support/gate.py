@@ -84,6 +84,8 @@ class Gate:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        if isinstance(self._listen, Path):
+            self._listen.unlink(missing_ok=True)
 
     def _change(self, how: str) -> None:
         asyncio.run_coroutine_threadsafe(self._become(how), self._loop).result(10)
@@ -97,6 +99,9 @@ class Gate:
                 _break(writer)
         (self._flowing.clear if how == "hold" else self._flowing.set)()
         if how == "closed" and self._server is not None:
+            for listener in self._server.sockets:
+                self._loop.remove_reader(listener.fileno())
+            await _some_rounds()  # what has just been accepted needs its server so long
             self._server.close()
             self._server = None
         elif how != "closed" and self._server is None:
@@ -113,7 +118,7 @@ class Gate:
                 await reader.readuntil(b"\r\n\r\n")
                 writer.write(self._answer)
                 await writer.drain()
-            elif self._how == "reset":
+            elif self._how in ("reset", "closed"):
                 _break(writer)
             else:
                 await self._flowing.wait()
@@ -157,13 +162,17 @@ class Gate:
 
 
 async def _end_tasks() -> None:
-    for _ in range(10):  # a connection that has just come is closed by its own task, which is to begin first
-        await asyncio.sleep(0)
+    await _some_rounds()  # a connection that has just come is closed by its own task, which is to begin first
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.sleep(0)  # transports close their sockets in the next round
+    await _some_rounds()  # transports close their sockets in the next one
+
+
+async def _some_rounds() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 def _break(writer: asyncio.StreamWriter) -> None:
