@@ -41,7 +41,7 @@ def test_docker_is_imported_only_where_its_errors_are_translated(source: Path) -
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     roots = {name.split(".")[0] for name in imported}
-    if source.stem not in ("confinement", "container", "engine"):
+    if source.stem not in ("confinement", "engine"):
         assert "docker" not in roots
     if source.stem not in ("http", "transfer", "download", "api", "container", "engine", "images"):
         assert "requests" not in roots

@@ -71,6 +71,17 @@ def test_each_signal_has_one_meaning_and_a_second_exits_at_once(received: signal
         assert worker.line() == "obeyed"
         worker.send(received)
         assert worker.line() == ACTIONS[received]
+        worker.send(signal.SIGQUIT)
+        assert worker.wait(60) == 128 + signal.SIGQUIT
+
+
+def test_a_drain_may_still_become_a_stop() -> None:
+    with process() as worker:
+        worker.go_on()
+        assert worker.line() == "obeyed"
+        for received in (signal.SIGQUIT, signal.SIGTERM):
+            worker.send(received)
+            assert worker.line() == ACTIONS[received]
         worker.send(signal.SIGTERM)
         assert worker.wait(60) == 128 + signal.SIGTERM
 

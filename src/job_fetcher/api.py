@@ -65,7 +65,7 @@ class WorkerApi:
         params = {"status": status.value} | ({"runtime_details": details} if details else {})
         response = self._request("PUT", f"/jobs/{_quoted(job_id)}/status", params=params, timeout_s=timeout_s)
         if response.status_code == 404:
-            raise JobGone("The job was deleted, or given to another worker")
+            raise JobGone
         self._expect_success(response)
         if response.status_code != 204:  # a proxy's page, say: the status has not arrived
             raise InvalidAnswer(f"PUT {http.without_query(str(response.url))} answered {response.status_code}, not 204")

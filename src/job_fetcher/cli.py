@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from job_fetcher import signals
-from job_fetcher.errors import SettingsError, WorkerError
+from job_fetcher.background import in_background
+from job_fetcher.errors import Cancelled, SettingsError, WorkerError
 
 if TYPE_CHECKING:
+    from job_fetcher.orders import Orders
     from job_fetcher.settings import Settings
     from job_fetcher.worker import Worker
 
@@ -26,6 +28,7 @@ def run() -> NoReturn:
 
 def _main() -> int:
     from job_fetcher import logs
+    from job_fetcher.orders import Orders
     from job_fetcher.settings import Settings
 
     try:
@@ -34,10 +37,12 @@ def _main() -> int:
         print(error, file=sys.stderr)  # noqa: T201 - there is no log yet
         return error.exit_code
     logs.configure([secret.get_secret_value() for secret in (settings.password, settings.access_token) if secret])
+    orders = Orders()
+    signals.obey(orders)
     try:
-        worker = _worker(settings)
-        signals.obey(worker)
-        worker.run_forever()
+        orders.ending.result_of(in_background(partial(_worker, settings, orders), "start")).run_forever()
+    except Cancelled as reason:
+        log.info("The worker ends before it has begun: %s", reason)
     except WorkerError as error:
         log.error("%s", error)  # noqa: TRY400 - a sentence for a person, who has no use for a traceback
         return error.exit_code
@@ -47,9 +52,9 @@ def _main() -> int:
     return 0
 
 
-def _worker(settings: "Settings") -> "Worker":
+def _worker(settings: "Settings", orders: "Orders") -> "Worker":
     """The worker that `settings` describe; raises `WorkerError` if it could not work."""
-    from job_fetcher import auth, engine
+    from job_fetcher import auth, engine, quiet_hours
     from job_fetcher.api import WorkerApi, user_pool
     from job_fetcher.worker import Options, Worker
     from job_fetcher.workspace import Workspace
@@ -87,5 +92,8 @@ def _worker(settings: "Settings") -> "Worker":
             job_network=settings.job_network,
             transfers=settings.transfers,
             memory_reserve_mib=settings.memory_reserve_mib,
+            gpu_busy_mib=settings.gpu_busy_mib,
+            quiet_hours=quiet_hours.parse(settings.quiet_hours) if settings.quiet_hours else (),
         ),
+        orders,
     )

@@ -41,7 +41,7 @@ def host_config(client: Client, folder: PurePosixPath, resources: Resources) -> 
         binds={str(folder / "files"): {"bind": "/files", "mode": "rw"}},
         network_mode=resources.network,
         ipc_mode="private",
-        device_requests=[DeviceRequest(device_ids=[gpu.uuid], capabilities=[["gpu"]])] if gpu else None,
+        device_requests=device_requests(gpu),
         mem_limit=f"{resources.memory_mib}m",
         memswap_limit=f"{resources.memory_mib}m",  # no swap on top of it
         oom_score_adj=500,  # before the worker and the engine
@@ -55,6 +55,11 @@ def host_config(client: Client, folder: PurePosixPath, resources: Resources) -> 
         ),
     )
     return config
+
+
+def device_requests(gpu: Gpu | None) -> list[DeviceRequest] | None:
+    """What makes NVIDIA's container toolkit give a container that card, and no other."""
+    return [DeviceRequest(device_ids=[gpu.uuid], capabilities=[["gpu"]])] if gpu else None
 
 
 def environment(wanted: Mapping[str, str], gpu: Gpu | None) -> dict[str, str]:

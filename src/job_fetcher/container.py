@@ -1,32 +1,28 @@
 """A job's container: create, start, wait, log, stop, remove, and find again by its label."""
 
-import json
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, cast
 
-import requests
-from docker.errors import APIError
-
 from job_fetcher.background import Cancellation, in_background
-from job_fetcher.confinement import LOG_FILES, LOG_SIZE_MB, Resources, environment, host_config
-from job_fetcher.engine import Client, Missing, our_errors, patiently, seconds, started_at
-from job_fetcher.errors import EngineUnavailable, JobFailed, LeaveRequested
+from job_fetcher.confinement import Resources, environment, host_config
+from job_fetcher.engine import Client, Missing, our_errors, patiently, retrying, seconds, started_at
+from job_fetcher.errors import EngineUnavailable, JobFailed, JobRefused, LeaveRequested
 from job_fetcher.job import JobSpecs, Outcome
-from job_fetcher.workspace import is_full
+from job_fetcher.leftovers import LABEL_FOLDER, give_files_to_worker
 
 LABEL_JOB = "job-fetcher.job"
-LABEL_FOLDER = "job-fetcher.folder"
 LABEL_WORKER = "job-fetcher.worker"
-"""Labels of a job's container: the job's id, the host's path of its folder, the host name of the worker."""
+"""Labels of a job's container besides its folder's: the job's id, the host name of the worker."""
 
 STOPPED_BY_ENGINE = (137, 143, 255)
 """Exit codes of containers that the engine's shutdown ended: SIGKILL, SIGTERM, and not known after a power cut."""
@@ -38,10 +34,10 @@ WAIT_S = 60
 """After so long the engine is asked anew whether the container has ended."""
 HURRY_S = 5.0
 """A worker that is told to stop waits so long for an engine that does not answer."""
-CHOWN_S, CHOWN_MEMORY_MIB = 120, 512
-"""What an image's `chown` gets to give a job's files to a worker that is not root."""
-LOG_OVERHEAD = 80
-LOG_CUT = f"\n[job-fetcher] The last {LOG_SIZE_MB * LOG_FILES} MB of this log are kept: its beginning may be missing.\n"
+
+_NO_GPU = re.compile(r"could not select device driver|nvidia-container-(cli|runtime)")
+"""Words of the engine and of NVIDIA's container toolkit for a card, a driver or a toolkit that is not there."""
+
 log = logging.getLogger(__name__)
 
 
@@ -55,6 +51,7 @@ class JobContainer:
         self._client, self._folder, self._cancelled, self._stopped = client, folder, cancelled, stopped
         self._watched = False
         self._lost_at: float | None = None
+        self._creating: Future[None] | None = None
         self._found = self._find()
 
     @property
@@ -68,12 +65,13 @@ class JobContainer:
         return bool(state["Status"] != "created")
 
     @property
-    def _id(self) -> str:
+    def id(self) -> str:
+        """The engine's id of a container that exists."""
         assert self._found is not None
         return self._found
 
     def create(self, job_id: str, specs: JobSpecs, resources: Resources) -> None:
-        """Create the container, not started yet. Raises `JobFailed` for what the engine refuses."""
+        """Create the container, not started yet. Raises `Missing` for its image, `JobFailed` for what is refused."""
 
         def once() -> None:
             self._found = self._find()  # a creation whose answer was lost
@@ -81,20 +79,26 @@ class JobContainer:
                 with our_errors("create the job's container"):
                     self._found = self._client.create_container(**self._configuration(job_id, specs, resources))["Id"]
 
-        try:
-            patiently(self._cancelled)(once)
-        except Missing as error:
-            raise JobFailed(f"{error}.") from error
+        self._creating = in_background(lambda: retrying(self._cancelled)(once), "create-container")
+        self._cancelled.result_of(self._creating)
 
     def start(self) -> None:
-        """Start it, unless it is running or has run. Raises `JobFailed` if the engine cannot run its command."""
+        """Start it, unless it is running or has run.
+
+        Raises `JobFailed` if the engine cannot run its command, `JobRefused` if it cannot give it the GPU.
+        """
 
         def once() -> None:
             if self._state()["Status"] == "created":
                 with our_errors("start the job's container"):
-                    self._client.start(self._id)
+                    self._client.start(self.id)
 
-        patiently(self._cancelled)(once)
+        try:
+            patiently(self._cancelled)(once)
+        except (JobFailed, EngineUnavailable) as error:
+            if _NO_GPU.search(str(error)):
+                raise JobRefused(f"The worker's GPU cannot be given to the job: {error}.") from error
+            raise
 
     def wait(self, max_runtime_s: float | None = None) -> Outcome | None:
         """Wait for its end, seen at once. `None` if it did not end by itself, but by the engine's shutdown.
@@ -112,32 +116,6 @@ class JobContainer:
             return Outcome(exit_code=state["ExitCode"], succeeded=False, reason=reason)
         return None if self._ended_by_engine(state) else _outcome(state)
 
-    def save_log(self, path: Path, make_room: Callable[[], None] = lambda: None) -> None:
-        """Write all that it has printed to `path`, standard output and error as they came.
-
-        A log that cannot be read or kept is replaced by a sentence: the job's outputs do not depend on it. On a full
-        disk, `make_room` makes room for the sentence.
-        """
-
-        def once() -> None:
-            kept = 0
-            with path.open("wb") as file:
-                for chunk in self._log():
-                    file.write(chunk)
-                    kept += _size_kept(chunk)
-                if kept > LOG_SIZE_MB * 10**6 * (LOG_FILES - 1):
-                    file.write(LOG_CUT.encode())
-
-        try:
-            patiently(self._cancelled)(once)
-        except (EngineUnavailable, JobFailed, Missing) as error:
-            path.write_text(f"The log could not be read. {error}\n", encoding="utf-8")
-        except OSError as error:
-            if not is_full(error):
-                raise
-            make_room()
-            path.write_text("The log could not be kept, since the worker's disk is full.\n", encoding="utf-8")
-
     def remove(self) -> None:
         """Stop it, if it runs, and remove it with its anonymous volumes.
 
@@ -145,60 +123,32 @@ class JobContainer:
         """
 
         def once() -> None:
+            if self._creating is not None:  # left while the engine was at it
+                wait([self._creating])
+            if self._found is None:
+                return
             with suppress(Missing):
                 self._stop()
                 if os.geteuid() != 0:
-                    self._give_files_to_worker()
+                    give_files_to_worker(self._client, self.id, self._folder)
                 with our_errors("remove the job's container"):
-                    self._client.remove_container(self._id, v=True, force=True)
+                    self._client.remove_container(self.id, v=True, force=True)
 
-        if self._found is None:
+        if self._found is None and self._creating is None:
             return
         hurry = Cancellation()
-        removed = in_background(lambda: patiently(hurry)(once), "remove-container")
+        removed = in_background(lambda: retrying(hurry)(once), "remove-container")
         wait(cast("list[Future[Any]]", [removed, self._stopped.future]), return_when=FIRST_COMPLETED)
         try:
             removed.result(timeout=HURRY_S)
         except TimeoutError:
             hurry.set(LeaveRequested("the Docker engine does not answer"))
             hurry.check()
-        self._found = None
-
-    def _give_files_to_worker(self) -> None:
-        """Let a worker that is not root read and remove what the job has made as root, which only root can arrange.
-
-        A container of the job's own image does that, where the image has `chown`, with no more rights than the job had.
-        """
-        with our_errors("give the job's files to the worker"):
-            helper = self._client.create_container(
-                image=self._client.inspect_container(self._id)["Image"],
-                entrypoint=["chown", "-R", "-h", f"{os.geteuid()}:{os.getegid()}", "/files"],
-                command=[],
-                user="0",
-                labels={LABEL_JOB: "files"},
-                host_config=host_config(self._client, self._folder, Resources(CHOWN_MEMORY_MIB, None, "none")),
-            )["Id"]
-            try:
-                self._client.start(helper)
-                self._client.wait(helper, timeout=CHOWN_S)
-            except (APIError, requests.RequestException) as error:
-                log.warning("The image has no chown that works, so that files of root cannot be removed: %s", error)
-            finally:
-                self._client.remove_container(helper, v=True, force=True)
+        self._found = self._creating = None
 
     def _stop(self) -> None:
         with our_errors("stop the job's container"):
-            self._client.stop(self._id, timeout=STOP_GRACE_S)
-
-    def _log(self) -> Iterator[bytes]:
-        with our_errors("read the job's log"):
-            chunks = self._client.logs(self._id, stream=True, follow=False)
-        while True:
-            with our_errors("read the job's log"):
-                chunk = next(chunks, None)
-            if chunk is None:
-                return
-            yield chunk
+            self._client.stop(self.id, timeout=STOP_GRACE_S)
 
     def _find(self) -> str | None:
         def once() -> list[dict[str, Any]]:
@@ -215,7 +165,7 @@ class JobContainer:
         """`State` of the engine's answer to an inspection. Raises `JobFailed` if somebody has removed the container."""
         try:
             with our_errors("inspect the job's container"):
-                state: dict[str, Any] = self._client.inspect_container(self._id)["State"]
+                state: dict[str, Any] = self._client.inspect_container(self.id)["State"]
         except Missing as error:
             raise JobFailed("The job's container was removed by somebody else while it ran.") from error
         return state
@@ -226,7 +176,7 @@ class JobContainer:
         while True:
             try:
                 with our_errors("wait for the job's container"):
-                    self._client.wait(self._id, timeout=WAIT_S)
+                    self._client.wait(self.id, timeout=WAIT_S)
             except (EngineUnavailable, Missing):  # the time-out of a wait, or the engine is gone: the inspection tells
                 self._lost_at = time.time()
                 self._cancelled.wait(0.1)
@@ -288,16 +238,6 @@ def job_container(
         raise
     else:
         container.remove()
-
-
-def _size_kept(chunk: bytes) -> int:
-    """How many bytes of the engine's own file hold a chunk: a JSON object, in which some characters take six.
-
-    Those are moby's (`jsonlog.JSONLogs.MarshalJSONBuf`): controls, `<`, `>`, `&`, and whatever is not UTF-8.
-    """
-    text = chunk.decode(errors="replace")
-    longer = 5 * sum(map(text.count, "<>&")) + 4 * text.count("\t") + 3 * text.count("\ufffd")
-    return len(json.dumps(text, ensure_ascii=False).encode()) + longer + LOG_OVERHEAD
 
 
 def _outcome(state: dict[str, Any]) -> Outcome:

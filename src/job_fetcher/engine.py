@@ -1,16 +1,17 @@
 """The Docker engine: the connection to it, its errors made ours, what it knows of the host. Without jobs.
 
-docker's errors, and those of its transport, are translated by `our_errors` and get no further than the three modules
-that import docker (this one, `confinement`, `container`): docker's `APIError` is a `requests.HTTPError`, and a broad
+docker's errors, and those of its transport, are translated by `our_errors` and get no further than this module and
+`confinement`, the two that import docker: its `APIError` is a `requests.HTTPError`, and a broad
 `except` once took a missing image for a deleted job.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import docker
 import requests
@@ -20,7 +21,7 @@ from docker.errors import APIError, DockerException, InvalidRepository, NotFound
 from docker.utils import kwargs_from_env
 
 from job_fetcher import http
-from job_fetcher.background import Cancellation
+from job_fetcher.background import Cancellation, in_background
 from job_fetcher.errors import EngineError, EngineUnavailable, JobFailed, SettingsError, Unavailable
 from job_fetcher.hardware import Machine
 
@@ -29,6 +30,9 @@ STALL_S = 300.0
 """A stream of the engine that is silent for so long has stalled; it may need minutes to verify one large layer."""
 ENGINE_ERRORS = 5
 """What the engine answers with 500 so many times in a row it will not do."""
+
+
+T = TypeVar("T")
 
 
 class Missing(Exception):
@@ -65,8 +69,26 @@ def our_errors(doing: str) -> Iterator[None]:
         raise EngineUnavailable(f"The Docker engine does not answer (to {doing}): {http.reason(error)}") from error
 
 
-def patiently(cancelled: Cancellation) -> tenacity.Retrying:
-    """The retry policy towards the engine: wait while it does not answer, believe it when it answers 500 for good."""
+class PatientCall(Protocol):
+    """Calls `call(*arguments)` until the engine has answered."""
+
+    def __call__(self, call: Callable[..., T], *arguments: Any) -> T: ...
+
+
+def patiently(cancelled: Cancellation) -> PatientCall:
+    """The retry policy towards the engine: wait while it does not answer, believe it when it answers 500 for good.
+
+    It is left at once when it is cancelled, while the engine hangs, too: the call then ends by its time-out.
+    """
+
+    def call_patiently(call: Callable[..., T], *arguments: Any) -> T:
+        return retrying(cancelled)(lambda: cancelled.result_of(in_background(partial(call, *arguments), "engine")))
+
+    return call_patiently
+
+
+def retrying(cancelled: Cancellation) -> tenacity.Retrying:
+    """The same for a thread that nobody waits for without a way to leave it."""
 
     def answered_often(state: tenacity.RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
@@ -107,6 +129,12 @@ def machine(client: Client, reserve_mib: int = 0) -> Machine:
             f"MEMORY_RESERVE_MIB ({reserve_mib}) is more than the host has ({memory_mib + reserve_mib})"
         )
     return Machine(cpu_cores=info["NCPU"], memory_mib=memory_mib)
+
+
+def local_time(client: Client) -> datetime:
+    """The time of the engine's host in its own zone (`SystemTime` of `info`): a container's own is usually UTC."""
+    with our_errors("tell the time"):
+        return datetime.fromisoformat(client.info()["SystemTime"])
 
 
 def started_at(client: Client) -> float | None:
@@ -151,6 +179,18 @@ def host_path(client: Client, path: PurePosixPath) -> PurePosixPath:
     raise SettingsError(
         f"Nothing of the host is mounted at PATH_BASE ({path}): start the container with -v HOST:{path}"
     )
+
+
+def own_image(client: Client) -> str | None:
+    """The id of the image that this process runs in; `None` if it runs in none of this engine."""
+    own_id = _own_container()
+    if own_id is None:
+        return None
+    try:
+        with our_errors("inspect the worker's own container"):
+            return str(client.inspect_container(own_id)["Image"])
+    except Missing:
+        return None
 
 
 def _runs_here(client: Client) -> bool:

@@ -11,7 +11,8 @@
     │   └── LeaveRequested      … the worker is replaced: the container runs on, the next start goes on with it
     ├── Unavailable             somebody does not answer properly now: try again, the job keeps its state
     │   ├── InvalidAnswer       … the answer is not what the contract says
-    │   └── EngineUnavailable   … the Docker engine
+    │   ├── EngineUnavailable   … the Docker engine
+    │   └── GpuUnavailable      … the GPU
     └── WorkerError             the worker itself cannot go on: exit with `exit_code`
         ├── SettingsError       2
         ├── CredentialsError    3
@@ -39,7 +40,10 @@ class Cancelled(JobFetcherError):
 
 
 class JobGone(Cancelled):
-    """The job is no longer ours: its user deleted it, or it was given to another worker."""
+    """The job is no longer ours."""
+
+    def __init__(self, message: str = "The job was deleted, or given to another worker") -> None:
+        super().__init__(message)
 
 
 class StopRequested(Cancelled):
@@ -69,6 +73,10 @@ class InvalidAnswer(Unavailable):
 
 class EngineUnavailable(Unavailable):
     """The Docker engine does not answer, or answers with 500."""
+
+
+class GpuUnavailable(Unavailable):
+    """NVML does not answer for the card, or at all."""
 
 
 class WorkerError(JobFetcherError):

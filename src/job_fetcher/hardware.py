@@ -4,9 +4,13 @@ The CPUs and the memory are the engine's to tell (`engine.machine`): jobs run th
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import pynvml
+
+from job_fetcher.errors import GpuUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -50,17 +54,37 @@ def find_gpu() -> Gpu | None:
 
 def _gpus() -> list[Gpu]:
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
+        with _nvml():
+            return [_gpu(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(pynvml.nvmlDeviceGetCount())]
+    except GpuUnavailable as error:
         log.info("No GPU is offered: %s", error)
         return []
+
+
+def used_mib(gpu: Gpu) -> int:
+    """MiB of the card's memory that processes hold, those of other containers included. Raises `GpuUnavailable`."""
+    with _nvml():
+        handle = pynvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
+        used: int = pynvml.nvmlDeviceGetMemoryInfo(handle).used  # the driver's own included: better than nothing
+        with suppress(pynvml.NVMLError):  # not supported on parts of a card (MIG)
+            processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+            processes += pynvml.nvmlDeviceGetGraphicsRunningProcesses(handle)
+            by_pid = {process.pid: process.usedGpuMemory for process in processes}
+            if None not in by_pid.values():
+                used = sum(by_pid.values())
+        return used // 2**20
+
+
+@contextmanager
+def _nvml() -> Iterator[None]:
     try:
-        return [_gpu(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(pynvml.nvmlDeviceGetCount())]
+        pynvml.nvmlInit()
+        try:
+            yield
+        finally:
+            pynvml.nvmlShutdown()
     except pynvml.NVMLError as error:
-        log.warning("No GPU is offered, since NVML fails: %s", error)
-        return []
-    finally:
-        pynvml.nvmlShutdown()
+        raise GpuUnavailable(str(error)) from error
 
 
 def _gpu(handle: object) -> Gpu:

@@ -26,7 +26,7 @@ LONGEST_RETRY_AFTER_S = 600.0
 MAX_ANSWER = 32 << 20
 """Bytes of the longest answer that is read whole: a job with a hundred thousand inputs is shorter."""
 INVALID_ANSWERS = 10
-"""An answer that is not understood is asked for this many times: about as long as a proxy's page stands in."""
+"""An answer that is not understood is asked for this many times: some minutes."""
 
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=BaseModel)
@@ -190,11 +190,12 @@ def retrying(
     *,
     longest_wait_s: float = LONGEST_WAIT_S,
     give_up: Callable[[tenacity.RetryCallState], bool] = lambda _: False,
+    invalid_for_s: float = 0,
     when_failed: Callable[[Unavailable], None] = lambda _: None,
 ) -> tenacity.Retrying:
     """The retry policy: on `Unavailable`, for as long as it takes, until `cancelled` or `give_up`.
 
-    An `InvalidAnswer` is raised after `INVALID_ANSWERS` tries.
+    An `InvalidAnswer` (a proxy's page, say) is raised after `INVALID_ANSWERS` tries and `invalid_for_s`.
 
     The waits grow from 1 s to `longest_wait_s` and are drawn from the whole span ("full jitter"), so that a thousand
     workers do not come back in the same second; `Retry-After` is waited out before that. `when_failed` hears of
@@ -218,15 +219,16 @@ def retrying(
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Unavailable),
         wait=wait_s,
-        stop=lambda state: give_up(state) or _invalid_for_good(state),
+        stop=lambda state: give_up(state) or _invalid_for_good(state, invalid_for_s),
         sleep=cancelled.wait,
         before_sleep=before_sleep,
         reraise=True,
     )
 
 
-def _invalid_for_good(state: tenacity.RetryCallState) -> bool:
-    return isinstance(_error(state), InvalidAnswer) and state.attempt_number >= INVALID_ANSWERS
+def _invalid_for_good(state: tenacity.RetryCallState, for_s: float) -> bool:
+    often = state.attempt_number >= INVALID_ANSWERS and (state.seconds_since_start or 0) >= for_s
+    return often and isinstance(_error(state), InvalidAnswer)
 
 
 def _error(state: tenacity.RetryCallState) -> Unavailable:

@@ -3,6 +3,7 @@
 import fnmatch
 import json
 import logging
+import posixpath
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,8 +50,8 @@ class Images:
     def pull(self, image: str, *, cancelled: Cancellation) -> None:
         """Pull `image`. If its registry cannot be reached but the image is here, it is used, with a warning.
 
-        Raises `JobFailed` for an image that is not allowed, does not exist or may not be pulled, and for a registry
-        that does not answer for half an hour.
+        Raises `JobFailed` for an image that is not allowed, does not exist, may not be pulled or hides the job's
+        folder, and for a registry that does not answer for half an hour.
         """
         if not is_allowed(image, self._allowed):
             raise JobFailed(f"The image '{image}' is not among those that this worker allows (ALLOWED_IMAGES).")
@@ -71,6 +72,8 @@ class Images:
         except Unavailable as error:
             raise JobFailed(f"{error}, for {PATIENCE_S / 60:.0f} minutes.") from error
         self._note_use(patiently(cancelled)(self._id_of, image), before)
+        if hidden := patiently(cancelled)(self._volumes_below_files, image):
+            raise JobFailed(f"The image '{image}' has a VOLUME that would hide the job's own folder: {hidden[0]}.")
 
     def make_room(self) -> bool:
         """Remove images until `min_free` is free; whether it is now."""
@@ -141,6 +144,14 @@ class Images:
                 return str(self._client.inspect_image(image)["Id"])  # type: ignore[no-untyped-call]
         except Missing:
             return None
+
+    def _volumes_below_files(self, image: str) -> list[str]:
+        try:
+            with our_errors(f"look for the image '{image}'"):
+                volumes = self._client.inspect_image(image)["Config"].get("Volumes") or {}  # type: ignore[no-untyped-call]
+        except Missing:
+            return []
+        return [path for path in volumes if posixpath.normpath(path).startswith("/files/")]
 
     def _free(self) -> int:
         return free_bytes(self._disk)

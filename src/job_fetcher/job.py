@@ -14,6 +14,7 @@ from urllib.parse import quote
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -90,6 +91,17 @@ RelativePath = Annotated[str, AfterValidator(_relative_path)]
 InputPath = Annotated[str, AfterValidator(_input_path)]
 
 
+def _each_once(files: Any) -> Any:
+    """Refuse two inputs that are one file by different names, such as `a/b` and `a//b`: one of them would be lost."""
+    seen: dict[str, str] = {}
+    for name in files if isinstance(files, dict) else ():
+        path = posixpath.normpath(name)
+        if path in seen:
+            raise ValueError(f"'{seen[path]}' and '{name}' are the same file")
+        seen[path] = name
+    return files
+
+
 class Model(BaseModel):
     """Frozen, and blind to fields that it does not know."""
 
@@ -116,7 +128,7 @@ class Handler(Model):
     """What surrounds the application: its image, its inputs and its outputs."""
 
     image_url: str = Field(min_length=1)
-    files_down: Annotated[dict[InputPath, str], AfterValidator(_distinct)] | None = None
+    files_down: Annotated[dict[InputPath, str], BeforeValidator(_each_once), AfterValidator(_distinct)] | None = None
     files_up: dict[OutputType, RelativePath] | None = None
 
     @field_validator("files_up")

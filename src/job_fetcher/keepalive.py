@@ -111,7 +111,7 @@ class KeepAlive:
         if self._in_doubt:
             self._in_doubt = False
             if self._api.get_status(self._job_id) is None:
-                raise JobGone("The job was deleted, or given to another worker")
+                raise JobGone
 
     def _send(self) -> None:
         news = self._news[0] if self._news else None  # more may come while this is on its way

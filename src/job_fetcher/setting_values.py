@@ -9,8 +9,13 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from job_fetcher import quiet_hours
+
 TEN_DAYS_S = 864_000.0
 """Longer than anybody means by seconds, and short enough for what the system waits for at a time."""
+
+MOST_GIB = 1_000_000.0
+"""More than any disk has."""
 
 
 def _absolute(path: PurePosixPath) -> PurePosixPath:
@@ -22,7 +27,11 @@ def _absolute(path: PurePosixPath) -> PurePosixPath:
 
 
 def _http_url(url: str) -> str:
-    if not re.fullmatch(r"https?://[^/\s?#@]+(/[^\s?#@]*)?", url):
+    try:
+        is_url = re.fullmatch(r"https?://[^/\s?#@]+(/[^\s?#@]*)?", url) and urlsplit(url).port != 0
+    except ValueError:  # brackets or a port that are none
+        is_url = False
+    if not is_url:
         raise ValueError("a URL is expected, such as https://api.example.org")
     return url.rstrip("/")
 
@@ -63,6 +72,11 @@ def _words(text: str) -> str:
     return words
 
 
+def _hours(text: str) -> str:
+    quiet_hours.parse(text)
+    return text
+
+
 def is_near(url: str) -> bool:
     """Whether `url` is on this host or in a private network, as far as its name tells."""
     host = urlsplit(url).hostname or ""
@@ -87,4 +101,5 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
 Network = Annotated[str, AfterValidator(_network)]
 Words = Annotated[str, AfterValidator(_words)]
+Hours = Annotated[str, AfterValidator(_hours)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

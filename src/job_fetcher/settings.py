@@ -18,8 +18,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from job_fetcher import setting_problems
 from job_fetcher.errors import SettingsError
 from job_fetcher.setting_values import (
+    MOST_GIB,
     TEN_DAYS_S,
     AbsolutePath,
+    Hours,
     HttpUrl,
     Network,
     Seconds,
@@ -36,9 +38,7 @@ ENV_FILE = Path(".env")
 class Settings(BaseSettings):
     """What the person who lends the machine can set. The description of each is the one in the README's table."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_ignore_empty=True, env_file_encoding="utf-8", hide_input_in_errors=True
-    )
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
 
     api_url: HttpUrl = Field(description="Address of the platform's API")
     access_token: Token | None = Field(None, description="A fixed token, instead of the two below")
@@ -53,13 +53,14 @@ class Settings(BaseSettings):
         None, description="The same folder as the host sees it; found out when unset"
     )
     timeout_job: Seconds = Field(30, le=TEN_DAYS_S, description="Seconds between two looks for a job")
-    timeout_status: Seconds = Field(30, le=120, description="Seconds between two keep-alives, 120 at most")
+    timeout_status: Seconds = Field(30, ge=0.1, le=120, description="Seconds between two keep-alives, 120 at most")
     max_runtime: Seconds | None = Field(
         None, le=TEN_DAYS_S, description="Seconds after which a job is stopped; off when unset"
     )
     min_free_gib: float = Field(
         10,
         ge=0,
+        le=MOST_GIB,
         allow_inf_nan=False,
         description="GiB of the disk that stay free: images of jobs are removed for it, and no job is taken",
     )
@@ -72,7 +73,13 @@ class Settings(BaseSettings):
     job_network: Network = Field("bridge", description="Network of jobs: `bridge`, `none`, or a network's name")
     transfers: int = Field(8, ge=1, le=64, description="Files that are on their way at the same time")
     memory_reserve_mib: int = Field(1024, ge=0, description="MiB of memory that jobs do not get")
-    max_output_gib: float = Field(100, gt=0, allow_inf_nan=False, description="GiB that a job may upload")
+    max_output_gib: float = Field(100, gt=0, le=MOST_GIB, allow_inf_nan=False, description="GiB that a job may upload")
+    gpu_busy_mib: int | None = Field(
+        None, ge=0, description="MiB of the GPU that other programs may hold while a job is asked for; any when unset"
+    )
+    quiet_hours: Hours | None = Field(
+        None, description="Hours of the host without new jobs: `08:00-18:00`, or `Mon-Fri 08:00-18:00, Sat 10:00-14:00`"
+    )
     aws_endpoint_url_cognito_identity_provider: HttpUrl | None = Field(
         None, description="Address of the login service, instead of AWS's own (a mock's, or a proxy's)"
     )
@@ -117,27 +124,32 @@ class Settings(BaseSettings):
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the framework's signature
+        init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the framework's signature
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment before `.env`, but for a `USERNAME` that nobody meant: see `_DesktopUsername`."""
-        return _DesktopUsername(settings_cls, env_settings, dotenv_settings), env_settings, dotenv_settings
+        """Environment before `.env`, but for a `USERNAME` that nobody meant: see `_DesktopUsername`.
+
+        `read` gives what `.env` has as arguments: pydantic-settings would replace `$`s in it, and `docker run
+        --env-file` does not.
+        """
+        return _DesktopUsername(settings_cls, env_settings, init_settings), env_settings, init_settings
 
     @classmethod
     def read(cls, env_file: Path | None = ENV_FILE) -> "Settings":
         """The settings of this process; `SettingsError` tells all that is wrong in one message."""
         try:
-            given = _lower_case(dotenv_values(env_file) if env_file and env_file.is_file() else {})
+            written = dotenv_values(env_file, interpolate=False) if env_file and env_file.is_file() else {}
         except (OSError, UnicodeError) as error:
             raise SettingsError(f"The file {env_file} cannot be read as UTF-8 text: {error}") from None
-        given |= _lower_case(os.environ)
+        in_file = {name: value for name, value in _lower_case(written).items() if name in cls.model_fields}
+        given = in_file | _lower_case(os.environ)
         secrets = {name for name, field in cls.model_fields.items() if "SecretStr" in str(field.annotation)}
         problems = setting_problems.with_more_than_the_value(_lower_case(os.environ), set(cls.model_fields), secrets)
         settings = None
         try:
-            settings = cls(_env_file=env_file)  # type: ignore[call-arg] # of BaseSettings
+            settings = cls(**in_file)  # type: ignore[arg-type] # text, which is parsed
         except ValidationError as error:
             problems = setting_problems.of_validation(error, given, secrets) | problems
         if settings is None or problems:

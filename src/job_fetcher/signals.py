@@ -6,8 +6,8 @@
 | SIGQUIT | drain: the job is finished first |
 | SIGUSR1 | leave: the job's container runs on for the next start |
 
-A second one of these exits at once. They are blocked, never ignored, which also makes them arrive at PID 1 of a
-container, whose default actions the kernel leaves out.
+A second one of these exits at once, but a drain may still become a stop. They are blocked, never ignored, which also
+makes them arrive at PID 1 of a container, whose default actions the kernel leaves out.
 """
 
 import logging
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from job_fetcher.background import in_background
 
 if TYPE_CHECKING:
-    from job_fetcher.worker import Worker
+    from job_fetcher.orders import Orders
 
 _OURS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1}
 
@@ -30,23 +30,27 @@ def hold() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
 
 
-def obey(worker: "Worker") -> None:
-    """From now on do to `worker` what the signals say."""
+def obey(orders: "Orders") -> None:
+    """From now on give the orders that the signals mean."""
 
     def watch() -> None:
-        _do(worker, signal.Signals(signal.sigwait(_OURS)))
-        second = signal.sigwait(_OURS)
+        received = _next()
+        if received is signal.SIGQUIT:
+            orders.drain()
+            received = _next()
+        if received is signal.SIGUSR1:
+            orders.leave()
+            received = _next()
+        elif received is not signal.SIGQUIT:
+            orders.stop(f"The worker was stopped ({received.name}).")
+            received = _next()
         log.warning("A second signal: exiting at once")
-        os._exit(128 + second)
+        os._exit(128 + received)
 
     in_background(watch, "signals")
 
 
-def _do(worker: "Worker", received: signal.Signals) -> None:
+def _next() -> signal.Signals:
+    received = signal.Signals(signal.sigwait(_OURS))
     log.info("Received %s", received.name)
-    if received is signal.SIGQUIT:
-        worker.drain()
-    elif received is signal.SIGUSR1:
-        worker.leave()
-    else:
-        worker.stop(f"The worker was stopped ({received.name}).")
+    return received

@@ -258,7 +258,7 @@ def _probe(api: WorkerApi, job_id: str) -> WhenFailed:
         if failure.status == 500:
             with suppress(Unavailable):
                 if api.get_status(job_id) is None:
-                    raise JobGone("The job was deleted, or given to another worker")
+                    raise JobGone
 
     return probe
 
@@ -277,7 +277,7 @@ def report(
         if again:
             status = api.get_status(job_id)
             if status is None:
-                raise JobGone("The job was deleted, or given to another worker")
+                raise JobGone
             if status == final.status:
                 return
         again = True
@@ -294,6 +294,8 @@ def report(
 
 def log_tail(container_log: Path, size: int = 16_384) -> str:
     """The last `size` bytes of a log as text: no escape sequences, of each progress bar its last state."""
+    if not container_log.exists():  # somebody has removed it
+        return ""
     with container_log.open("rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - size))
         text = file.read().decode(errors="replace")

@@ -19,7 +19,7 @@ from urllib3.filepost import encode_multipart_formdata
 
 from job_fetcher import http
 from job_fetcher.background import Cancellation
-from job_fetcher.errors import JobFailed, Unavailable
+from job_fetcher.errors import InvalidAnswer, JobFailed, Unavailable
 from job_fetcher.job import RequestToMake
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,9 @@ MAX_UPLOAD = 5 * GIB
 
 LIFE_S = 480.0
 """A request that was handed out is valid for 10 minutes; after so many seconds a new one is asked for."""
+
+INVALID_FOR_S = 3600.0
+"""What a job has made is not given up while something else (a proxy, a log-in page) answers in the storage's place."""
 
 _DIFFERENCES_IN_A_ROW = 3
 """An `ETag` that looks like an MD5 and differs so often is none."""
@@ -156,12 +159,14 @@ def upload(
             response, 1000
         ):  # S3's word for a slow line
             raise Unavailable("the storage waited too long for the next bytes", status=400)
-        if response.status_code >= 300:
+        if response.status_code >= 400:
             raise JobFailed(f"the storage answered {response.status_code}: {http.said(response)}")
+        if response.status_code >= 300 or (response.status_code == 200 and "ETag" not in response.headers):
+            raise InvalidAnswer(f"the storage answered {response.status_code}, neither 201 nor 204")
         if _is_other(response, body.md5.hexdigest()):
             differences.append(response.headers["ETag"])
             if len(differences) < _DIFFERENCES_IN_A_ROW:
                 raise Unavailable("the storage has received something else than was sent")
             log.warning("The storage's ETags are no MD5s: what arrives is not verified")
 
-    http.retrying(cancelled, when_failed=when_failed)(send)
+    http.retrying(cancelled, invalid_for_s=INVALID_FOR_S, when_failed=when_failed)(send)

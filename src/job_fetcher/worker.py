@@ -8,23 +8,21 @@ the job is handed back; after everything else the next job is asked for.
 import logging
 import random
 import threading
-from collections.abc import Iterator
 from concurrent.futures import wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
-from job_fetcher import engine, hardware, images, logs, steps
+from job_fetcher import engine, hardware, leftovers, logs, steps
 from job_fetcher.api import WorkerApi
-from job_fetcher.background import Cancellation, in_background, run_all
+from job_fetcher.background import Cancellation, in_background
 from job_fetcher.confinement import Resources
-from job_fetcher.container import JobContainer, job_container
+from job_fetcher.engine import Client
 from job_fetcher.errors import (
     Cancelled,
     CredentialsError,
     JobFailed,
-    JobFetcherError,
     JobGone,
     JobRefused,
     LeaveRequested,
@@ -32,14 +30,14 @@ from job_fetcher.errors import (
     Unavailable,
     WorkerError,
 )
+from job_fetcher.images import Images
 from job_fetcher.job import Final, Job, JobSpecs, JobStatus, Outcome, details
 from job_fetcher.keepalive import KeepAlive
-from job_fetcher.workspace import JobFolder, Ledger, Workspace, free_bytes, is_full
-
-MAX_RUNS = 3
-"""A job whose containers are lost with the engine so often may be the reason for it."""
-HAND_BACK_S = 2.0
-"""A worker that is stopped tries so long to hand its job back; then the next start does it."""
+from job_fetcher.orders import HAND_BACK_S, Orders
+from job_fetcher.quiet_hours import QuietHours
+from job_fetcher.readiness import Readiness
+from job_fetcher.runner import Runner, handed_back
+from job_fetcher.workspace import JobFolder, Ledger, Workspace, is_full
 
 log = logging.getLogger(__name__)
 
@@ -58,22 +56,32 @@ class Options:
     max_output: int | None = None
     allowed_images: tuple[str, ...] = ("*",)
     job_network: str = "bridge"
+    gpu_busy_mib: int | None = None
+    quiet_hours: tuple[QuietHours, ...] = ()
     transfers: int = steps.TRANSFERS
     memory_reserve_mib: int = 0
 
 
 class Worker:
-    """Runs jobs of the API, one at a time. `stop`, `drain` and `leave` may be called from any thread."""
+    """Runs jobs of the API, one at a time, until `orders` end it."""
 
-    def __init__(self, api: WorkerApi, client: engine.Client, workspace: Workspace, options: Options) -> None:
+    def __init__(
+        self, api: WorkerApi, client: Client, workspace: Workspace, options: Options, orders: Orders | None = None
+    ) -> None:
         self._api, self._client, self._workspace, self._options = api, client, workspace, options
+        self._orders = orders or Orders()
         self._machine = engine.machine(client, reserve_mib=options.memory_reserve_mib)
-        self._images = images.Images(client, workspace, options.min_free, options.allowed_images)
         self._gpu = hardware.find_gpu()
-        self._ending = Cancellation()  # of the worker, between jobs
-        self._stopped = Cancellation()  # of whatever it does
-        self._current = Cancellation()  # of the job in hand
-        self._lock = threading.Lock()
+        images = Images(client, workspace, options.min_free, options.allowed_images)
+        self._readiness = Readiness(
+            client, workspace, images, self._gpu,
+            min_free=options.min_free, busy_mib=options.gpu_busy_mib, quiet=options.quiet_hours,
+        )  # fmt: skip
+        self._runner = Runner(
+            api, client, images, options.host_base,
+            Resources(self._machine.memory_mib, self._gpu, options.job_network), self._orders.stopped,
+            transfers=options.transfers, max_runtime_s=options.max_runtime_s,
+        )  # fmt: skip
         self._fatal: Exception | None = None
 
     def run_forever(self) -> None:
@@ -83,23 +91,24 @@ class Worker:
             for folder in self._workspace.left_behind():
                 log.info("Going on with job %s", folder.job_id)
                 self.run_job(folder)
-                self._ending.check()
+                self._orders.ending.check()
+            self._orders.ending.result_of(in_background(self._remove_orphans, "remove-orphans"))
             while True:
-                self._ending.check()
+                self._orders.ending.check()
                 if not self.run_once():
-                    self._ending.wait(self._options.poll_interval_s * random.uniform(0.75, 1.25))  # noqa: S311
+                    self._orders.ending.wait(self._options.poll_interval_s * random.uniform(0.75, 1.25))  # noqa: S311
         except Cancelled as reason:
             log.info("The worker ends: %s", reason)
 
     def run_once(self) -> bool:
         """Pull a job and run it to its end. False if there is none, or it could not be run now."""
-        if not self._is_ready():
+        if not self._orders.ending.result_of(in_background(self._readiness.is_given, "look-around")):
             return False
         pulling = in_background(lambda: self._api.pull_job(self.offer()), "pull-job")
         try:
-            job = self._ending.result_of(pulling)
+            job = self._orders.ending.result_of(pulling)
         except Cancelled as reason:
-            wait([pulling], timeout=HAND_BACK_S)
+            wait([pulling], timeout=self._orders.left_s() - HAND_BACK_S)
             if pulling.done() and not pulling.exception() and (job := pulling.result()):
                 with suppress(JobGone, JobFailed, Unavailable):
                     self._report(job.id, Final(status=JobStatus.QUEUED, details=str(reason)), Cancellation())
@@ -117,16 +126,6 @@ class Worker:
         options = self._options
         return hardware.offer(self._machine, self._gpu, model=options.gpu_model, archi=options.gpu_archi)
 
-    def _is_ready(self) -> bool:
-        """Whether a job could be run now: the engine answers, and there is room on its disk and for jobs' files."""
-        if not engine.is_up(self._client):
-            log.warning("No job is asked for: the Docker engine does not answer")
-            return False
-        room = self._images.make_room() and free_bytes(self._workspace.base) >= self._options.min_free
-        if not room:
-            log.warning("No job is asked for: less than MIN_FREE_GIB is free on the disk")
-        return room
-
     def _begin(self, job: Job) -> None:
         log.info("Job %s is pulled", job.id)
         try:
@@ -137,14 +136,14 @@ class Worker:
             final = Final(status=JobStatus.ERROR, details=reason)
             if isinstance(error, JobRefused):
                 final = Final(status=JobStatus.QUEUED, details=reason)
-            with self._cancellable() as cancelled, suppress(JobGone, JobFailed, Unavailable):
+            with self._orders.job() as cancelled, suppress(JobGone, JobFailed, Unavailable):
                 self._report(job.id, final, cancelled)
         else:
             self.run_job(folder)
 
     def run_job(self, folder: JobFolder) -> None:
         """The life of a job, from wherever it stands to its last status and the removal of its folder."""
-        with folder, self._cancellable() as cancelled:
+        with folder, self._orders.job() as cancelled:
             if self._is_over(folder, cancelled):
                 self._clean_up(folder)
         if self._fatal is not None:
@@ -173,20 +172,23 @@ class Worker:
         try:
             folder.record(final=final)
         except OSError as error:
-            self._fatal = self._fatal or error
+            if folder.is_there:
+                self._fatal = self._fatal or error
 
     def _clean_up(self, folder: JobFolder) -> None:
         """Remove the job's folder, and its container before that: one that was left behind may not be known so far."""
         try:
-            with job_container(self._client, self._host_folder(folder), self._stopped, self._stopped):
-                pass
+            self._runner.remove_container(folder)
         except (Cancelled, JobFailed, Unavailable) as reason:
             log.warning("What is left of job %s stays for the next start: %s", folder.job_id, reason)
         else:
             folder.remove()
 
-    def _host_folder(self, folder: JobFolder) -> PurePosixPath:
-        return self._options.host_base / folder.path.name
+    def _remove_orphans(self) -> None:
+        """Remove the containers whose folders somebody has removed, or that were put aside."""
+        with suppress(Unavailable):
+            base = self._workspace.base
+            leftovers.remove_orphans(self._client, self._options.host_base, lambda name: (base / name).is_dir())
 
     def _last_status(self, folder: JobFolder, cancelled: Cancellation) -> Final:
         """Do the job and tell with which status it ends here; raises `JobGone` and `LeaveRequested`: with none."""
@@ -198,7 +200,11 @@ class Worker:
         except (JobGone, LeaveRequested):
             raise
         except StopRequested as reason:
-            return _handed_back(reason)
+            return handed_back(reason)
+        except JobRefused as refusal:
+            log.warning("Job %s is handed back: %s", folder.job_id, refusal)
+            self._readiness.doubt_gpu()
+            return Final(status=JobStatus.QUEUED, details=details(str(refusal)))
         except CredentialsError as error:
             self._fatal = error
             return Final(status=JobStatus.QUEUED, details="The worker's credentials are refused.")
@@ -209,9 +215,11 @@ class Worker:
             log.warning("Job %s fails: %s", folder.job_id, error)
             return Final(status=JobStatus.ERROR, details=details(str(error)))
         except OSError as error:
-            if not is_full(error):
-                return self._unforeseen(error)
-            return Final(status=JobStatus.ERROR, details="The worker's disk is full.")
+            if is_full(error):
+                return Final(status=JobStatus.ERROR, details="The worker's disk is full.")
+            if not folder.is_there:
+                return Final(status=JobStatus.ERROR, details="Somebody has removed the job's folder on the worker.")
+            return self._unforeseen(error)
         except Exception as error:  # noqa: BLE001 - raised again when the job's user has been told
             return self._unforeseen(error)
         succeeded = outcome.succeeded and not problems
@@ -230,7 +238,7 @@ class Worker:
     def _do(self, folder: JobFolder, keep_alive: KeepAlive, cancelled: Cancellation) -> tuple[Outcome, list[str]]:
         """Run the job's command, or go on with it, and upload what it left. Returns also what could not be uploaded."""
         specs = JobSpecs.parse(folder.state.job.raw)
-        outcome = self._run_container(folder, specs, keep_alive, cancelled)
+        outcome = self._runner.run(folder, specs, keep_alive, cancelled)
         log.info("Job %s: %s", folder.job_id, outcome.reason)
         problems = steps.upload_outputs(
             self._api, folder.job_id, specs, folder.files, folder.log, Ledger(folder.uploads),
@@ -239,62 +247,11 @@ class Worker:
         )  # fmt: skip
         return outcome, problems
 
-    def _run_container(
-        self, folder: JobFolder, specs: JobSpecs, keep_alive: KeepAlive, cancelled: Cancellation
-    ) -> Outcome:
-        """Run the job's container, or go on with it; anew if the engine's shutdown has ended it."""
-        resources = Resources(self._machine.memory_mib, self._gpu, self._options.job_network)
-        while True:
-            found = job_container(self._client, self._host_folder(folder), cancelled, self._stopped)
-            with found as container, _recording_a_stop(folder):
-                if folder.state.runs:  # left behind: the job may be gone by now, which ends its container
-                    cancelled.result_of(keep_alive.tried)
-                if folder.state.outcome is not None:  # of a container that may not have been removed yet
-                    return folder.state.outcome
-                if container.exists and (not folder.state.runs or self._is_stale(folder, container)):
-                    container.remove()
-                if not container.exists:
-                    self._prepare(folder, specs, cancelled)
-                    container.create(folder.job_id, specs, resources)
-                container.start()
-                keep_alive.set(JobStatus.RUNNING)
-                outcome = container.wait(self._options.max_runtime_s)
-                if outcome is not None:
-                    keep_alive.set(JobStatus.POSTPROCESSING)
-                    container.save_log(folder.log, folder.throw_off_ballast)
-                    folder.record(outcome=outcome)
-                    return outcome
-            log.warning("Job %s: the engine's shutdown has ended its container", folder.job_id)
-
-    @staticmethod
-    def _is_stale(folder: JobFolder, container: JobContainer) -> bool:
-        """Whether a reboot came between the inputs and the start: they may not have been on disk yet."""
-        return folder.survived_reboot and not container.was_started
-
-    def _prepare(self, folder: JobFolder, specs: JobSpecs, cancelled: Cancellation) -> None:
-        """Get the image and the inputs, both at the same time."""
-        if folder.state.runs >= MAX_RUNS:
-            raise JobFailed(
-                f"The job's container was lost {MAX_RUNS} times, by shutdowns of this machine or its engine."
-            )
-        if folder.state.runs or folder.survived_reboot:  # the files are not known to be the inputs alone, or whole
-            log.info("Job %s is run anew, from clean inputs and outputs", folder.job_id)
-            folder.begin_anew()
-        pull = partial(self._images.pull, specs.handler.image_url)
-        download = partial(
-            steps.download_inputs, self._api, specs, folder.files, folder.parts, transfers=self._options.transfers
-        )
-        run_all(
-            lambda task, left: task(cancelled=left), [pull, download], threads=2, cancelled=cancelled, name="prepare"
-        )
-        steps.make_output_folders(specs, folder.files)
-        folder.record(runs=folder.state.runs + 1)
-
     def _report(self, job_id: str, final: Final, cancelled: Cancellation, *, again: bool = False) -> None:
-        """Send the last status. Handing back is tried for `HAND_BACK_S` only, since the worker is to end."""
+        """Send the last status. Handing back is tried for some seconds only, since the worker is to end."""
         if final.status is JobStatus.QUEUED:
             cancelled = Cancellation()
-            timer = threading.Timer(HAND_BACK_S, cancelled.set, [LeaveRequested("the API does not answer")])
+            timer = threading.Timer(self._orders.left_s(), cancelled.set, [LeaveRequested("the API does not answer")])
             timer.daemon = True
             timer.start()
         report = partial(steps.report, self._api, job_id, final, again=again, cancelled=cancelled)
@@ -302,54 +259,11 @@ class Worker:
         try:
             cancelled.result_of(sending)
         except StopRequested:  # it may be arriving at this moment: a job whose end is told is not left behind
-            wait([sending], timeout=HAND_BACK_S)
+            wait([sending], timeout=self._orders.left_s())
             if not sending.done():
                 raise
             sending.result()
         log.info("Job %s is reported as %s", job_id, final.status)
-
-    @contextmanager
-    def _cancellable(self) -> Iterator[Cancellation]:
-        """A `Cancellation` for one job, which `stop` and `leave` set, too."""
-        with self._lock:
-            self._current = Cancellation()
-            if (reason := self._stopped.reason) is not None:
-                self._current.set(reason)
-        yield self._current
-
-    def stop(self, reason: str) -> None:
-        """Hand the job in hand back, and end."""
-        self._end(StopRequested(reason))
-
-    def leave(self) -> None:
-        """End at once; the container of the job in hand runs on for the next start."""
-        self._end(LeaveRequested("another worker goes on with it"))
-
-    def drain(self) -> None:
-        """Finish the job in hand, and end."""
-        self._ending.set(StopRequested("drained"))
-
-    def _end(self, reason: JobFetcherError) -> None:
-        with self._lock:
-            for each in (self._stopped, self._ending, self._current):
-                each.set(reason)
-
-
-@contextmanager
-def _recording_a_stop(folder: JobFolder) -> Iterator[None]:
-    """Write a stop down before the container is stopped for it, whose end is else taken for the command's own.
-
-    That is what the next start would do if the worker is killed before the container is removed.
-    """
-    try:
-        yield
-    except StopRequested as reason:
-        folder.record(final=_handed_back(reason))
-        raise
-
-
-def _handed_back(reason: StopRequested) -> Final:
-    return Final(status=JobStatus.QUEUED, details=details(str(reason)))
 
 
 def _status(folder: JobFolder) -> JobStatus:

@@ -5,6 +5,7 @@
     PATH_BASE/
       .lock                 held for the moment in which a folder appears or is taken up
       .images.json          the images that jobs have brought
+      .paused               there while no job is to be asked for
       .making-…/            a job's folder that is not complete yet
       .removing-…/          a finished job's folder on its way out
       .unreadable-…/        a folder that was not understood, put aside for a person to look at
@@ -85,6 +86,11 @@ class JobFolder:
         return self._state.boot_id != boot_id()
 
     @property
+    def is_there(self) -> bool:
+        """Whether nobody has removed it from under us."""
+        return self.path.is_dir()
+
+    @property
     def job_id(self) -> str:
         return self._state.job.id
 
@@ -102,6 +108,12 @@ class JobFolder:
     def throw_off_ballast(self) -> None:
         """Make room on a full disk, for what is to be written in any case."""
         self._ballast.unlink(missing_ok=True)
+
+    def flush(self) -> None:
+        """Let all that the container wrote outlive a power cut, as what is recorded about it will: sync(1)."""
+        problem = _run("sync", "--file-system", str(self.path))
+        if problem:
+            log.warning("What job %s has written may not be on disk: %s", self.job_id, problem)
 
     def begin_anew(self) -> None:
         """Empty `files` and all that followed from it, for a run from clean inputs and outputs."""
@@ -139,6 +151,19 @@ class Workspace:
                 pass
         except OSError as error:
             raise SettingsError(f"PATH_BASE ({self.base}) cannot be written to: {error.strerror}") from error
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether no new job is to be asked for, by any worker here."""
+        return (self.base / ".paused").exists()
+
+    def pause(self) -> None:
+        """Let no worker here ask for a job, after a restart neither, until `resume`."""
+        (self.base / ".paused").touch()
+
+    def resume(self) -> None:
+        """Let jobs be asked for again."""
+        (self.base / ".paused").unlink(missing_ok=True)
 
     def create(self, job: Job) -> JobFolder:
         """A new, empty folder for `job`. One that is left of an earlier try of the same job is removed first.

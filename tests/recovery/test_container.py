@@ -9,7 +9,8 @@ import pytest
 from docker.models.containers import Container
 from scripts.docker import create_worker
 
-from job_fetcher.container import LABEL_FOLDER, LABEL_JOB
+from job_fetcher.container import LABEL_JOB
+from job_fetcher.leftovers import LABEL_FOLDER
 from tests.recovery.support import LOG, OUTPUTS, RAN, WAIT_FOR_GO, assert_finished_once, sent
 from tests.support.leaks import Evidence
 from tests.support.platform import PASSWORD, USERNAME, Platform, running_platform

@@ -257,8 +257,8 @@ def test_second_signal_ends_the_worker_at_once_and_the_next_start_goes_on(
     mock.wait_for_status(job, "running")
     worker.signal(signal.SIGQUIT)
     worker.wait_for_log("Received SIGQUIT")
-    worker.signal(signal.SIGTERM)
-    assert worker.wait() == 128 + signal.SIGTERM
+    worker.signal(signal.SIGQUIT)
+    assert worker.wait() == 128 + signal.SIGQUIT
     assert worker.container().status == "running"
     worker.start()
     go(worker, job)

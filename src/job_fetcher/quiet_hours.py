@@ -1,0 +1,40 @@
+"""Hours in which a machine belongs to its owner: `Mon-Fri 08:00-18:00, Sat 22:00-06:00`."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, time
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY = f"({'|'.join(_DAYS)})"
+_HOURS = re.compile(rf"(?:{_DAY}(?:-{_DAY})? +)?(\d\d:\d\d)-(\d\d:\d\d)")
+
+
+@dataclass(frozen=True)
+class QuietHours:
+    """From `begin` to before `end` on some weekdays (0 is Monday); to the next day's `end` if that is not later."""
+
+    days: frozenset[int]
+    begin: time
+    end: time
+
+    def __contains__(self, now: datetime) -> bool:
+        today, clock = now.weekday(), now.time()
+        if self.begin < self.end:
+            return today in self.days and self.begin <= clock < self.end
+        return (today in self.days and clock >= self.begin) or ((today - 1) % 7 in self.days and clock < self.end)
+
+
+def parse(text: str) -> tuple[QuietHours, ...]:
+    """The hours in `text`, those without weekdays of every day; raises `ValueError` with what is expected."""
+    return tuple(_parse(part.strip().lower()) for part in text.split(","))
+
+
+def _parse(text: str) -> QuietHours:
+    match = _HOURS.fullmatch(text)
+    if match is None:
+        raise ValueError("hours such as 08:00-18:00 or Mon-Fri 08:00-18:00 are expected, several with commas between")
+    first, last, begin, end = match.groups()
+    start = _DAYS.index(first or "mon")
+    length = (_DAYS.index(last or first) - start) % 7 + 1 if first else 7
+    days = frozenset((start + n) % 7 for n in range(length))
+    return QuietHours(days, time.fromisoformat(begin), time.fromisoformat(end))

@@ -1,0 +1,85 @@
+"""Whether a job could be run now. Asked before each look for one; a running job is never touched by the answer."""
+
+import logging
+from collections.abc import Iterator
+
+from job_fetcher import engine, hardware, probe
+from job_fetcher.errors import GpuUnavailable, Unavailable
+from job_fetcher.images import Images
+from job_fetcher.quiet_hours import QuietHours
+from job_fetcher.workspace import Workspace, free_bytes
+
+log = logging.getLogger(__name__)
+
+
+class Readiness:
+    """What must be so for a job to be asked for. Each reason against it is told once, when it comes up.
+
+    `busy_mib`: how much of the GPU others may hold. The hours are those of the engine's host.
+    """
+
+    def __init__(
+        self,
+        client: engine.Client,
+        workspace: Workspace,
+        images: Images,
+        gpu: hardware.Gpu | None,
+        *,
+        min_free: int = 0,
+        busy_mib: int | None = None,
+        quiet: tuple[QuietHours, ...] = (),
+    ) -> None:
+        self._client, self._workspace, self._images, self._gpu = client, workspace, images, gpu
+        self._min_free, self._busy_mib, self._quiet = min_free, busy_mib, quiet
+        self._gpu_in_doubt = False
+        self._told: str | None = None
+
+    def is_given(self) -> bool:
+        """Whether a job could be run now; if not, the first reason why is logged, unless it was the last time."""
+        reason = next(self._reasons(), None)
+        if reason != self._told:
+            if reason is None:
+                log.info("Jobs are asked for again")
+            else:
+                log.warning("No job is asked for: %s", reason)
+        self._told = reason
+        return reason is None
+
+    def doubt_gpu(self) -> None:
+        """A job's container did not get the GPU: try that with another one before the next job."""
+        self._gpu_in_doubt = True
+
+    def _reasons(self) -> Iterator[str]:
+        """Why not, from what costs least to find out to what costs most."""
+        if self._workspace.is_paused:
+            yield "the worker is paused, until `resume`"
+        if not engine.is_up(self._client):
+            yield "the Docker engine does not answer"
+        elif self._quiet and self._is_quiet():
+            yield "these are quiet hours (QUIET_HOURS)"
+        if self._gpu is not None:
+            yield from self._reasons_of_gpu(self._gpu)
+        if not self._images.make_room() or free_bytes(self._workspace.base) < self._min_free:
+            yield "less than MIN_FREE_GIB is free on the disk"
+
+    def _is_quiet(self) -> bool:
+        try:
+            now = engine.local_time(self._client)
+        except Unavailable:
+            return True
+        return any(now in hours for hours in self._quiet)
+
+    def _reasons_of_gpu(self, gpu: hardware.Gpu) -> Iterator[str]:
+        try:
+            used_mib = hardware.used_mib(gpu)
+            if self._gpu_in_doubt:
+                probe.see_gpu(self._client, gpu)
+                self._gpu_in_doubt = False
+        except GpuUnavailable as error:
+            self._gpu_in_doubt = True  # it may come back for us and not for containers
+            yield f"the GPU does not answer ({error}); if that stays so, restart the worker, then the machine"
+        except probe.ProbeFailed as error:
+            yield f"containers do not see the GPU ({error}); if that stays so, restart Docker, then the machine"
+        else:
+            if self._busy_mib is not None and used_mib > self._busy_mib:
+                yield f"others use {used_mib} MiB of the GPU, more than GPU_BUSY_MIB ({self._busy_mib})"

@@ -1,0 +1,134 @@
+"""The middle of a job: its image and inputs, its container, until the command has ended and its log is kept."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import PurePosixPath
+
+from job_fetcher import joblog, steps
+from job_fetcher.api import WorkerApi
+from job_fetcher.background import Cancellation, in_background, run_all
+from job_fetcher.confinement import Resources
+from job_fetcher.container import JobContainer, job_container
+from job_fetcher.engine import Client, Missing
+from job_fetcher.errors import JobFailed, StopRequested
+from job_fetcher.images import Images
+from job_fetcher.job import Final, JobSpecs, JobStatus, Outcome, details
+from job_fetcher.keepalive import KeepAlive
+from job_fetcher.workspace import JobFolder
+
+MAX_RUNS = 3
+"""A job whose containers are lost with the engine so often may be the reason for it."""
+
+log = logging.getLogger(__name__)
+
+
+class Runner:
+    """Runs the containers of jobs whose folders are below `host_base` on the engine's host.
+
+    What is asked of the engine waits for it until the job's cancellation; removing a container, until `stopped`.
+    """
+
+    def __init__(
+        self,
+        api: WorkerApi,
+        client: Client,
+        images: Images,
+        host_base: PurePosixPath,
+        resources: Resources,
+        stopped: Cancellation,
+        *,
+        transfers: int = steps.TRANSFERS,
+        max_runtime_s: float | None = None,
+    ) -> None:
+        self._api, self._client, self._images, self._host_base = api, client, images, host_base
+        self._resources, self._stopped, self._transfers = resources, stopped, transfers
+        self._max_runtime_s = max_runtime_s
+
+    def run(self, folder: JobFolder, specs: JobSpecs, keep_alive: KeepAlive, cancelled: Cancellation) -> Outcome:
+        """Run the job's container, or go on with it; anew if the engine's shutdown has ended it."""
+        while True:
+            found = job_container(self._client, self._on_host(folder), cancelled, self._stopped)
+            with found as container, _recording_a_stop(folder):
+                if folder.state.runs:  # left behind: the job may be gone by now, which ends its container
+                    cancelled.result_of(keep_alive.tried)
+                if folder.state.outcome is not None:  # of a container that may not have been removed yet
+                    return folder.state.outcome
+                if container.exists and (not folder.state.runs or _is_stale(folder, container)):
+                    container.remove()
+                if not container.exists:
+                    self._prepare(folder, specs, cancelled)
+                    self._create(container, folder.job_id, specs, cancelled)
+                container.start()
+                keep_alive.set(JobStatus.RUNNING)
+                outcome = container.wait(self._max_runtime_s)
+                if outcome is not None:
+                    keep_alive.set(JobStatus.POSTPROCESSING)
+                    joblog.save(self._client, container.id, folder.log, cancelled, folder.throw_off_ballast)
+                    cancelled.result_of(in_background(folder.flush, "flush"))
+                    folder.record(outcome=outcome)
+                    return outcome
+            log.warning("Job %s: the engine's shutdown has ended its container", folder.job_id)
+
+    def remove_container(self, folder: JobFolder) -> None:
+        """Stop and remove the job's container, if there is one."""
+        with job_container(self._client, self._on_host(folder), self._stopped, self._stopped):
+            pass
+
+    def _on_host(self, folder: JobFolder) -> PurePosixPath:
+        return self._host_base / folder.path.name
+
+    def _prepare(self, folder: JobFolder, specs: JobSpecs, cancelled: Cancellation) -> None:
+        """Get the image and the inputs, both at the same time."""
+        if folder.state.runs >= MAX_RUNS:
+            raise JobFailed(
+                f"The job's container was lost {MAX_RUNS} times, by shutdowns of this machine or its engine."
+            )
+        if folder.state.runs or folder.survived_reboot:  # the files are not known to be the inputs alone, or whole
+            log.info("Job %s is run anew, from clean inputs and outputs", folder.job_id)
+            folder.begin_anew()
+        pull = partial(self._images.pull, specs.handler.image_url)
+        download = partial(
+            steps.download_inputs, self._api, specs, folder.files, folder.parts, transfers=self._transfers
+        )
+        run_all(
+            lambda task, left: task(cancelled=left), [pull, download], threads=2, cancelled=cancelled, name="prepare"
+        )
+        steps.make_output_folders(specs, folder.files)
+        folder.record(runs=folder.state.runs + 1)
+
+    def _create(self, container: JobContainer, job_id: str, specs: JobSpecs, cancelled: Cancellation) -> None:
+        """Create the container; if its image was removed since its pull, to make room or by a person, pull it again."""
+        try:
+            container.create(job_id, specs, self._resources)
+        except Missing:
+            pull = partial(self._images.pull, specs.handler.image_url, cancelled=cancelled)
+            cancelled.result_of(in_background(pull, "pull-again"))
+            try:
+                container.create(job_id, specs, self._resources)
+            except Missing as error:
+                raise JobFailed(f"{error}.") from error
+
+
+def _is_stale(folder: JobFolder, container: JobContainer) -> bool:
+    """Whether a reboot came between the inputs and the start: they may not have been on disk yet."""
+    return folder.survived_reboot and not container.was_started
+
+
+@contextmanager
+def _recording_a_stop(folder: JobFolder) -> Iterator[None]:
+    """Write a stop down before the container is stopped for it, whose end is else taken for the command's own.
+
+    That is what the next start would do if the worker is killed before the container is removed.
+    """
+    try:
+        yield
+    except StopRequested as reason:
+        folder.record(final=handed_back(reason))
+        raise
+
+
+def handed_back(reason: StopRequested) -> Final:
+    """The last status of a job that the worker does not end itself."""
+    return Final(status=JobStatus.QUEUED, details=details(str(reason)))
