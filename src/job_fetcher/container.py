@@ -8,10 +8,10 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
-from typing import Any, cast
+from typing import Any
 
 from job_fetcher.background import Cancellation, in_background
 from job_fetcher.confinement import Resources, environment, host_config
@@ -32,9 +32,6 @@ STOP_GRACE_S = 3
 """Between SIGTERM and SIGKILL for a job that is given up: the worker itself has 10 s when it is stopped."""
 WAIT_S = 60
 """After so long the engine is asked anew whether the container has ended."""
-HURRY_S = 5.0
-"""A worker that is told to stop waits so long for an engine that does not answer."""
-
 _NO_GPU = re.compile(r"could not select device driver|nvidia-container-(cli|runtime)")
 """Words of the engine and of NVIDIA's container toolkit for a card, a driver or a toolkit that is not there."""
 
@@ -44,11 +41,11 @@ log = logging.getLogger(__name__)
 class JobContainer:
     """The container of the job whose folder is `folder` on the engine's host; at first only looked for.
 
-    Every call waits for an engine that does not answer, until `cancelled`; `remove` does so until `stopped`.
+    Every call waits for an engine that does not answer, until `cancelled`; `remove` does so until `hurried`.
     """
 
-    def __init__(self, client: Client, folder: PurePosixPath, cancelled: Cancellation, stopped: Cancellation) -> None:
-        self._client, self._folder, self._cancelled, self._stopped = client, folder, cancelled, stopped
+    def __init__(self, client: Client, folder: PurePosixPath, cancelled: Cancellation, hurried: Cancellation) -> None:
+        self._client, self._folder, self._cancelled, self._hurried = client, folder, cancelled, hurried
         self._watched = False
         self._lost_at: float | None = None
         self._creating: Future[None] | None = None
@@ -119,7 +116,7 @@ class JobContainer:
     def remove(self) -> None:
         """Stop it, if it runs, and remove it with its anonymous volumes.
 
-        Raises `LeaveRequested` if the worker is to stop and the engine does not answer: the next start removes it.
+        Raises `LeaveRequested` if the worker is to end and the engine does not answer: the next start removes it.
         """
 
         def once() -> None:
@@ -136,14 +133,7 @@ class JobContainer:
 
         if self._found is None and self._creating is None:
             return
-        hurry = Cancellation()
-        removed = in_background(lambda: retrying(hurry)(once), "remove-container")
-        wait(cast("list[Future[Any]]", [removed, self._stopped.future]), return_when=FIRST_COMPLETED)
-        try:
-            removed.result(timeout=HURRY_S)
-        except TimeoutError:
-            hurry.set(LeaveRequested("the Docker engine does not answer"))
-            hurry.check()
+        self._hurried.result_of(in_background(lambda: retrying(self._hurried)(once), "remove-container"))
         self._found = self._creating = None
 
     def _stop(self) -> None:
@@ -225,10 +215,10 @@ class JobContainer:
 
 @contextmanager
 def job_container(
-    client: Client, folder: PurePosixPath, cancelled: Cancellation, stopped: Cancellation
+    client: Client, folder: PurePosixPath, cancelled: Cancellation, hurried: Cancellation
 ) -> Iterator[JobContainer]:
     """The container of a job's folder, which is stopped and removed at the end, unless the worker leaves it running."""
-    container = JobContainer(client, folder, cancelled, stopped)
+    container = JobContainer(client, folder, cancelled, hurried)
     try:
         yield container
     except LeaveRequested:

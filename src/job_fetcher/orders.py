@@ -8,21 +8,23 @@ from contextlib import contextmanager
 from job_fetcher.background import Cancellation
 from job_fetcher.errors import JobFetcherError, LeaveRequested, StopRequested
 
-STOP_S = 6.5
-"""After so long a worker that is stopped has handed its job back, or leaves that to the next start: `docker stop` gives
-10 s. It tries for `HAND_BACK_S` at least."""
+STOP_S = 6.0
+"""So long a worker that is stopped waits for the API and the engine; what they did not do by then is left to the next
+start. `docker stop` gives 10 s."""
 HAND_BACK_S = 2.0
+"""… but so long at least for the API to take the job back."""
 
 
 class Orders:
     """Orders to end, as `Cancellation`s of what is to be left for them.
 
-    `ending`: of the worker, between jobs. `stopped`: of whatever it does.
+    `ending`: of the worker, between jobs. `stopped`: of whatever it does. `hurried`: of cleaning up after that, too.
     """
 
     def __init__(self) -> None:
         self.ending = Cancellation()
         self.stopped = Cancellation()
+        self.hurried = Cancellation()
         self._job = Cancellation()
         self._stopped_at = 0.0  # on the monotonic clock
         self._lock = threading.Lock()
@@ -58,3 +60,6 @@ class Orders:
             self._stopped_at = time.monotonic()
             for each in (self.stopped, self.ending, self._job):
                 each.set(reason)
+        timer = threading.Timer(STOP_S, self.hurried.set, [LeaveRequested("the Docker engine does not answer")])
+        timer.daemon = True
+        timer.start()

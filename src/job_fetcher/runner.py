@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 class Runner:
     """Runs the containers of jobs whose folders are below `host_base` on the engine's host.
 
-    What is asked of the engine waits for it until the job's cancellation; removing a container, until `stopped`.
+    What is asked of the engine waits for it until the job's cancellation; removing a container, until `hurried`.
     """
 
     def __init__(
@@ -37,19 +37,19 @@ class Runner:
         images: Images,
         host_base: PurePosixPath,
         resources: Resources,
-        stopped: Cancellation,
+        hurried: Cancellation,
         *,
         transfers: int = steps.TRANSFERS,
         max_runtime_s: float | None = None,
     ) -> None:
         self._api, self._client, self._images, self._host_base = api, client, images, host_base
-        self._resources, self._stopped, self._transfers = resources, stopped, transfers
+        self._resources, self._hurried, self._transfers = resources, hurried, transfers
         self._max_runtime_s = max_runtime_s
 
     def run(self, folder: JobFolder, specs: JobSpecs, keep_alive: KeepAlive, cancelled: Cancellation) -> Outcome:
         """Run the job's container, or go on with it; anew if the engine's shutdown has ended it."""
         while True:
-            found = job_container(self._client, self._on_host(folder), cancelled, self._stopped)
+            found = job_container(self._client, self._on_host(folder), cancelled, self._hurried)
             with found as container, _recording_a_stop(folder):
                 if folder.state.runs:  # left behind: the job may be gone by now, which ends its container
                     cancelled.result_of(keep_alive.tried)
@@ -73,7 +73,7 @@ class Runner:
 
     def remove_container(self, folder: JobFolder) -> None:
         """Stop and remove the job's container, if there is one."""
-        with job_container(self._client, self._on_host(folder), self._stopped, self._stopped):
+        with job_container(self._client, self._on_host(folder), self._hurried, self._hurried):
             pass
 
     def _on_host(self, folder: JobFolder) -> PurePosixPath:

@@ -79,7 +79,7 @@ class Worker:
         )  # fmt: skip
         self._runner = Runner(
             api, client, images, options.host_base,
-            Resources(self._machine.memory_mib, self._gpu, options.job_network), self._orders.stopped,
+            Resources(self._machine.memory_mib, self._gpu, options.job_network), self._orders.hurried,
             transfers=options.transfers, max_runtime_s=options.max_runtime_s,
         )  # fmt: skip
         self._fatal: Exception | None = None

@@ -5,7 +5,7 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 Address = int | Path
@@ -30,6 +30,7 @@ class Gate:
         self._how = "open"
         self._answer = b""
         self._most: int | None = None
+        self._before: tuple[bytes, Callable[[], object]] = (b"", lambda: None)
         self.tries = 0
         self.stalled = False
         self._thread = threading.Thread(target=self._loop.run_forever, name="gate", daemon=True)
@@ -76,6 +77,10 @@ class Gate:
         head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n"
         self._answer = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
         self._change("answer")
+
+    def before(self, text: bytes, then: Callable[[], object]) -> None:
+        """From now on call `then` before anything with `text` in it is passed on to the server."""
+        self._before = (text, then)
 
     def close(self) -> None:
         """End it for good."""
@@ -130,14 +135,19 @@ class Gate:
         else:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
         async with self._kept(up_writer):
-            there = asyncio.ensure_future(self._pump(reader, up_writer, None))
+            there = asyncio.ensure_future(self._pump(reader, up_writer, None, requests=True))
             await self._pump(up_reader, writer, most)  # until the server, or the gate, ends the connection
             there.cancel()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int | None) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int | None, *, requests: bool = False
+    ) -> None:
         with contextlib.suppress(OSError):
             while block := await reader.read(BLOCK):
                 await self._flowing.wait()
+                text, then = self._before
+                if requests and text in block:
+                    then()
                 if most is not None:
                     writer.write(block[:most])
                     block, most = block[most:], most - len(block[:most])

@@ -3,6 +3,7 @@
 It has its containerd, folders and socket for itself, and a network namespace, where its bridge collides with none.
 """
 
+import os
 import shutil
 import signal
 import socket
@@ -23,10 +24,14 @@ PATIENCE_S = 60.0
 
 
 class OwnEngine:
-    """An engine that keeps everything in `folder`, whose path must be short: it holds Unix sockets."""
+    """An engine that keeps everything in `folder`, whose path must be short: it holds Unix sockets.
 
-    def __init__(self, folder: Path) -> None:
+    `tools`: a folder that is searched for commands before all others, NVIDIA's hook among them.
+    """
+
+    def __init__(self, folder: Path, tools: Path | None = None) -> None:
         self.folder, self.socket = folder, folder / "docker.sock"
+        self._path = ":".join(map(str, filter(None, [tools, os.environ["PATH"]])))
         self.url = f"unix://{self.socket}"
         self._processes: list[subprocess.Popen[bytes]] = []
         containerd = ["--root", str(folder / "containerd"), "--state", str(folder / "c-state")]
@@ -68,8 +73,17 @@ class OwnEngine:
         self.end(how)
         self.start()
 
+    def hang(self) -> None:
+        """Let it do nothing any more, until `go_on`: connections are accepted, and wait."""
+        self._dockerd.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """End a `hang`: what was asked of it meanwhile is done now."""
+        self._dockerd.send_signal(signal.SIGCONT)
+
     def close(self) -> None:
         """Remove it with all that it has."""
+        self.go_on()
         if not self.answers():
             self.start()
         for container in self.client.containers.list(all=True):
@@ -81,13 +95,14 @@ class OwnEngine:
 
     def _run(self, *command: str) -> subprocess.Popen[bytes]:
         with (self.folder / "log").open("ab") as log:
-            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            environment = os.environ | {"PATH": self._path}
+            return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 @contextmanager
-def own_engine() -> Iterator[OwnEngine]:
+def own_engine(tools: Path | None = None) -> Iterator[OwnEngine]:
     folder = Path(tempfile.mkdtemp(prefix="engine-"))
-    engine = OwnEngine(folder)
+    engine = OwnEngine(folder, tools)
     try:
         yield engine
     finally:
