@@ -166,9 +166,13 @@ def test_user_is_told_even_if_the_jobs_folder_has_vanished(
     mock.wait_for_status(job, "running")
     shutil.rmtree(worker.base / job)
     container.kill()
-    assert worker.wait() == 1
-    assert mock.job(job).status == "error"
-    assert mock.details(job).startswith("Unforeseen: FileNotFoundError: ")
+    mock.wait_for_status(job)
+    assert (mock.job(job).status, mock.details(job)) == (
+        "error",
+        "Somebody has removed the job's folder on the worker.",
+    )
+    assert mock.job(run_job(mock, "true", image=job_image)).status == "finished"
+    assert worker.stop() == 0
     worker.assert_nothing_left()
 
 

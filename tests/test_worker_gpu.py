@@ -77,7 +77,7 @@ def test_failing_driver_is_told_and_the_worker_works_without_it(
     nvml.show(CARD, failures={"nvmlDeviceGetMemoryInfo": 15})
     worker = start_worker(**nvml.environment)
     assert mock.job(run_job(mock, "true", image=job_image)).status == "finished"
-    assert "No GPU is offered, since NVML fails: GPU is lost" in worker.log
+    assert "WARNING No GPU is offered: GPU is lost" in worker.log
 
 
 def test_driver_that_does_not_know_the_architecture_offers_the_rest(

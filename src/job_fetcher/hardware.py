@@ -57,7 +57,8 @@ def _gpus() -> list[Gpu]:
         with _nvml():
             return [_gpu(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(pynvml.nvmlDeviceGetCount())]
     except GpuUnavailable as error:
-        log.info("No GPU is offered: %s", error)
+        no_driver = isinstance(error.__cause__, pynvml.NVMLError_LibraryNotFound)
+        log.log(logging.INFO if no_driver else logging.WARNING, "No GPU is offered: %s", error)
         return []
 
 
