@@ -1,6 +1,6 @@
 """`python -m job_fetcher`: what the image runs."""
 
-from job_fetcher.cli import run
+from job_fetcher.cli import main
 
 if __name__ == "__main__":
-    run()
+    main()

@@ -32,6 +32,13 @@ class _Status(RootModel[JobStatus]):
     pass
 
 
+class ProbeRequests(BaseModel):
+    """A form that takes a file of any name, and the request that gives it back."""
+
+    upload: RequestToMake
+    download: RequestToMake
+
+
 class WorkerApi:
     """The API at `url`. Without a state of its own, so that every thread may use it."""
 
@@ -102,6 +109,11 @@ class WorkerApi:
             raise JobFailed(f"the API refuses to take it ({response.status_code})")
         self._expect_success(response)
         return http.answer(response, RequestToMake).for_method("post")
+
+    def probe_requests(self) -> ProbeRequests | None:
+        """`GET /_probe`, which our mock answers and no contract has: requests for a file to try the storage with."""
+        response = self._request("GET", "/_probe")
+        return http.answer(response, ProbeRequests) if response.status_code == 200 else None
 
     def _request(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, timeout_s: float = TIMEOUT_S

@@ -1,10 +1,13 @@
-"""The command: settings, log, the objects; errors become exit codes."""
+"""The commands: arguments, the log, the objects; errors become exit codes."""
 
+import argparse
+import json
 import logging
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from job_fetcher import signals
@@ -12,35 +15,50 @@ from job_fetcher.background import in_background
 from job_fetcher.errors import Cancelled, SettingsError, WorkerError
 
 if TYPE_CHECKING:
-    from job_fetcher.orders import Orders
     from job_fetcher.settings import Settings
-    from job_fetcher.worker import Worker
 
 log = logging.getLogger(__name__)
+
+NOT_WELL = 1
+"""The exit code of a check that has found something."""
+
+
+def main() -> NoReturn:
+    """`python -m job_fetcher`, which is what the image runs: the worker, or the command that is given."""
+    parser = argparse.ArgumentParser(prog="job-fetcher", description="The DECODE OpenCloud worker.")
+    commands = parser.add_subparsers(metavar="command", description="Without one, the worker runs.")
+    commands.add_parser("run", help="run the worker (the default)").set_defaults(call=lambda _: run())
+    checking = commands.add_parser("check", help="tell what a start would get wrong, and how to mend it")
+    checking.add_argument("--json", action="store_true", help="a list of objects: name, ok, text, seconds")
+    checking.set_defaults(call=lambda options: _check(as_json=options.json))
+    pausing = commands.add_parser("pause", help="take no new job, after a restart neither; the one in hand goes on")
+    pausing.set_defaults(call=lambda _: _pause(True))
+    commands.add_parser("resume", help="take jobs again").set_defaults(call=lambda _: _pause(False))
+    options = parser.parse_args()
+    sys.exit(options.call(options) if hasattr(options, "call") else run())
 
 
 def run() -> NoReturn:
     """Run the worker until it is told to end; the exit code is that of the error that ended it (see `errors`)."""
     signals.hold()
     os.umask(0o022)  # files are for containers of any user, whatever umask the worker was started with
-    sys.exit(_main())
+    sys.exit(_with_settings(_run))
 
 
-def _main() -> int:
-    from job_fetcher import logs
+def check() -> NoReturn:
+    """`poetry run check`."""
+    sys.argv.insert(1, "check")
+    main()
+
+
+def _run(settings: "Settings") -> int:
+    from job_fetcher import assembly
     from job_fetcher.orders import Orders
-    from job_fetcher.settings import Settings
 
-    try:
-        settings = Settings.read()
-    except SettingsError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - there is no log yet
-        return error.exit_code
-    logs.configure([secret.get_secret_value() for secret in (settings.password, settings.access_token) if secret])
     orders = Orders()
     signals.obey(orders)
     try:
-        orders.ending.result_of(in_background(partial(_worker, settings, orders), "start")).run_forever()
+        orders.ending.result_of(in_background(partial(assembly.worker, settings, orders), "start")).run_forever()
     except Cancelled as reason:
         log.info("The worker ends before it has begun: %s", reason)
     except WorkerError as error:
@@ -52,48 +70,44 @@ def _main() -> int:
     return 0
 
 
-def _worker(settings: "Settings", orders: "Orders") -> "Worker":
-    """The worker that `settings` describe; raises `WorkerError` if it could not work."""
-    from job_fetcher import auth, engine, quiet_hours
-    from job_fetcher.api import WorkerApi, user_pool
-    from job_fetcher.worker import Options, Worker
-    from job_fetcher.workspace import Workspace
+def _check(*, as_json: bool) -> int:
+    from job_fetcher.preflight import Preflight
 
-    token: auth.Token
-    if settings.access_token is not None:
-        token, account = auth.FixedToken(settings.access_token), "ACCESS_TOKEN"
+    findings = []
+    for each in Preflight().run():
+        findings.append(each)
+        if not as_json:
+            print(f"{'✓' if each.ok else '✗'} {each.name:<18} {each.seconds:5.1f} s  {each.text}")  # noqa: T201
+    if as_json:
+        print(json.dumps([asdict(each) for each in findings], indent=2))  # noqa: T201
+    return 0 if all(each.ok for each in findings) else NOT_WELL
+
+
+def _pause(paused: bool) -> int:
+    return _with_settings(partial(_set_paused, paused))
+
+
+def _set_paused(paused: bool, settings: "Settings") -> int:
+    from job_fetcher import assembly
+
+    workspace = assembly.workspace(settings)
+    if paused:
+        workspace.pause()
     else:
-        assert settings.username is not None  # Settings has both or a token
-        assert settings.password is not None
-        account = settings.username
-        token = auth.CognitoToken(
-            settings.username,
-            settings.password,
-            partial(user_pool, settings.api_url),
-            settings.aws_endpoint_url_cognito_identity_provider,
-        )
-    workspace = Workspace(Path(settings.path_base), owner=f"{account} at {settings.api_url}")
-    workspace.prepare()
-    client = engine.connect()
-    return Worker(
-        WorkerApi(settings.api_url, token),
-        client,
-        workspace,
-        Options(
-            host_base=settings.path_host_base or engine.host_path(client, settings.path_base),
-            poll_interval_s=settings.timeout_job,
-            keep_alive_interval_s=settings.timeout_status,
-            gpu_model=settings.gpu_model,
-            gpu_archi=settings.gpu_archi,
-            max_runtime_s=settings.max_runtime,
-            min_free=int(settings.min_free_gib * 2**30),
-            max_output=int(settings.max_output_gib * 2**30),
-            allowed_images=tuple(settings.allowed_images.split(",")),
-            job_network=settings.job_network,
-            transfers=settings.transfers,
-            memory_reserve_mib=settings.memory_reserve_mib,
-            gpu_busy_mib=settings.gpu_busy_mib,
-            quiet_hours=quiet_hours.parse(settings.quiet_hours) if settings.quiet_hours else (),
-        ),
-        orders,
-    )
+        workspace.resume()
+    print("No new job is taken until `resume`." if paused else "Jobs are taken again.")  # noqa: T201
+    return 0
+
+
+def _with_settings(command: "Callable[[Settings], int]") -> int:
+    """Read the settings, without whose secrets nothing is logged, and do `command` with them."""
+    from job_fetcher import logs
+    from job_fetcher.settings import Settings
+
+    try:
+        settings = Settings.read()
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - there is no log yet
+        return error.exit_code
+    logs.configure([secret.get_secret_value() for secret in (settings.password, settings.access_token) if secret])
+    return command(settings)

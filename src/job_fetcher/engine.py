@@ -116,6 +116,13 @@ def is_up(client: Client) -> bool:
         return False
 
 
+def version(client: Client) -> tuple[str, str]:
+    """The engine's version and that of its newest API."""
+    with our_errors("tell its version"):
+        told = client.version(api_version=False)
+    return told["Version"], told["ApiVersion"]
+
+
 def machine(client: Client, reserve_mib: int = 0) -> Machine:
     """What jobs may have of the host: its CPUs and memory by the engine's `info` (`MemTotal` in bytes), less a reserve.
 

@@ -43,9 +43,7 @@ class Images:
     def __init__(self, client: Client, workspace: Workspace, min_free: int, allowed: Iterable[str] = ("*",)) -> None:
         self._client, self._workspace, self._min_free, self._allowed = client, workspace, min_free, tuple(allowed)
         self._record = workspace.base / ".images.json"  # a name that no job's folder can have
-        with our_errors("describe the host"):
-            folder = Path(client.info()["DockerRootDir"])
-        self._disk = folder if folder.exists() else Path("/")  # below a container's root lies the engine's disk
+        self._disk = disk(client)
 
     def pull(self, image: str, *, cancelled: Cancellation) -> None:
         """Pull `image`. If its registry cannot be reached but the image is here, it is used, with a warning.
@@ -155,6 +153,13 @@ class Images:
 
     def _free(self) -> int:
         return free_bytes(self._disk)
+
+
+def disk(client: Client) -> Path:
+    """A folder on the disk where the engine keeps its images: below a container's root lies that, too."""
+    with our_errors("describe the host"):
+        folder = Path(client.info()["DockerRootDir"])
+    return folder if folder.exists() else Path("/")
 
 
 def is_allowed(image: str, patterns: Iterable[str]) -> bool:

@@ -1,14 +1,14 @@
 """Short-lived containers that find out what a job's container would see of this machine."""
 
 import logging
-from collections.abc import Mapping
-from pathlib import PurePosixPath
+import secrets
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from job_fetcher import engine
 from job_fetcher.confinement import device_requests
 from job_fetcher.engine import Client, Missing, our_errors
-from job_fetcher.errors import EngineUnavailable, JobFailed, JobFetcherError
+from job_fetcher.errors import EngineUnavailable, JobFailed, JobFetcherError, SettingsError
 from job_fetcher.hardware import Gpu
 
 LABEL_BUILD = "job-fetcher.build"
@@ -50,15 +50,16 @@ def run(
     image: str,
     line: str,
     *,
-    binds: Mapping[PurePosixPath, str] | None = None,
+    folder: PurePosixPath | None = None,
     gpu: Gpu | None = None,
 ) -> str:
     """Run a shell line in a container that is removed afterwards, and return what it prints; `ProbeFailed` otherwise.
 
-    `binds`: folders of the host, and where they are mounted.
+    `folder` of the host is mounted at /probe; it has to be there.
     """
+    mount: Any = {"Type": "bind", "Source": str(folder), "Target": "/probe"}  # unlike `-v`, it makes no folder
     host_config = client.create_host_config(
-        binds={str(host): {"bind": there, "mode": "rw"} for host, there in (binds or {}).items()},
+        mounts=[mount] if folder else None,
         device_requests=device_requests(gpu),
         network_mode="none",
     )
@@ -85,3 +86,29 @@ def see_gpu(client: Client, gpu: Gpu) -> None:
     """Raise `ProbeFailed` if a container that asks for the card does not see it."""
     if gpu.uuid not in run(client, image(client), LIST_GPUS, gpu=gpu):
         raise ProbeFailed(f"a container with {gpu.uuid} sees other cards, or none")
+
+
+def same_folder(client: Client, on_host: PurePosixPath, here: Path) -> None:
+    """Raise `SettingsError` if `on_host` of the engine's host is not the folder that this process sees as `here`.
+
+    A file of ours is to be seen, and written to, by a container that has mounted it.
+    """
+    file = here / f".probe-{secrets.token_hex(8)}"
+    line = f"if [ -e /probe/{file.name} ]; then echo seen > /probe/{file.name}; else echo another; fi"
+    try:
+        file.touch()
+        said = run(client, image(client), line, folder=on_host)
+        seen = file.read_text(encoding="ascii") == "seen\n"
+    except ProbeFailed as error:
+        if "bind source path does not exist" not in str(error):
+            raise
+        said, seen = "another", False
+    finally:
+        file.unlink(missing_ok=True)
+    if "another" in said:
+        raise SettingsError(
+            f"PATH_HOST_BASE ({on_host}) is not the folder that the worker sees as PATH_BASE ({here}): mount it there,"
+            f" with -v {on_host}:{here}, or leave PATH_HOST_BASE out"
+        )
+    if not seen:
+        raise SettingsError(f"A container cannot write to PATH_BASE, which it sees as {on_host} of the host")
