@@ -39,7 +39,7 @@ _EXPECTED = {
     "finite_number": "a number is expected, such as 30",
     "greater_than": "a number above {gt:g} is expected",
     "greater_than_equal": "a number of {ge:g} or more is expected",
-    "less_than_equal": "a number of {le:g} or less is expected",
+    "less_than_equal": "a number of {le:.15g} or less is expected",
 }
 """pydantic's kinds of errors, in words for a person who lends a machine; others have words of our own already."""
 
@@ -54,10 +54,9 @@ def of_validation(error: ValidationError, given: Mapping[str, str], secrets: set
         elif each["type"] == "not_set":
             problems["access_token"] = each["msg"]  # the place of all three: it has no problem of its own then
         else:
-            expected = _EXPECTED.get(each["type"], each["msg"].removeprefix("Value error, "))
-            problems[name] = (
-                f"{name.upper()}{_shown(name, given.get(name), secrets)}: {expected.format(**each.get('ctx', {}))}"
-            )
+            words = _EXPECTED.get(each["type"])
+            expected = words.format(**each.get("ctx", {})) if words else each["msg"].removeprefix("Value error, ")
+            problems[name] = f"{name.upper()}{_shown(name, given.get(name), secrets)}: {expected}"
     return problems
 
 
