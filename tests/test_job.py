@@ -60,6 +60,8 @@ def test_no_command_is_the_images_own(cmd: list[str] | None) -> None:
         (GOOD | {"app": {"env": {"A": 1}}}, "app.env.A: "),
         (specs(files_down={"a": "1", "a/b": "2"}), "'a/b' and 'a' cannot both be files"),
         (specs(files_down={"a/b/c": "1", "x": "2", "a": "3"}), "'a/b/c' and 'a' cannot both be files"),
+        (specs(files_down={"a/b": "1", "a//b": "2"}), "'a/b' and 'a//b' are the same file"),
+        (specs(files_down={"./a": "1", "b": "2", "a": "3"}), "'./a' and 'a' are the same file"),
     ],
 )
 def test_a_job_that_is_not_valid_fails_with_a_sentence_that_names_the_field(raw: Any, told: str) -> None:

@@ -65,6 +65,12 @@ def test_empty_values_count_as_unset(here: Installation) -> None:
     assert here.refusal() == ["API_URL is not set"]
 
 
+def test_the_env_file_is_read_as_docker_reads_it(here: Installation) -> None:
+    """A `$` in a password is one."""
+    here.env_file.write_text("API_URL=https://file\nUSERNAME=ada\nPASSWORD=pa${HOME}ss$x\n")
+    assert here.read().password == SecretStr("pa${HOME}ss$x")
+
+
 def test_the_username_of_the_desktop_session_does_not_beat_the_one_in_the_env_file(here: Installation) -> None:
     here.env_file.write_text("API_URL=https://file\nUSERNAME=ada@lab.example\nPASSWORD=p\n")
     login = pwd.getpwuid(os.getuid()).pw_name
@@ -108,7 +114,11 @@ def test_no_number_gets_through_that_cannot_be_waited_for(here: Installation, na
     assert told.startswith(f"{name} (is '{value}'): a number")
 
 
-@pytest.mark.parametrize("url", ["example.org", "ftp://x", "https://", "https://a b", "https://x/?a=1", "https://x#y"])
+NO_URLS = ["example.org", "ftp://x", "https://", "https://a b", "https://x/?a=1", "https://x#y"]
+NO_HOSTS = ["http://[::1", "http://[x]", "https://h:abc", "https://h:0", "https://h:70000"]
+
+
+@pytest.mark.parametrize("url", NO_URLS + NO_HOSTS)
 def test_an_address_that_is_no_url_is_told(here: Installation, url: str) -> None:
     assert here.refusal(**ENOUGH | {"API_URL": url}) == [
         f"API_URL (is '{url}'): a URL is expected, such as https://api.example.org"
@@ -158,6 +168,7 @@ def test_secrets_come_from_files_too(here: Installation, tmp_path: Path) -> None
     [
         ("http://api.example.org", True),
         ("http://8.8.8.8:8000", True),
+        ("http://8.8.8.8/{braces}", True),
         ("https://api.example.org", False),
         ("http://localhost:8000", False),
         ("http://127.0.0.1:8000", False),
@@ -174,6 +185,19 @@ def test_credentials_do_not_leave_this_network_unencrypted_unasked(
     if refused:
         assert "credentials would be sent to " + url in " ".join(here.refusal(**given))
     assert here.read(**given | {"ALLOW_INSECURE_HTTP": "true" if refused else "false"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("TIMEOUT_STATUS", "0.01", "a number of 0.1 or more is expected"),
+        ("MIN_FREE_GIB", "1e300", "a number of 1000000 or less is expected"),
+        ("QUIET_HOURS", "8-18", "hours such as 08:00-18:00 or Mon-Fri 08:00-18:00 are expected, several with commas"),
+    ],
+)
+def test_no_number_gets_through_that_nobody_means(here: Installation, name: str, value: str, told: str) -> None:
+    [line] = here.refusal(**ENOUGH, **{name: value})
+    assert line.startswith(f"{name} (is '{value}'): {told}")
 
 
 @pytest.mark.parametrize("name", ["host", "container:worker"])

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from job_fetcher import transfer
+from job_fetcher import http, transfer
 from job_fetcher.background import Cancellation
-from job_fetcher.errors import JobFailed, JobGone
+from job_fetcher.errors import InvalidAnswer, JobFailed, JobGone
 from job_fetcher.job import OutputType, RequestToMake
 from job_fetcher.transfer import MAX_UPLOAD, HandedOut
 from tests.support.aws import Aws
@@ -60,6 +60,35 @@ def test_an_upload_is_tried_until_it_works(mock: Platform, storage: str) -> None
     mock.fault("re:/(store|s3)/.*", method="POST", cut="before", times=2)
     upload(mock, job_id, io.BytesIO(LARGE))
     assert mock.outputs(job_id) == {"output/out/deep/a.bin": LARGE}
+
+
+PAGE = {"status": 200, "body": "<html>log in</html>"}
+TO_A_PAGE = {"status": 302, "headers": {"Location": "http://login.example.org/"}}
+in_place_of_both = pytest.mark.parametrize("path", ["/store/*", "/jobs/*/files/url"], ids=["storage", "API"])
+
+
+@in_place_of_both
+@pytest.mark.parametrize("answer", [PAGE, TO_A_PAGE], ids=["page", "redirect"])
+def test_a_proxys_page_is_waited_out_and_not_taken_for_an_arrival(
+    mock: Platform, path: str, answer: dict[str, Any]
+) -> None:
+    job_id = mock.pulled()
+    page = mock.fault(path, method="POST", **answer, times=2 * http.INVALID_ANSWERS + 1)
+    upload(mock, job_id, io.BytesIO(b"x"))
+    assert mock.outputs(job_id) == {"output/out/deep/a.bin": b"x"}
+    assert page.matched == 2 * http.INVALID_ANSWERS + 2
+
+
+@in_place_of_both
+def test_a_proxys_page_that_never_goes_away_ends_an_upload_after_an_hour(
+    mock: Platform, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    assert transfer.INVALID_FOR_S == 3600
+    monkeypatch.setattr(transfer, "INVALID_FOR_S", 0)  # the hour is over
+    page = mock.fault(path, method="POST", **PAGE)
+    with pytest.raises(InvalidAnswer):
+        upload(mock, mock.pulled(), io.BytesIO(b"x"))
+    assert page.matched == http.INVALID_ANSWERS
 
 
 @own_and_s3
