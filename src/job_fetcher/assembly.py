@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from job_fetcher import engine, probe, quiet_hours
 from job_fetcher.api import WorkerApi, user_pool
 from job_fetcher.auth import CognitoToken, FixedToken, Token
-from job_fetcher.errors import SettingsError
+from job_fetcher.errors import EngineError, EngineUnavailable, SettingsError
 from job_fetcher.orders import Orders
 from job_fetcher.settings import Settings
 from job_fetcher.worker import Options, Worker
@@ -20,7 +20,14 @@ def worker(settings: Settings, orders: Orders) -> Worker:
     folders = workspace(settings)
     folders.prepare()
     client = engine.connect()
-    options = Options(
+    try:
+        return Worker(api(settings), client, folders, _options(settings, client), orders)
+    except EngineUnavailable as error:
+        raise EngineError(f"The Docker engine went away while the worker started: {error}") from error
+
+
+def _options(settings: Settings, client: engine.Client) -> Options:
+    return Options(
         host_base=host_base(settings, client),
         poll_interval_s=settings.timeout_job,
         keep_alive_interval_s=settings.timeout_status,
@@ -36,7 +43,6 @@ def worker(settings: Settings, orders: Orders) -> Worker:
         gpu_busy_mib=settings.gpu_busy_mib,
         quiet_hours=quiet_hours.parse(settings.quiet_hours) if settings.quiet_hours else (),
     )
-    return Worker(api(settings), client, folders, options, orders)
 
 
 def api(settings: Settings) -> WorkerApi:
@@ -77,5 +83,10 @@ def host_base(settings: Settings, client: engine.Client) -> PurePosixPath:
             raise
         return told
     if told is not None and told != found:
-        probe.same_folder(client, told, Path(settings.path_base))
+        try:
+            probe.same_folder(client, told, Path(settings.path_base))
+        except probe.ProbeFailed as error:
+            raise SettingsError(
+                f"PATH_HOST_BASE ({told}) is not what is mounted at PATH_BASE ({found}): {error}"
+            ) from error
     return told or found

@@ -7,7 +7,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
@@ -97,12 +97,16 @@ class JobContainer:
                 raise JobRefused(f"The worker's GPU cannot be given to the job: {error}.") from error
             raise
 
-    def wait(self, max_runtime_s: float | None = None) -> Outcome | None:
+    def wait(
+        self, max_runtime_s: float | None = None, *, when_exited: Callable[[], None] = lambda: None
+    ) -> Outcome | None:
         """Wait for its end, seen at once. `None` if it did not end by itself, but by the engine's shutdown.
 
-        It is stopped `max_runtime_s` after its start.
+        It is stopped `max_runtime_s` after its start. `when_exited` is called as soon as the command has ended by all
+        appearances, some 60 ms before that is certain.
         """
         ended = in_background(self._wait, "wait-for-container")
+        in_background(lambda: self._hear_of_exit(ended, when_exited), "listen-to-engine")
         try:
             state = self._cancelled.result_of(ended, self._left_s(max_runtime_s))
         except TimeoutError:
@@ -174,6 +178,26 @@ class JobContainer:
             if state["Status"] not in ("running", "paused", "restarting"):
                 return state
             self._watched, self._lost_at = True, None
+
+    def _hear_of_exit(self, ended: Future[Any], when_exited: Callable[[], None]) -> None:
+        """The engine's event `die` comes before it takes the container's network down, its `wait` after that."""
+        since = int(time.time()) - 1
+        while not ended.done() and not self._cancelled.is_set():
+            event: Any = None
+            with suppress(EngineUnavailable, JobFailed, Missing), our_errors("tell events"):
+                stream = self._client.events(since=since, filters=self._dying, decode=True)
+                event = next(stream, None)
+                stream.close()
+            if event is not None:
+                by_itself = int(event["Actor"]["Attributes"]["exitCode"]) not in STOPPED_BY_ENGINE
+                if by_itself and not self._cancelled.is_set():
+                    when_exited()
+                return
+            wait([ended], timeout=1)
+
+    @property
+    def _dying(self) -> dict[str, str]:
+        return {"container": self.id, "event": "die"}
 
     def _left_s(self, max_runtime_s: float | None) -> float | None:
         if max_runtime_s is None:

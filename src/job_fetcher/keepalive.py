@@ -62,10 +62,11 @@ class KeepAlive:
             self._cancelled.result_of(self._ended)
 
     def set(self, status: JobStatus) -> None:
-        """Send `status` now, and keep sending it."""
+        """Send `status` now, unless that is being done already, and keep sending it."""
         with self._changed:
-            self._news.append(status)
-            self._wake()
+            if status != (self._news[-1] if self._news else self._last):
+                self._news.append(status)
+                self._wake()
 
     def ask(self, failure: Unavailable) -> None:
         """Something about the job has failed: if that was a 500, find out at once whether the job is gone."""

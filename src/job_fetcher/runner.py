@@ -62,7 +62,9 @@ class Runner:
                     self._create(container, folder.job_id, specs, cancelled)
                 container.start()
                 keep_alive.set(JobStatus.RUNNING)
-                outcome = container.wait(self._max_runtime_s)
+                outcome = container.wait(
+                    self._max_runtime_s, when_exited=partial(keep_alive.set, JobStatus.POSTPROCESSING)
+                )
                 if outcome is not None:
                     keep_alive.set(JobStatus.POSTPROCESSING)
                     joblog.save(self._client, container.id, folder.log, cancelled, folder.throw_off_ballast)
