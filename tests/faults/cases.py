@@ -10,6 +10,8 @@ TRIES = 2
 
 ANSWERED_WITH_JSON = ("input URL", "upload URL")
 STORAGE = ("download", "upload")
+NO_DOWNLOAD = tuple(stage for stage in STAGES if stage != "download")
+"""Where a page is told from what should be there; of a download, any content is what its user may have stored."""
 
 PASSING: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "500": ({"status": 500}, tuple(STAGES)),
@@ -20,7 +22,8 @@ PASSING: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "cut after the request is done": ({"cut": "after"}, tuple(STAGES)),
     "cut in the middle of the answer": ({"cut_body_after": 5}, ANSWERED_WITH_JSON),
     "short answer": ({"short_body": 5}, ANSWERED_WITH_JSON),
-    "a proxy's page": ({"status": 200, "body": "<html>log in</html>"}, ANSWERED_WITH_JSON),
+    "a proxy's page": ({"status": 200, "body": "<html>log in</html>"}, NO_DOWNLOAD),
+    "a proxy's redirect": ({"status": 302, "headers": {"Location": "http://127.0.0.1:1/log-in"}}, NO_DOWNLOAD),
     "expired URL": ({"status": 403, "body": "Request has expired"}, STORAGE),
 }
 """Faults by name, each with the stages in which it is met."""

@@ -239,18 +239,3 @@ def test_engine_that_answers_500_for_good_is_not_waited_for_for_ever(
     assert "The Docker engine cannot" in mock.details(job)
     assert "trouble" in mock.details(job)
     assert mock.statuses(job).count("error") == 1
-
-
-def test_worker_is_stopped_while_the_engine_is_silent_and_the_next_start_cleans_up(
-    mock: Platform, behind_gate: WorkerProcess, engine_gate: Gate, job_image: str
-) -> None:
-    job = mock.submit(WAIT_FOR_GO, image=job_image)
-    mock.wait_for_status(job, "running")
-    behind_gate.container()
-    engine_gate.hold()
-    behind_gate.signal(signal.SIGTERM)
-    assert behind_gate.wait(8) == 0
-    engine_gate.open()
-    behind_gate.start()
-    mock.wait_for_status(job, "queued")
-    wait_until(lambda: not behind_gate.folders() and not behind_gate.containers(), "the rest to be removed")
