@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
 
-from . import cognito, helpers, own_store, s3, worker_api
+from . import cognito, helpers, own_store, probe, s3, worker_api
 from .config import MockConfig, config_from_environment
 from .state import Mock
 from .store import keep_freed_memory
@@ -21,7 +21,7 @@ def create_app(config: MockConfig | None = None) -> FastAPI:
     keep_freed_memory()
     app = FastAPI(title="Mock of the worker-facing API", docs_url=None, redoc_url=None, lifespan=_lifespan)
     app.state.mock = Mock(config or MockConfig())
-    for module in (worker_api, cognito, own_store, s3, helpers):
+    for module in (worker_api, cognito, own_store, s3, probe, helpers):
         app.include_router(module.router)
     app.add_exception_handler(s3.S3Error, s3.answer_error)
     for error, handler in worker_api.ERROR_HANDLERS.items():

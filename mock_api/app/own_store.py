@@ -67,7 +67,8 @@ async def upload(request: Request, mock: MockOf, prefix: str, job_id: str = "", 
         return Response(status_code=400)  # for nobody
     try:
         _check(mock, request, "post", prefix, job_id, account)
-        mock.jobs.check_upload(job_id, account)
+        if job_id:  # a probe file is no job's
+            mock.jobs.check_upload(job_id, account)
     except (HTTPException, NoRecord):
         await form.file.discard()
         raise

@@ -133,6 +133,14 @@ class ObjectStore:
             keys = itertools.takewhile(lambda key: key.startswith(prefix), following)
             return [self._objects[key] for key in keys]
 
+    def remove(self, key: str) -> None:
+        """Forget an object, if it is there."""
+        with self._lock:
+            old = self._objects.pop(key, None)
+            if old is not None:
+                self._keys.remove(key)
+                old.path.unlink(missing_ok=True)
+
     def refuse(self, key: str, refused: bool) -> None:
         """Make a key one that workers are not allowed to read, or allow it again."""
         with self._lock:
@@ -166,6 +174,11 @@ def keep_freed_memory() -> None:
 
 def input_key(file_id: str) -> str:
     return f"inputs/{file_id}"
+
+
+def probe_prefix(name: str = "") -> str:
+    """The key, up to the file's name, of a file that the storage is tried with, or of all of them."""
+    return f"probes/{name}/" if name else "probes/"
 
 
 def output_prefix(job_id: str, output_type: str = "", base_path: str = "") -> str:

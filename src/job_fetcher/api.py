@@ -33,7 +33,7 @@ class _Status(RootModel[JobStatus]):
 
 
 class ProbeRequests(BaseModel):
-    """A form that takes a file of any name, and the request that gives it back."""
+    """A form that takes a file named `probe`, and the request that gives it back."""
 
     upload: RequestToMake
     download: RequestToMake
