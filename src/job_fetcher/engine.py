@@ -26,6 +26,8 @@ from job_fetcher.errors import EngineError, EngineUnavailable, JobFailed, Settin
 from job_fetcher.hardware import Machine
 
 CALL_TIMEOUT_S = 60
+OLDEST_API = (1, 40)
+"""Device requests came with it, in Docker 19.03."""
 STALL_S = 300.0
 """A stream of the engine that is silent for so long has stalled; it may need minutes to verify one large layer."""
 ENGINE_ERRORS = 5
@@ -97,13 +99,19 @@ def retrying(cancelled: Cancellation) -> tenacity.Retrying:
     return http.retrying(cancelled, longest_wait_s=10, give_up=answered_often)
 
 
-def connect() -> Client:
-    """The client of the engine at `DOCKER_HOST`, or at the usual socket. Raises `EngineError` with what to do."""
+def connect(patience_s: float = CALL_TIMEOUT_S) -> Client:
+    """The client of the engine at `DOCKER_HOST`, or at the usual socket. Raises `EngineError` with what to do.
+
+    The engine has `patience_s` for its first answer.
+    """
     try:
-        client = Client(**kwargs_from_env(), timeout=CALL_TIMEOUT_S)
+        client = Client(**kwargs_from_env(), timeout=patience_s)
         client.ping()
     except (DockerException, requests.RequestException, OSError) as error:
         raise EngineError(f"The Docker engine cannot be used: {_what_to_do(error)}") from error
+    client.timeout = CALL_TIMEOUT_S
+    if tuple(map(int, client.api_version.split("."))) < OLDEST_API:
+        raise EngineError(f"The Docker engine is too old (API {client.api_version}): install Docker 19.03 or newer")
     return client
 
 
@@ -218,14 +226,17 @@ def _said(error: APIError) -> str:
 
 
 def _what_to_do(error: Exception) -> str:
-    text = http.reason(error)
-    if "No such file" in text or isinstance(error.__context__, FileNotFoundError):
+    text = http.reason(error.__cause__ or error)
+    where = kwargs_from_env().get("base_url", "/var/run/docker.sock")
+    if "No such file" in text:
         return (
-            f"its socket is not there ({text}). In a container, add -v /var/run/docker.sock:/var/run/docker.sock;"
+            f"there is no socket {where}: in a container, add -v /var/run/docker.sock:/var/run/docker.sock;"
             " outside of one, install and start Docker"
         )
     if "Permission denied" in text:
-        return f"this user may not use its socket ({text}). Add the user to the group 'docker', or run as root"
+        return f"this user may not use its socket {where}: add the user to the group 'docker', or run as root"
     if "refused" in text:
-        return f"it is not running ({text}). Start it, or set DOCKER_HOST to where it listens"
-    return text
+        return f"nothing listens at {where}: start Docker, or set DOCKER_HOST to where it listens"
+    if "no answer" in text:
+        return f"it does not answer at {where}: restart Docker"
+    return f"{text} (at {where}): correct DOCKER_HOST, or restart Docker"

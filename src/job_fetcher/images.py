@@ -7,6 +7,7 @@ import posixpath
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from job_fetcher import http
 from job_fetcher.background import Cancellation
@@ -60,7 +61,7 @@ class Images:
             try:
                 self._pull(image, cancelled)
             except Unavailable as error:
-                if self._id_of(image) is None:
+                if not self._inspect(image):
                     raise
                 log.warning("%s; the image is here and is used as it is", error)
 
@@ -69,9 +70,11 @@ class Images:
             patience(once)
         except Unavailable as error:
             raise JobFailed(f"{error}, for {PATIENCE_S / 60:.0f} minutes.") from error
-        self._note_use(patiently(cancelled)(self._id_of, image), before)
-        if hidden := patiently(cancelled)(self._volumes_below_files, image):
-            raise JobFailed(f"The image '{image}' has a VOLUME that would hide the job's own folder: {hidden[0]}.")
+        found = patiently(cancelled)(self._inspect, image)
+        self._note_use(found.get("Id"), before)
+        for volume in found.get("Config", {}).get("Volumes") or {}:
+            if posixpath.normpath(volume).startswith("/files/"):
+                raise JobFailed(f"The image '{image}' has a VOLUME that would hide the job's own folder: {volume}.")
 
     def make_room(self) -> bool:
         """Remove images until `min_free` is free; whether it is now."""
@@ -136,20 +139,14 @@ class Images:
         with our_errors("list the images"):
             return {each["Id"] for each in self._client.images()}
 
-    def _id_of(self, image: str) -> str | None:
+    def _inspect(self, image: str) -> dict[str, Any]:
+        """What the engine knows of the image; nothing, if it is not here."""
         try:
             with our_errors(f"look for the image '{image}'"):
-                return str(self._client.inspect_image(image)["Id"])  # type: ignore[no-untyped-call]
+                found: dict[str, Any] = self._client.inspect_image(image)  # type: ignore[no-untyped-call]
         except Missing:
-            return None
-
-    def _volumes_below_files(self, image: str) -> list[str]:
-        try:
-            with our_errors(f"look for the image '{image}'"):
-                volumes = self._client.inspect_image(image)["Config"].get("Volumes") or {}  # type: ignore[no-untyped-call]
-        except Missing:
-            return []
-        return [path for path in volumes if posixpath.normpath(path).startswith("/files/")]
+            return {}
+        return found
 
     def _free(self) -> int:
         return free_bytes(self._disk)

@@ -102,7 +102,9 @@ def same_folder(client: Client, on_host: PurePosixPath, here: Path) -> None:
     except ProbeFailed as error:
         if "bind source path does not exist" not in str(error):
             raise
-        said, seen = "another", False
+        raise SettingsError(
+            f"PATH_HOST_BASE ({on_host}) is not there on the host: correct it, or leave it out"
+        ) from error
     finally:
         file.unlink(missing_ok=True)
     if "another" in said:

@@ -150,7 +150,8 @@ class Workspace:
             with self.locked():
                 pass
         except OSError as error:
-            raise SettingsError(f"PATH_BASE ({self.base}) cannot be written to: {error.strerror}") from error
+            cure = "mount it without :ro" if error.errno == errno.EROFS else "let this user write there, or set another"
+            raise SettingsError(f"PATH_BASE ({self.base}) cannot be written to: {error.strerror} - {cure}") from error
 
     @property
     def is_paused(self) -> bool:
