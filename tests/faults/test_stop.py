@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from app.jobs import Status
 from tests.faults.conftest import StartWorker
 from tests.support.gate import Gate
 from tests.support.platform import Platform
@@ -58,6 +59,36 @@ def test_worker_that_is_stopped_hands_its_job_back_within_8_seconds(
     assert worker.wait(STOP_S) == 0
     assert mock.job(job).status == "queued"
     assert mock.details(job) == REASON
+    worker.assert_nothing_left()
+
+
+def test_worker_is_stopped_in_time_although_the_api_takes_5_seconds_to_answer(
+    mock: Platform, start_worker: StartWorker, job_image: str
+) -> None:
+    worker = start_worker(TIMEOUT_STATUS="60")
+    job = _reach(mock, worker, STAGES["downloading"], job_image)
+    mock.fault("/jobs/*", delay_s=5)
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(STOP_S) == 0
+    assert (mock.job(job).status, mock.details(job)) == ("queued", REASON)
+    worker.assert_nothing_left()
+
+
+def test_hand_back_that_arrives_too_late_to_be_heard_of_is_not_sent_again(
+    mock: Platform, worker: WorkerProcess, job_image: str
+) -> None:
+    """The API takes 5 s for the keep-alive that is on its way, and 5 s more."""
+    job = _reach(mock, worker, STAGES["downloading"], job_image)
+    slow = mock.fault("/jobs/*", delay_s=5)
+    mock.wait_until(lambda: slow.matched > 0, "the keep-alive")
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(STOP_S) == 0
+    mock.wait_for_status(job, "queued")
+    mock.heal()
+    worker.start()
+    wait_until(lambda: not worker.folders(), "the folder to be removed")
+    assert worker.stop() == 0
+    assert [update.status for update in mock.job(job).history if update.account].count(Status.QUEUED) == 1
     worker.assert_nothing_left()
 
 

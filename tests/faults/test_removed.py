@@ -1,0 +1,61 @@
+"""What a person removes while a job needs it: its image is pulled again, and a folder is one job's loss only."""
+
+import shutil
+
+import docker
+import pytest
+
+from tests.support.images import JobImages, add_image, push, shell_files
+from tests.support.platform import Platform
+from tests.support.worker import WorkerProcess, run_job, wait_until
+
+
+def test_image_that_is_removed_between_its_pull_and_its_container_is_pulled_again(
+    mock: Platform, worker: WorkerProcess, docker_client: docker.DockerClient, remote_image: str
+) -> None:
+    fault = mock.fault("/store/*", "GET", hang=True)
+    job = mock.submit("cat /files/a", image=remote_image, files={"a": b"content"})
+    mock.wait_until(lambda: fault.matched > 0, "the download")
+    wait_until((worker.base / ".images.json").exists, "the image to be pulled")
+    docker_client.images.remove(remote_image)
+    mock.heal()
+    mock.wait_for_status(job)
+    assert (mock.job(job).status, mock.outputs(job)) == ("finished", {"log/log/container.log": b"content"})
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [("GET", "Somebody has removed the job's folder on the worker."), ("POST", "cannot be read: No such file")],
+    ids=["downloading", "uploading"],
+)
+def test_folder_that_is_removed_during_a_transfer_ends_its_job_alone(
+    mock: Platform, worker: WorkerProcess, job_image: str, method: str, told: str
+) -> None:
+    fault = mock.fault("/store/*", method, hang=True)
+    line = "for n in $(seq 20); do : > /files/output/$n; done"
+    job = mock.submit(line, image=job_image, files={"a": b"a"}, up={"output": "output"})
+    mock.wait_until(lambda: fault.matched > 0, "the transfer")
+    shutil.rmtree(worker.base / job)
+    mock.heal()
+    mock.wait_for_status(job)
+    assert mock.job(job).status == "error"
+    assert told in mock.details(job)
+    assert mock.job(run_job(mock, "true", image=job_image)).status == "finished"
+    assert worker.stop() == 0
+    worker.assert_nothing_left()
+
+
+def test_image_that_hides_the_outputs_below_a_volume_of_its_own_fails_its_job_by_name(
+    mock: Platform, worker: WorkerProcess, docker_client: docker.DockerClient, job_images: JobImages
+) -> None:
+    """What is written there would be in another folder of the host, and lost with the container."""
+    image = add_image(
+        docker_client, f"{job_images.registry}/volume:latest", shell_files(), "VOLUME /data", "VOLUME /files/output/"
+    )
+    push(docker_client, image)
+    job = run_job(mock, "touch /files/output/a", image=image, up={"output": "output"})
+    assert mock.job(job).status == "error"
+    assert mock.details(job).startswith(f"The image '{image}' has a VOLUME that would hide the job's own folder: ")
+    assert "/files/output" in mock.details(job)
+    worker.stop()
+    worker.assert_nothing_left()
