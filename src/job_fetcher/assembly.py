@@ -1,5 +1,6 @@
 """From the settings to the objects: what the worker and its check are made of."""
 
+import logging
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +14,8 @@ from job_fetcher.worker import Options, Worker
 from job_fetcher.workspace import Workspace
 
 GIB = 2**30
+
+log = logging.getLogger(__name__)
 
 
 def worker(settings: Settings, orders: Orders) -> Worker:
@@ -73,7 +76,8 @@ def workspace(settings: Settings) -> Workspace:
 def host_base(settings: Settings, client: engine.Client) -> PurePosixPath:
     """PATH_BASE as the engine's host sees it. Raises `SettingsError` if PATH_HOST_BASE is another folder.
 
-    A difference between what is set and what is mounted may be a link on the host: then a container has to tell.
+    A difference between what is set and what is mounted may be a link on the host, or the engine another machine's:
+    then a container has to tell.
     """
     told = settings.path_host_base
     try:
@@ -81,12 +85,12 @@ def host_base(settings: Settings, client: engine.Client) -> PurePosixPath:
     except SettingsError:
         if told is None:
             raise
-        return told
-    if told is not None and told != found:
-        try:
-            probe.same_folder(client, told, Path(settings.path_base))
-        except probe.ProbeFailed as error:
-            raise SettingsError(
-                f"PATH_HOST_BASE ({told}) is not what is mounted at PATH_BASE ({found}): {error}"
-            ) from error
-    return told or found
+        found = None
+    if found is not None and told in (None, found):
+        return found
+    assert told is not None
+    try:
+        probe.same_folder(client, told, Path(settings.path_base))
+    except probe.ProbeFailed as error:
+        log.warning("PATH_HOST_BASE (%s) is believed, since no container can tell: %s", told, error)
+    return told

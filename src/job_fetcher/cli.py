@@ -73,6 +73,7 @@ def _run(settings: "Settings") -> int:
 def _check(*, as_json: bool) -> int:
     from job_fetcher.preflight import Preflight
 
+    logging.getLogger("job_fetcher").setLevel(logging.ERROR)  # what is found is told in lines
     findings = []
     for each in Preflight().run():
         findings.append(each)
@@ -91,6 +92,11 @@ def _set_paused(paused: bool, settings: "Settings") -> int:
     from job_fetcher import assembly
 
     workspace = assembly.workspace(settings)
+    try:
+        workspace.prepare()
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return error.exit_code
     if paused:
         workspace.pause()
     else:

@@ -99,7 +99,7 @@ def retrying(cancelled: Cancellation) -> tenacity.Retrying:
     return http.retrying(cancelled, longest_wait_s=10, give_up=answered_often)
 
 
-def connect(patience_s: float = CALL_TIMEOUT_S) -> Client:
+def connect(patience_s: int = CALL_TIMEOUT_S) -> Client:
     """The client of the engine at `DOCKER_HOST`, or at the usual socket. Raises `EngineError` with what to do.
 
     The engine has `patience_s` for its first answer.

@@ -44,21 +44,27 @@ def find_gpu() -> Gpu | None:
 
     A worker runs one job at a time and gives it one GPU, so that a machine with several runs a worker for each.
     """
-    gpus = _gpus()
-    if len(gpus) > 1:
+    try:
+        found = gpus()
+    except GpuUnavailable as error:
+        log.warning("No GPU is offered: %s", error)
+        return None
+    if len(found) > 1:
         log.warning(
-            "This worker sees %d GPUs and uses the first, %s: start a worker for each", len(gpus), gpus[0].model
+            "This worker sees %d GPUs and uses the first, %s: start a worker for each", len(found), found[0].model
         )
-    return gpus[0] if gpus else None
+    return found[0] if found else None
 
 
-def _gpus() -> list[Gpu]:
+def gpus() -> list[Gpu]:
+    """The GPUs that this process may see; none without a driver. Raises `GpuUnavailable` if the driver fails."""
     try:
         with _nvml():
             return [_gpu(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(pynvml.nvmlDeviceGetCount())]
     except GpuUnavailable as error:
-        no_driver = isinstance(error.__cause__, pynvml.NVMLError_LibraryNotFound)
-        log.log(logging.INFO if no_driver else logging.WARNING, "No GPU is offered: %s", error)
+        if not isinstance(error.__cause__, pynvml.NVMLError_LibraryNotFound):
+            raise
+        log.info("No GPU is offered: %s", error)
         return []
 
 

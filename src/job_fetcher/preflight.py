@@ -9,36 +9,36 @@ import io
 import os
 import re
 import shutil
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from job_fetcher import assembly, engine, hardware, http, images, probe
-from job_fetcher.api import user_pool
-from job_fetcher.background import Cancellation
-from job_fetcher.download import Download
-from job_fetcher.errors import JobFetcherError
+from job_fetcher.api import ProbeRequests, user_pool
+from job_fetcher.background import Cancellation, in_background
+from job_fetcher.errors import GpuUnavailable, InvalidAnswer, JobFetcherError, SettingsError
 from job_fetcher.settings import Settings
 from job_fetcher.transfer import HandedOut, upload
 
+ANSWER_S = 10
+"""So long the API and the engine may take for their first answer: who looks on has no more patience."""
 CLOCK_S = 120.0
 """So many seconds a clock may be wrong: certificates and signed addresses live for minutes at least."""
-OLDEST_API = (1, 40)
-"""Of the engine: device requests came with it (Docker 19.03)."""
 PROBE_SIZE, PROBE_S = 1 << 20, 30.0
 """Bytes of the file that is sent to the storage and back, and the time for it."""
 
 _REASONS = (
+    (r"WRONG_VERSION_NUMBER|record layer", "nobody speaks TLS there: correct API_URL, http:// or the port"),
+    (r"[Cc]ertificate|SSL", "its certificate is not accepted: set this machine's clock, or ask who runs the proxy"),
+    (r"not known|No address|resol", "there is no such host: correct API_URL, or this machine's DNS"),
     (
-        r"[Cc]ertificate|SSL",
-        "its certificate is not accepted: set this machine's clock, or ask who runs the proxy",
+        r"refused",
+        "nothing listens there: start the API, or correct API_URL (from a container this machine is"
+        " host.docker.internal)",
     ),
-    (r"Name or service|No address|name resolution|resolve", "there is no such host: correct API_URL, or the DNS here"),
-    (r"refused", "nothing listens there: correct the port in API_URL, or start the API"),
-    (r"no connection within|unreachable|no answer", "a firewall may be between: it needs to let HTTPS out"),
+    (r"no connection within|unreachable|no answer", "a firewall may be between: let it pass HTTPS to there"),
+    (r"answered 5", "the platform has trouble of its own: try again later"),
 )
 """What a failed request means, by words of its error."""
 
@@ -85,12 +85,12 @@ class Preflight:
                 continue
             started = time.monotonic()
             try:
-                text, ok = check(), True
-            except (JobFetcherError, OSError) as error:
-                text, ok = str(error), False
-            if ok:
+                sentences, ok = [check()], True
                 well.add(name)
-            yield Finding(name, ok, text, time.monotonic() - started)
+            except (JobFetcherError, OSError) as error:
+                sentences, ok = _sentences(error), False
+            for sentence in sentences:
+                yield Finding(name, ok, sentence, time.monotonic() - started)
 
     def _check_settings(self) -> str:
         self._settings = self._read_settings()
@@ -101,13 +101,14 @@ class Preflight:
     def _check_api(self) -> str:
         url = self._settings.api_url
         try:
-            response = http.send("GET", f"{url}/access_info", timeout_s=20)
+            response = http.send("GET", f"{url}/access_info", timeout_s=ANSWER_S)
             user_pool(url)
+        except InvalidAnswer as error:
+            raise Failed(f"API_URL ({url}) is not the address of the platform's API, but of something else") from error
         except (http.UnusableRequest, JobFetcherError) as error:
             meaning = next((meaning for words, meaning in _REASONS if re.search(words, str(error))), None)
             raise Failed(f"{error}" + (f" - {meaning}" if meaning else "")) from error
-        date = email.utils.parsedate_to_datetime(response.headers.get("Date", email.utils.formatdate()))
-        ahead_s = time.time() - date.timestamp()
+        ahead_s = _ahead_s(response.headers.get("Date"))
         if abs(ahead_s) > CLOCK_S:
             raise Failed(
                 f"This machine's clock is {abs(ahead_s) / 60:.0f} minutes {'ahead of' if ahead_s > 0 else 'behind'} the"
@@ -121,11 +122,8 @@ class Preflight:
         return "accepted, and approved as a worker"
 
     def _check_engine(self) -> str:
-        self._client = engine.connect()
-        version, api_version = engine.version(self._client)
-        if tuple(map(int, api_version.split("."))) < OLDEST_API:
-            raise Failed(f"Docker {version} is too old: 19.03 or newer is needed")
-        return f"Docker {version}, API {api_version}"
+        self._client = engine.connect(ANSWER_S)
+        return "Docker {}, API {}".format(*engine.version(self._client))
 
     def _check_container(self) -> str:
         self._image = probe.image(self._client)
@@ -156,11 +154,18 @@ class Preflight:
         return ", ".join(free)
 
     def _check_gpu(self) -> str:
-        self._gpu = hardware.find_gpu()
-        if self._gpu is None:
-            return "none: only jobs that want none will come (with one: driver, toolkit, and --gpus '\"device=0\"')"
-        hardware.used_mib(self._gpu)
-        return f"{self._gpu.model}, {self._gpu.memory_mib} MiB, {self._gpu.uuid}"
+        try:
+            gpus = hardware.gpus()
+            self._gpu = gpus[0] if gpus else None
+            if self._gpu is None:
+                return "none: only jobs that want none will come (with one: driver, toolkit, and --gpus '\"device=0\"')"
+            hardware.used_mib(self._gpu)
+        except GpuUnavailable as error:
+            raise Failed(
+                f"The GPU's driver does not work ({error}): restart the machine, or install it anew"
+            ) from error
+        others = f", the first of {len(gpus)}: start a worker for each" if len(gpus) > 1 else ""
+        return f"{self._gpu.model}, {self._gpu.memory_mib} MiB, {self._gpu.uuid}{others}"
 
     def _check_gpu_in_container(self) -> str:
         if self._gpu is None:
@@ -168,9 +173,13 @@ class Preflight:
         try:
             probe.see_gpu(self._client, self._gpu)
         except probe.ProbeFailed as error:
+            do = (
+                "install NVIDIA's container toolkit"
+                if "select device driver" in str(error)
+                else "set up NVIDIA's container toolkit anew"
+            )
             raise Failed(
-                f"{error} - install NVIDIA's container toolkit, then: nvidia-ctk runtime configure --runtime=docker,"
-                " systemctl restart docker"
+                f"{error} - {do}: nvidia-ctk runtime configure --runtime=docker, then systemctl restart docker"
             ) from error
         return f"{self._gpu.uuid} is seen"
 
@@ -186,18 +195,44 @@ class Preflight:
         requests = self._api.probe_requests()
         if requests is None:
             return "this platform offers no file to try it with"
-        content, late = os.urandom(PROBE_SIZE), Cancellation()
-        timer = threading.Timer(PROBE_S, late.set, [Failed(f"{PROBE_SIZE >> 20} MiB take more than {PROBE_S:g} s")])
-        timer.daemon = True
-        timer.start()
-        started = time.monotonic()
-        upload(HandedOut(lambda: requests.upload), "probe", io.BytesIO(content), cancelled=late)
-        arrived = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            back = Path(folder) / "probe"
-            Download("probe", HandedOut(lambda: requests.download), back, back.with_suffix(".part")).begin(late)
-            if back.read_bytes() != content:
-                raise Failed("What comes back from the storage is not what was sent: ask who runs the proxy")
-        timer.cancel()
-        up, down = (PROBE_SIZE / 1e6 / max(s, 1e-6) for s in (arrived - started, time.monotonic() - arrived))
+        late = Cancellation()
+        try:
+            up_s, down_s = late.result_of(in_background(lambda: _there_and_back(requests, late), "storage"), PROBE_S)
+        except TimeoutError:
+            raise Failed(
+                f"Less than {PROBE_SIZE >> 20} MiB passes to the storage and back in {PROBE_S:g} s: look for what slows"
+                " this machine's network"
+            ) from None
+        except (http.UnusableRequest, JobFetcherError) as error:
+            raise Failed(
+                f"The storage cannot be used: {error} - a firewall or proxy may be between: let it pass"
+            ) from error
+        up, down = (PROBE_SIZE / 1e6 / max(seconds, 1e-6) for seconds in (up_s, down_s))
         return f"{PROBE_SIZE >> 20} MiB up with {up:.0f} MB/s, down with {down:.0f} MB/s"
+
+
+def _ahead_s(date: str | None) -> float:
+    """Seconds that this machine's clock is ahead of an answer's `Date`; 0 if there is none that is understood."""
+    try:
+        return time.time() - email.utils.parsedate_to_datetime(date or "").timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _there_and_back(requests: ProbeRequests, late: Cancellation) -> tuple[float, float]:
+    """Seconds for a file to the storage and for the same back; nothing is tried again."""
+    content, started = os.urandom(PROBE_SIZE), time.monotonic()
+    upload(HandedOut(lambda: requests.upload), "probe", io.BytesIO(content), cancelled=late, when_failed=late.set)
+    arrived = time.monotonic()
+    response = http.send(requests.download.method, requests.download.url, headers=requests.download.headers)
+    if response.content != content:
+        raise Failed(f"what comes back ({response.status_code}) is not what was sent")
+    return arrived - started, time.monotonic() - arrived
+
+
+def _sentences(error: Exception) -> list[str]:
+    """What an error says, a line each: that of the settings has a title, and a line for each of them that is wrong."""
+    title, *lines = str(error).split("\n")
+    return (
+        [line.strip() for line in lines] if isinstance(error, SettingsError) and lines else [" ".join([title, *lines])]
+    )

@@ -38,10 +38,15 @@ def image(client: Client) -> str:
             built: list[dict[str, Any]] = client.images(filters={"label": f"{LABEL_BUILD}=worker"})
         if built:
             return str(max(built, key=lambda each: each["Created"])["Id"])
+        with our_errors(f"look for {FALLBACK}"):
+            if client.images(name=FALLBACK):
+                return FALLBACK
         with our_errors(f"pull {FALLBACK}"):
             client.pull(FALLBACK)
     except (Missing, JobFailed, EngineUnavailable) as error:
-        raise ProbeFailed(f"there is no image to try it with ({error}). First: poetry run docker-build") from error
+        raise ProbeFailed(
+            f"there is no image to try it with ({error}): build the worker's, with poetry run docker-build"
+        ) from error
     return FALLBACK
 
 
