@@ -1,6 +1,7 @@
 """What is on disk is readable after a crash at any point: the record of a job, and its folder as a whole."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 from job_fetcher.job import Job
 from job_fetcher.workspace import Workspace, write_durably
 from tests.recovery import killed_at_each_step
+from tests.recovery.support import wait_for_next_look
+from tests.support.platform import Platform
+from tests.support.worker import WorkerProcess, run_job
 
 ROOT = Path(__file__).parents[2]
 OWNER = "ada at https://api"
@@ -73,3 +77,21 @@ def test_record_of_the_first_release_is_understood(tmp_path: Path) -> None:
     [found] = workspace.left_behind()
     with found:
         assert (found.job_id, found.state.runs, found.state.outcome, found.state.final) == ("7", 1, None, None)
+
+
+def test_what_the_container_has_written_is_on_disk_before_its_end_is_recorded(
+    mock: Platform, worker: WorkerProcess, job_image: str, tmp_path: Path
+) -> None:
+    """The worker's sync(1) is another one, which writes down what it is to do, and what the record says meanwhile."""
+    wait_for_next_look(mock)
+    worker.stop()
+    note, ours, real = tmp_path / "note", tmp_path / "sync", shutil.which("sync", path=os.defpath)
+    ours.write_text(
+        f'#!/bin/sh\necho "$*" $(cat "$2/files/a") $(grep -o \'"outcome":[a-z]*\' "$2/job.json") >> {note}\n'
+    )
+    ours.chmod(0o755)
+    worker.run_by = ("unshare", "--mount", "sh", "-c", f'mount --bind {ours} {real} && exec "$@"', "sh")
+    worker.start()
+    job = run_job(mock, "echo written > /files/a", image=job_image)
+    assert mock.job(job).status == "finished"
+    assert note.read_text() == f'--file-system {worker.base / job} written "outcome":null\n'
