@@ -23,6 +23,13 @@ CAPABILITIES = {
     "SETUID": "… likewise",
 }
 """What a job's container keeps of root's capabilities, and why; see capabilities(7). All others are dropped."""
+CONFINED: dict[str, Any] = {
+    "pids_limit": PIDS_LIMIT,
+    "security_opt": ["no-new-privileges"],
+    "cap_drop": ["ALL"],
+    "cap_add": list(CAPABILITIES),
+}
+"""Of `HostConfig`: what every container gets that a worker makes."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +53,7 @@ def host_config(client: Client, folder: PurePosixPath, resources: Resources) -> 
         memswap_limit=f"{resources.memory_mib}m",  # no swap on top of it
         oom_score_adj=500,  # before the worker and the engine
         shm_size=f"{resources.memory_mib // 2}m",  # PyTorch's data loaders pass their batches through it
-        pids_limit=PIDS_LIMIT,
-        security_opt=["no-new-privileges"],
-        cap_drop=["ALL"],
-        cap_add=list(CAPABILITIES),
+        **CONFINED,
         log_config=LogConfig(
             type=LogConfig.types.JSON, config={"max-size": f"{LOG_SIZE_MB}m", "max-file": str(LOG_FILES)}
         ),

@@ -1,18 +1,21 @@
 """Short-lived containers that find out what a job's container would see of this machine."""
 
 import logging
+import re
 import secrets
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from job_fetcher import engine
-from job_fetcher.confinement import device_requests
+from job_fetcher.confinement import CONFINED, device_requests
 from job_fetcher.engine import Client, Missing, our_errors
 from job_fetcher.errors import EngineUnavailable, JobFailed, JobFetcherError, SettingsError
 from job_fetcher.hardware import Gpu
 
 LABEL_BUILD = "job-fetcher.build"
 """Of the worker's own images; `worker` is what the Dockerfile says."""
+_OURS = re.compile("job-fetcher:")
+"""… and what `docker-build` calls them: the label alone may be on the image of a job, which is nobody to be trusted."""
 FALLBACK = "busybox:latest"
 PROBE_S = 60
 LIST_GPUS = "nvidia-smi -L || cat /proc/driver/nvidia/gpus/*/information"
@@ -36,8 +39,9 @@ def image(client: Client) -> str:
     try:
         with our_errors("list the images"):
             built: list[dict[str, Any]] = client.images(filters={"label": f"{LABEL_BUILD}=worker"})
-        if built:
-            return str(max(built, key=lambda each: each["Created"])["Id"])
+        ours = [each for each in built if any(_OURS.match(tag) for tag in each["RepoTags"] or [])]
+        if ours:
+            return str(max(ours, key=lambda each: each["Created"])["Id"])
         with our_errors(f"look for {FALLBACK}"):
             if client.images(name=FALLBACK):
                 return FALLBACK
@@ -67,6 +71,7 @@ def run(
         mounts=[mount] if folder else None,
         device_requests=device_requests(gpu),
         network_mode="none",
+        **CONFINED,
     )
     try:
         with our_errors("start a container"):
