@@ -6,6 +6,7 @@ from pathlib import Path
 
 import docker
 import pytest
+from docker.errors import NotFound
 from docker.models.containers import Container
 
 from job_fetcher.leftovers import LABEL_HELPER
@@ -21,7 +22,11 @@ def _corrupt(folder: Path) -> None:
 
 
 def _is_there(container: Container) -> bool:
-    return bool(container.client.containers.list(all=True, filters={"id": container.id}))
+    try:
+        container.reload()
+    except NotFound:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("lose", [_corrupt, shutil.rmtree], ids=["put aside", "removed by hand"])
