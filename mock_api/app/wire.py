@@ -36,7 +36,7 @@ class Wire:
             return await self._app(scope, receive, send)
         scope[CONNECTION] = Connection(receive)
         path, query = scope["path"], scope["query_string"].decode("latin-1")
-        if path == "/" or path.startswith("/_"):
+        if path == "/" or (path.startswith("/_") and path != "/_probe"):
             return await self._app(scope, receive, send)
 
         record = _record(self._mock, scope)

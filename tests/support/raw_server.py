@@ -2,6 +2,7 @@
 
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -10,19 +11,23 @@ from contextlib import closing, contextmanager, suppress
 class RawServer:
     """Answers each connection's one request with the next of `answers`, the last of them ever after."""
 
-    def __init__(self, listener: socket.socket, answers: tuple[bytes, ...]) -> None:
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    def __init__(self, listener: socket.socket, answers: tuple[bytes, ...], tls: ssl.SSLContext | None) -> None:
+        name = listener.getsockname()
+        self.url = f"unix://{name}" if isinstance(name, str) else f"http{'s' if tls else ''}://127.0.0.1:{name[1]}"
         self.received: list[bytes] = []
         """The requests, head and body."""
-        self._listener, self._answers = listener, answers
+        self._listener, self._answers, self._tls = listener, answers, tls
 
     def serve(self) -> None:
         with suppress(OSError):  # the listener is closed
             while True:
-                connection, _ = self._listener.accept()
-                with connection, suppress(OSError):
+                accepted, _ = self._listener.accept()
+                with accepted, suppress(OSError), self._spoken_on(accepted) as connection:
                     self.received.append(_request(connection))
                     connection.sendall(self._answers[min(len(self.received), len(self._answers)) - 1])
+
+    def _spoken_on(self, connection: socket.socket) -> socket.socket:
+        return self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
 
 
 def _request(connection: socket.socket) -> bytes:
@@ -44,10 +49,12 @@ def answer(body: bytes = b"", status: str = "200 OK", **headers: object) -> byte
 
 
 @contextmanager
-def raw_server(*answers: bytes) -> Iterator[RawServer]:
-    """Without answers, it takes connections and never says a word."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        server = RawServer(listener, answers)
+def raw_server(
+    *answers: bytes, tls: ssl.SSLContext | None = None, listener: socket.socket | None = None
+) -> Iterator[RawServer]:
+    """Without answers, it takes connections and never says a word. `listener`: where, if not by TCP on a free port."""
+    with closing(listener or socket.create_server(("127.0.0.1", 0))) as listener:
+        server = RawServer(listener, answers, tls)
         thread = threading.Thread(target=server.serve, name="raw-server", daemon=True)
         if answers:
             thread.start()

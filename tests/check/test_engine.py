@@ -1,0 +1,123 @@
+"""What a first start gets wrong with the engine, the folder and the disk."""
+
+import json
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tests.check.conftest import Check
+from tests.support.raw_server import answer, raw_server
+
+NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+READING = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
+"""May read Python wherever that is, and write nowhere."""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """PATH_BASE on a file system of 1 MiB."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1M", "none", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_no_socket(check: Check, tmp_path: Path) -> None:
+    nowhere = f"unix://{tmp_path}/no.sock"
+    assert check(DOCKER_HOST=nowhere).sentence("engine") == (
+        f"The Docker engine cannot be used: there is no socket {nowhere}: in a container, add -v"
+        " /var/run/docker.sock:/var/run/docker.sock; outside of one, install and start Docker"
+    )
+
+
+def test_socket_that_this_user_may_not_use(check: Check, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o777)
+    (tmp_path / "data").chmod(0o777)
+    assert check(run_by=(*NOBODY, *READING)).sentence("engine") == (
+        "The Docker engine cannot be used: this user may not use its socket /var/run/docker.sock: add the user to the"
+        " group 'docker', or run as root"
+    )
+
+
+def test_engine_that_was_stopped(check: Check, tmp_path: Path) -> None:
+    unix_listener(left := tmp_path / "left.sock").close()
+    assert check(DOCKER_HOST=f"unix://{left}").sentence("engine") == (
+        f"The Docker engine cannot be used: nothing listens at unix://{left}: start Docker, or set DOCKER_HOST to where"
+        " it listens"
+    )
+
+
+def test_engine_that_hangs_is_waited_for_no_longer_than_10_s(check: Check, tmp_path: Path) -> None:
+    began = monotonic()
+    with raw_server(listener=unix_listener(tmp_path / "silent.sock")) as silent:
+        sentence = check(DOCKER_HOST=silent.url).sentence("engine")
+    assert sentence == f"The Docker engine cannot be used: it does not answer at {silent.url}: restart Docker"
+    assert monotonic() - began < 20
+
+
+def test_engine_that_is_too_old(check: Check, tmp_path: Path) -> None:
+    version = json.dumps({"Version": "18.09.1", "ApiVersion": "1.39", "MinAPIVersion": "1.12"}).encode()
+    answers = (answer(version, content_type="application/json"), answer(b"OK"))
+    with raw_server(*answers, listener=unix_listener(tmp_path / "old.sock")) as old:
+        sentence = check(DOCKER_HOST=old.url).sentence("engine")
+    assert sentence == "The Docker engine is too old (API 1.39): install Docker 19.03 or newer"
+
+
+def test_relative_host_path(check: Check) -> None:
+    report = check(PATH_HOST_BASE="data")
+    assert report.sentence("settings") == "PATH_HOST_BASE (is 'data'): an absolute path is expected, such as /data"
+
+
+def test_folder_of_the_host_that_is_another_one(check: Check, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    assert check(PATH_HOST_BASE=f"{tmp_path}/other").sentence("folder on the host") == (
+        f"PATH_HOST_BASE ({tmp_path}/other) is not the folder that the worker sees as PATH_BASE ({tmp_path}/data):"
+        f" mount it there, with -v {tmp_path}/other:{tmp_path}/data, or leave PATH_HOST_BASE out"
+    )
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+def test_folder_of_the_host_by_another_name_is_the_same(check: Check, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    assert check(PATH_HOST_BASE=f"{tmp_path}/link").code == 0
+
+
+def test_folder_that_is_not_on_the_host(check: Check, tmp_path: Path) -> None:
+    assert check(PATH_HOST_BASE=f"{tmp_path}/none").sentence("folder on the host") == (
+        f"PATH_HOST_BASE ({tmp_path}/none) is not there on the host: correct it, or leave it out"
+    )
+    assert not (tmp_path / "none").exists()
+
+
+def test_folder_that_this_user_may_not_write_to(check: Check, tmp_path: Path) -> None:
+    group = Path("/var/run/docker.sock").stat().st_gid
+    (tmp_path / "data").mkdir()
+    user = (*NOBODY[:-1], "--groups", str(group), *READING)
+    assert check(run_by=user).sentence("folder") == (
+        f"PATH_BASE ({tmp_path}/data) cannot be written to: Permission denied - let this user write there, or set"
+        " another"
+    )
+
+
+def test_disk_that_is_full(check: Check, small_disk: Path) -> None:
+    assert check(MIN_FREE_GIB="0.01").sentence("disk") == (
+        f"Only 0.0 GiB free for PATH_BASE ({small_disk}), less than MIN_FREE_GIB (0.01): make room, move it to a larger"
+        " disk, or lower MIN_FREE_GIB"
+    )
+
+
+def test_more_memory_kept_back_than_there_is(check: Check) -> None:
+    sentence = check(MEMORY_RESERVE_MIB="100000000").sentence("offer")
+    assert sentence.startswith("MEMORY_RESERVE_MIB (100000000) is more than the host has (")
+
+
+def unix_listener(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    return listener
