@@ -1,0 +1,247 @@
+"""compose.yaml as docs/fleet.md shows it: workers for several GPUs by Compose, for many machines by Swarm."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from docker.models.containers import Container
+
+from job_fetcher.health import FILE
+from tests.recovery.support import OUTPUTS, assert_finished_once, submit
+from tests.support.leaks import Evidence
+from tests.support.own_engine import IMAGE, OwnEngine
+from tests.support.platform import Platform, running_platform
+from tests.support.swarm import BROKEN, NEW, OLD, Fleet, network_of, shown, swarm
+from tests.support.worker import wait_until
+
+DEPLOY = "grep -v 'Compose only' compose.yaml | docker stack deploy --with-registry-auth --compose-file - decode"
+REMOVE = "docker stack rm decode"
+WORKER = "worker=$(docker ps --quiet --filter label=com.docker.swarm.service.name=decode_gpu-0)"
+
+
+@pytest.fixture(scope="module")
+def engine(worker_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnEngine]:
+    with swarm(worker_image, tmp_path_factory.mktemp("swarm")) as engine:
+        yield engine
+
+
+@pytest.fixture
+def mock(engine: OwnEngine, evidence: Evidence) -> Iterator[Platform]:
+    """A mock in the network of `engine`."""
+    with ExitStack() as running:
+        with network_of(engine):
+            platform = running.enter_context(running_platform(host="0.0.0.0"))
+        yield platform
+        evidence.keep_history(platform)
+
+
+@pytest.fixture
+def fleet(engine: OwnEngine, mock: Platform, evidence: Evidence, tmp_path: Path) -> Iterator[Fleet]:
+    """compose.yaml with one GPU, and no worker yet. Swarm waits for a worker's health: it is asked more often here."""
+    fleet = Fleet(engine, tmp_path, urlsplit(mock.url).port or 0)
+    fleet.edit("interval: 10s", "interval: 1s")
+    yield fleet
+    fleet.end(evidence)
+
+
+@pytest.fixture
+def two(fleet: Fleet) -> Fleet:
+    """compose.yaml with two GPUs."""
+    fleet.add(shown("yaml"))
+    return fleet
+
+
+def begin_jobs(fleet: Fleet, mock: Platform, count: int = 2) -> dict[str, str]:
+    """Jobs whose commands have begun and wait for `go`, by service."""
+    begun = {}
+    for _ in range(count):
+        job = submit(mock, IMAGE)
+        mock.wait_for_status(job, "running")
+        folder = next(each for each in fleet.folders() if each.endswith(f"/{job}"))
+        wait_until((fleet.base / folder / "files/output/ran").exists, "the command to begin")
+        begun[folder.split("/")[0]] = job
+    return begun
+
+
+def wait_for_next(fleet: Fleet, service: str, before: Container, image: str) -> None:
+    """Wait until the service has another worker than `before`, of `image`, that goes on with its job."""
+
+    def goes_on() -> bool:
+        worker = fleet.workers().get(service)
+        return worker is not None and worker != before and b"Going on with job" in worker.logs()
+
+    wait_until(goes_on, f"the next worker of {service}")
+    assert fleet.workers()[service].attrs["Config"]["Image"] == image
+
+
+def finish(fleet: Fleet, mock: Platform, service: str, job: str) -> None:
+    """Let the job's command end: it ran once, and the job has finished."""
+    (fleet.base / service / job / "files" / "go").touch()
+    mock.wait_for_status(job)
+    assert_finished_once(mock, job)
+    assert mock.outputs(job) == OUTPUTS
+
+
+def assert_nothing_left(fleet: Fleet) -> None:
+    wait_until(lambda: not fleet.workers(), "the workers to end")
+    assert (fleet.jobs(), fleet.folders()) == ({}, [])
+
+
+def test_page_shows_nothing_that_is_not_run_here() -> None:
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert [line for line in shown("sh") if line and line not in source and not line.startswith("export IMAGE=")] == []
+
+
+def assert_looked_after(worker: Container) -> None:
+    config, host = worker.attrs["Config"], worker.attrs["HostConfig"]
+    assert config["StopSignal"] == "SIGUSR1"
+    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-m", "job_fetcher.health"]
+    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
+
+
+def test_compose_starts_a_worker_for_each_gpu(two: Fleet) -> None:
+    """Each has its card and its folder, comes back, may take its time to stop, keeps its log small, is looked after."""
+    two.run("docker compose up --detach")
+    workers = two.workers()
+    assert set(workers) == {"gpu-0", "gpu-1"}
+    for service, worker in workers.items():
+        config, host = worker.attrs["Config"], worker.attrs["HostConfig"]
+        [request] = host["DeviceRequests"]
+        assert (request["Driver"], request["DeviceIDs"]) == ("nvidia", [service[-1]])
+        assert f"PATH_BASE=/data/{service}" in config["Env"]
+        assert (host["RestartPolicy"]["Name"], config["StopTimeout"]) == ("unless-stopped", 30)
+        assert_looked_after(worker)
+    assert "gpu-1" in two.run("docker compose ps")
+
+
+def test_compose_starts_a_worker_on_a_machine_without_gpus(fleet: Fleet) -> None:
+    fleet.set("PASSWORD", "'a$b'")
+    fleet.run("grep -v 'Compose only' compose.yaml | docker compose --file - up --detach")
+    [worker] = fleet.workers().values()
+    assert not worker.attrs["HostConfig"]["DeviceRequests"]
+    assert worker.attrs["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    assert "PASSWORD=a$b" in worker.attrs["Config"]["Env"]
+
+
+def test_compose_updates_workers_in_the_middle_of_their_jobs(two: Fleet, mock: Platform) -> None:
+    """One job is finished by the new worker, the other one handed back when the workers are stopped for good."""
+    two.run("docker compose up --detach")
+    jobs = begin_jobs(two, mock)
+    before, containers = two.workers(), two.jobs()
+    two.run("docker compose up --detach", image=NEW)
+    for service in jobs:
+        wait_for_next(two, service, before[service], NEW)
+    assert two.jobs() == containers
+    finish(two, mock, "gpu-0", jobs["gpu-0"])
+    assert "is reported as finished" in two.run("docker compose logs --tail 20 gpu-0")
+    two.run(
+        "docker compose kill -s SIGTERM",
+        "docker wait $(docker compose ps --all --quiet)",
+        "docker compose down",
+        image=NEW,
+    )
+    assert mock.statuses(jobs["gpu-1"])[-1] == "queued"
+    assert_nothing_left(two)
+
+
+def test_swarm_updates_workers_in_the_middle_of_their_jobs(two: Fleet, mock: Platform) -> None:
+    """To another image, back again, and by force: containers and commands of the jobs do not notice."""
+    two.run(DEPLOY)
+    jobs = begin_jobs(two, mock)
+    before, containers = two.workers(), two.jobs()
+    two.run(DEPLOY, image=NEW)
+    for service in jobs:
+        wait_for_next(two, service, before[service], NEW)
+    for line, image in (
+        ("docker service rollback decode_gpu-0", OLD),
+        ("docker service update --force decode_gpu-0", OLD),
+    ):
+        before = two.workers()
+        two.run(line)
+        wait_for_next(two, "gpu-0", before["gpu-0"], image)
+    assert {state for _, state in containers.values()} == {"running"}
+    assert two.jobs() == containers
+    for service, job in jobs.items():
+        finish(two, mock, service, job)
+    assert "decode_gpu-1" in two.run("docker stack ps decode")
+    assert "is reported as finished" in two.run("docker service logs --tail 20 decode_gpu-0")
+    two.run(REMOVE)
+    assert_nothing_left(two)
+
+
+def test_swarm_rolls_back_an_update_whose_workers_do_not_start(fleet: Fleet, mock: Platform) -> None:
+    fleet.run(DEPLOY)
+    jobs = begin_jobs(fleet, mock, 1)
+    before, containers = fleet.workers(), fleet.jobs()
+    fleet.run(DEPLOY, image=BROKEN)
+    wait_for_next(fleet, "gpu-0", before["gpu-0"], OLD)
+    assert fleet.jobs() == containers
+    finish(fleet, mock, "gpu-0", jobs["gpu-0"])
+
+
+def test_swarm_replaces_a_worker_that_hangs(fleet: Fleet, mock: Platform) -> None:
+    """It is killed sooner than usual here."""
+    fleet.edit("stop_grace_period: 30s", "stop_grace_period: 1s")
+    fleet.run(DEPLOY)
+    jobs = begin_jobs(fleet, mock, 1)
+    hanging, containers = fleet.workers()["gpu-0"], fleet.jobs()
+    wait_until(lambda: fleet.health("gpu-0") == "healthy", "the worker to be healthy")
+    hanging.kill("SIGSTOP")
+    assert hanging.exec_run(["python", "-c", f"import os; os.utime('{FILE}', (1, 1))"]).exit_code == 0
+    wait_for_next(fleet, "gpu-0", hanging, OLD)
+    assert fleet.jobs() == containers
+    finish(fleet, mock, "gpu-0", jobs["gpu-0"])
+
+
+def test_swarm_starts_a_second_worker_where_a_label_says_so(fleet: Fleet) -> None:
+    fleet.add(shown("yml"))
+    fleet.run(DEPLOY)
+    assert_looked_after(wait_until(lambda: fleet.workers(), "the first worker")["gpu-0"])
+    assert fleet.docker("service", "ps", "--quiet", "decode_gpu-1") == ""
+    fleet.run("docker node update --label-add gpus=2 $MACHINE")
+    wait_until(lambda: set(fleet.workers()) == {"gpu-0", "gpu-1"}, "the second worker")
+
+
+def test_swarm_hands_jobs_back_or_finishes_them_when_its_stop_signal_says_so(two: Fleet, mock: Platform) -> None:
+    two.run(DEPLOY)
+    jobs = begin_jobs(two, mock)
+    before, containers = two.workers(), two.jobs()
+    two.run("docker service update --stop-signal SIGTERM decode_gpu-0")
+    two.run("docker service update --stop-signal SIGQUIT --stop-grace-period 24h decode_gpu-1")
+    for service in jobs:
+        wait_for_next(two, service, before[service], OLD)
+    assert two.jobs() == containers
+    two.run(REMOVE)
+    mock.wait_for_status(jobs["gpu-0"], "queued")
+    wait_until(lambda: set(two.workers()) == {"gpu-1"}, "the first worker to end")
+    assert set(two.jobs()) == {f"gpu-1/{jobs['gpu-1']}"}
+    finish(two, mock, "gpu-1", jobs["gpu-1"])
+    assert_nothing_left(two)
+    assert mock.job(jobs["gpu-0"]).status == "queued"
+
+
+def test_machine_is_taken_out_of_a_swarm_and_comes_back(fleet: Fleet, mock: Platform) -> None:
+    """Its job is handed back; a worker that Swarm starts meanwhile takes none; the one after that does, on request."""
+    fleet.run(DEPLOY)
+    jobs = begin_jobs(fleet, mock, 1)
+    before = fleet.workers()["gpu-0"]
+    fleet.run(
+        WORKER,
+        "docker exec $worker python -m job_fetcher pause",
+        "docker kill --signal SIGTERM $worker",
+        "docker wait $worker",
+    )
+    assert mock.job(jobs["gpu-0"]).status == "queued"
+    assert (fleet.jobs(), fleet.folders()) == ({}, [])
+    paused = wait_until(lambda: fleet.workers().get("gpu-0"), "Swarm to start the worker again")
+    assert paused != before
+    assert paused is not None
+    wait_until(lambda: b"No job is asked for: the worker is paused" in paused.logs(), "it to say that it is paused")
+    fleet.run("docker node update --availability drain $MACHINE")
+    assert_nothing_left(fleet)
+    fleet.run("docker node update --availability active $MACHINE")
+    wait_until(lambda: fleet.workers().get("gpu-0"), "the worker to be back")
+    fleet.run(WORKER, "docker exec $worker python -m job_fetcher resume")
+    assert begin_jobs(fleet, mock, 1) != jobs
