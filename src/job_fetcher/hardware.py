@@ -91,7 +91,7 @@ def _nvml() -> Iterator[None]:
         finally:
             pynvml.nvmlShutdown()
     except pynvml.NVMLError as error:
-        raise GpuUnavailable(str(error)) from error
+        raise GpuUnavailable(str(error).rstrip(".")) from error
 
 
 def _gpu(handle: object) -> Gpu:
