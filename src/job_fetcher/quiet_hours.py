@@ -6,7 +6,8 @@ from datetime import datetime, time
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY = f"({'|'.join(_DAYS)})"
-_HOURS = re.compile(rf"(?:{_DAY}(?:-{_DAY})? +)?(\d\d:\d\d)-(\d\d:\d\d)")
+_TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+_HOURS = re.compile(rf"(?:{_DAY}(?:-{_DAY})? +)?({_TIME})-({_TIME}|24:00)")
 
 
 @dataclass(frozen=True)
@@ -37,4 +38,4 @@ def _parse(text: str) -> QuietHours:
     start = _DAYS.index(first or "mon")
     length = (_DAYS.index(last or first) - start) % 7 + 1 if first else 7
     days = frozenset((start + n) % 7 for n in range(length))
-    return QuietHours(days, time.fromisoformat(begin), time.fromisoformat(end))
+    return QuietHours(days, time.fromisoformat(begin), time.fromisoformat(end.replace("24:00", "00:00")))
