@@ -1,0 +1,118 @@
+"""When no job is asked for although one could come: the worker is paused, or its owner wants the machine."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.recovery.support import kill
+from tests.support.gate import Gate, running_gate
+from tests.support.platform import Platform
+from tests.support.worker import WorkerProcess, wait_until
+
+StartWorker = Callable[..., WorkerProcess]
+
+WAIT_FOR_GO = "until [ -e /files/go ]; do sleep 0.05; done"
+PAUSED = "No job is asked for: the worker is paused, until `resume`"
+QUIET = "No job is asked for: these are quiet hours (QUIET_HOURS)"
+AGAIN = "Jobs are asked for again"
+FAR_AWAY = "Far-12"
+"""A zone in which it is half a day later than by UTC."""
+
+
+def command(worker: WorkerProcess, name: str, cwd: Path) -> str:
+    """What `python -m job_fetcher <name>` says, with the worker's own settings."""
+    line = [sys.executable, "-m", "job_fetcher", name]
+    return subprocess.run(line, env=worker.environment, cwd=cwd, check=True, capture_output=True, text=True).stdout
+
+
+def looks(mock: Platform) -> int:
+    return sum(request.path == "/jobs" for request in mock.requests("GET", "/jobs"))
+
+
+def test_worker_that_is_paused_takes_no_job_after_a_restart_neither_until_it_resumes(
+    mock: Platform, worker: WorkerProcess, job_image: str, tmp_path: Path
+) -> None:
+    mock.wait_until(lambda: looks(mock) > 0, "a look for a job")
+    assert command(worker, "pause", tmp_path) == "No new job is taken until `resume`.\n"
+    worker.wait_for_log(PAUSED)
+    job, before = mock.submit("true", image=job_image), looks(mock)
+    assert worker.stop() == 0
+    worker.start()
+    wait_until(lambda: worker.log.count(PAUSED) == 2, "the next start to say so")
+    assert (looks(mock), AGAIN in worker.log) == (before, False)
+    assert command(worker, "resume", tmp_path) == "Jobs are taken again.\n"
+    mock.wait_for_status(job)
+    assert (mock.job(job).status, worker.log.count(AGAIN)) == ("finished", 1)
+    worker.stop()
+    worker.assert_nothing_left()
+
+
+def test_job_in_hand_goes_on_while_the_worker_is_paused(
+    mock: Platform, worker: WorkerProcess, job_image: str, tmp_path: Path
+) -> None:
+    """After a crash of the worker, too."""
+    job = mock.submit(WAIT_FOR_GO, image=job_image)
+    mock.wait_for_status(job, "running")
+    container = worker.container()
+    command(worker, "pause", tmp_path)
+    kill(worker)
+    worker.start()
+    worker.wait_for_log(f"Going on with job {job}")
+    assert worker.container().id == container.id
+    next_job, before = mock.submit("true", image=job_image), looks(mock)
+    (worker.base / job / "files" / "go").touch()
+    mock.wait_for_status(job)
+    assert mock.job(job).status == "finished"
+    worker.wait_for_log(PAUSED)
+    assert (looks(mock), mock.job(next_job).status) == (before, "queued")
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Iterator[tuple[Gate, list[str]]]:
+    """A gate before the machine's engine, and what has been asked of it: the time, for each look around."""
+    times: list[str] = []
+    with running_gate(Path("/var/run/docker.sock"), Path(f"/tmp/gate-{os.getpid()}-{tmp_path.name[-20:]}")) as gate:
+        gate.before(b"/info ", lambda: times.append("asked"))
+        yield gate, times
+
+
+def _around(now: datetime) -> str:
+    """The hour before and the hour after."""
+    return f"{now - timedelta(hours=1):%H:%M}-{now + timedelta(hours=1):%H:%M}"
+
+
+def test_no_job_is_asked_for_in_the_quiet_hours_of_the_engines_host_and_that_is_said_once(
+    mock: Platform, start_worker: StartWorker, docker_client: docker.DockerClient, asked: tuple[Gate, list[str]]
+) -> None:
+    """By its clock: in the worker's own zone it is half a day later."""
+    gate, times = asked
+    quiet = _around(datetime.fromisoformat(docker_client.info()["SystemTime"]))
+    worker = start_worker(QUIET_HOURS=quiet, TZ=FAR_AWAY, DOCKER_HOST=f"unix://{gate.path}")
+    worker.wait_for_log(QUIET)
+    before = len(times)
+    wait_until(lambda: len(times) > before + 3, "more looks around")
+    assert (looks(mock), worker.log.count(QUIET)) == (0, 1)
+
+
+def test_jobs_come_in_all_other_hours_and_one_that_was_begun_goes_on(
+    mock: Platform, start_worker: StartWorker, docker_client: docker.DockerClient, job_image: str
+) -> None:
+    now = datetime.fromisoformat(docker_client.info()["SystemTime"])
+    worker = start_worker(QUIET_HOURS=_around(now + timedelta(hours=12)), TZ=FAR_AWAY)
+    job = mock.submit(WAIT_FOR_GO, image=job_image)
+    mock.wait_for_status(job, "running")
+    worker.container()
+    kill(worker)
+    worker.environment["QUIET_HOURS"] = "00:00-24:00"
+    worker.start()
+    worker.wait_for_log(f"Going on with job {job}")
+    (worker.base / job / "files" / "go").touch()
+    mock.wait_for_status(job)
+    assert mock.job(job).status == "finished"
+    worker.wait_for_log(QUIET)
