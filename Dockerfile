@@ -24,6 +24,9 @@ ENV PYTHONPATH=/opt/job-fetcher \
     PYTHONUNBUFFERED=1 \
     NVIDIA_DRIVER_CAPABILITIES=utility
 COPY --from=builder /opt/job-fetcher /opt/job-fetcher
+# For `docker exec CONTAINER job-fetcher pause`.
+RUN printf '#!/bin/sh\nexec python -m job_fetcher "$@"\n' > /usr/local/bin/job-fetcher \
+    && chmod +x /usr/local/bin/job-fetcher
 STOPSIGNAL SIGTERM
 # Reads one time stamp: the worker says by when it will have got on. The start period is for jobs left behind.
 HEALTHCHECK --interval=60s --timeout=10s --start-period=120s --retries=2 CMD ["python", "-m", "job_fetcher.health"]
