@@ -1,16 +1,19 @@
 """What a first start gets wrong with the GPU: seen by the worker (NVML is a stub), and by a job's container."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.check.conftest import IMAGE, LABEL, Check
+from tests.check.conftest import IMAGE, LABEL, Check, run_check, settings_of
+from tests.check.test_readme import between
 from tests.support.gpu_hook import GpuHook, no_gpu_hook
 from tests.support.images import add_image, shell_files
 from tests.support.nvml import Gpu, NvmlStub
 from tests.support.own_engine import OwnEngine, own_engine
+from tests.support.platform import Platform
 
 CARD, OTHER = Gpu(), Gpu("GPU-2", "NVIDIA GeForce RTX 4090", 24564, 1, 8)
 SET_UP = "nvidia-ctk runtime configure --runtime=docker, then systemctl restart docker"
@@ -42,6 +45,23 @@ def test_card_that_containers_see_is_offered(check: Check, nvml: NvmlStub, gpu_e
     assert report.ticks["GPU"] == f"NVIDIA RTX A4000, 16376 MiB, {CARD.uuid}"
     assert report.ticks["GPU in a container"] == f"{CARD.uuid} is seen"
     assert report.ticks["offer"].endswith(" MiB, gpu_mem=16376 MiB, gpu_model=NVIDIA RTX A4000, gpu_archi=Ampere")
+
+
+def test_readme_shows_what_a_check_prints(
+    mock: Platform, nvml: NvmlStub, gpu_engine: GpuEngine, tmp_path: Path
+) -> None:
+    """Line by line, but for numbers, paths and addresses."""
+    nvml.show(CARD)
+    gpu_engine.hook.show(CARD.uuid)
+    settings = settings_of(mock, tmp_path / "data") | {"PASSWORD": "not-the-password", "DOCKER_HOST": gpu_engine.url}
+    done = run_check(environment=settings | nvml.environment, cwd=tmp_path)
+    shown = between("check").split("check\n", 1)[1].split("```")[0]
+    assert without_values(shown) == without_values(done.stdout)
+
+
+def without_values(lines: str) -> list[str]:
+    lines = re.sub(r"USERNAME \w+ at", "USERNAME at", lines)
+    return re.sub(r"https?://\S+|(?<=[ ])/\S+| *\d[\w.+~-]*", "…", lines).splitlines()
 
 
 def test_first_card_of_several_is_used(check: Check, nvml: NvmlStub, gpu_engine: GpuEngine) -> None:
