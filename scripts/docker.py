@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import docker
+import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.types import DeviceRequest, LogConfig
@@ -165,12 +166,22 @@ def stop_workers(client: docker.DockerClient, timeout_s: int) -> None:
     """Stop and remove the workers, then the jobs' containers that no living worker holds."""
     for worker in _containers(client, f"{LABEL_BUILD}=worker"):
         print(f"Stopping {worker.name}")
-        worker.stop(timeout=timeout_s)
+        _stop(worker, timeout_s)
         _remove(worker)
     for job in _containers(client, LABEL_FOLDER):
         if not is_held(Path(job.labels[LABEL_FOLDER])):
             print(f"Removing {job.name}, which a worker has left")
             _remove(job)
+
+
+def _stop(worker: Container, timeout_s: int) -> None:
+    """Stop it by SIGTERM: another stop signal, such as that of `compose.yaml`, would leave its job running."""
+    never: Any = {"Name": "no"}
+    worker.update(restart_policy=never)
+    with suppress(APIError):  # it is not running
+        worker.kill(signal="SIGTERM")
+    with suppress(requests.RequestException):
+        worker.wait(timeout=timeout_s)
 
 
 def is_held(job_folder: Path) -> bool:

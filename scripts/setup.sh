@@ -144,6 +144,7 @@ set_up() {
     set_up_engine
     scripts/base_image.sh
     if [ "$use" = demo ]; then return; fi
+    docker compose version >/dev/null 2>&1 || install_missing docker-compose:docker-compose
     install_missing busybox:busybox-static docker-registry:docker-registry gcc:gcc gcc:libc6-dev git:git
     check_gpu_hook
 }

@@ -1,8 +1,12 @@
 """What of this machine is offered: its GPU as NVML tells, in the words that the API knows."""
 
+from dataclasses import replace
+
 import pynvml
 import pytest
 
+from job_fetcher import hardware
+from job_fetcher.errors import GpuUnavailable
 from job_fetcher.hardware import Gpu, Machine, find_gpu, offer
 from tests.support import nvml as stub
 from tests.support.nvml import NvmlStub
@@ -78,6 +82,46 @@ def test_a_driver_that_does_not_know_the_architecture_offers_none(cards: NvmlStu
     assert found is not None
     assert found.archi is None
     assert "gpu_archi" not in offer(MACHINE, found)
+
+
+@pytest.mark.parametrize(
+    ("card", "used_mib"),
+    [
+        (stub.Gpu(), 0),
+        (stub.Gpu(used_mib=450), 0),
+        (stub.Gpu(used_mib=450, processes=[(1, 100)], graphics=[(2, 50)]), 150),
+        (stub.Gpu(used_mib=450, processes=[(1, 100)], graphics=[(1, 100)]), 100),
+        (stub.Gpu(used_mib=450, processes=[(1, 100), (2, -1)]), 450),
+    ],
+    ids=["nobody", "the driver itself", "two", "one for both", "not told"],
+)
+def test_what_processes_hold_of_a_card_is_counted_once(cards: NvmlStub, card: stub.Gpu, used_mib: int) -> None:
+    cards.show(stub.Gpu(uuid="GPU-other", processes=[(9, 9000)]), card)
+    assert hardware.used_mib(replace(A4000, uuid=card.uuid)) == used_mib
+
+
+def test_parts_of_a_card_do_not_tell_of_processes_and_all_that_is_used_counts(cards: NvmlStub) -> None:
+    """MIG."""
+    part = stub.Gpu(used_mib=450, processes=[(1, 100)])
+    cards.show(part, failures={"nvmlDeviceGetComputeRunningProcesses": pynvml.NVML_ERROR_NOT_SUPPORTED})
+    assert hardware.used_mib(replace(A4000, uuid=part.uuid)) == 450
+
+
+@pytest.mark.parametrize(
+    ("uuid", "failures"),
+    [
+        (A4000.uuid, {}),
+        (stub.Gpu().uuid, {"nvmlInit": pynvml.NVML_ERROR_DRIVER_NOT_LOADED}),
+        (stub.Gpu().uuid, {"nvmlDeviceGetMemoryInfo": pynvml.NVML_ERROR_GPU_IS_LOST}),
+    ],
+    ids=["no such card", "no driver", "card is lost"],
+)
+def test_a_card_that_does_not_answer_any_more_is_told_from_one_that_nobody_uses(
+    cards: NvmlStub, uuid: str, failures: dict[str, int]
+) -> None:
+    cards.show(stub.Gpu(), failures=failures)
+    with pytest.raises(GpuUnavailable):
+        hardware.used_mib(replace(A4000, uuid=uuid))
 
 
 def test_the_offer_has_the_parameters_of_the_contract() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import docker
 
+from job_fetcher.disk import boot_id
 from job_fetcher.job import Job
-from job_fetcher.workspace import JobState, boot_id
+from job_fetcher.workspace import JobState
 from tests.support.platform import USERNAME, Platform
 from tests.support.worker import WorkerProcess, run_job
 

@@ -13,6 +13,7 @@ StartWorker = Callable[..., WorkerProcess]
 CARD = Gpu()
 LOG = "log/log/container.log"
 SHOW = "env | grep ^NVIDIA_ | sort"
+NO_MORE = "NVIDIA_GDS=disabled\nNVIDIA_IMEX_CHANNELS=\nNVIDIA_MOFED=disabled\n"
 
 
 def _offer(mock: Platform) -> dict[str, str]:
@@ -46,7 +47,7 @@ def test_gpu_is_offered_and_a_job_that_asks_for_its_memory_comes(
     assert (request["DeviceIDs"], request["Count"], request["Capabilities"]) == ([CARD.uuid], 0, [["gpu"]])
     (worker.base / job / "files" / "go").touch()
     mock.wait_for_status(job)
-    assert mock.outputs(job)[LOG].decode() == f"NVIDIA_VISIBLE_DEVICES={CARD.uuid}\n"
+    assert mock.outputs(job)[LOG].decode() == f"{NO_MORE}NVIDIA_VISIBLE_DEVICES={CARD.uuid}\n"
 
 
 def test_worker_of_several_gpus_gives_the_first_and_says_so(
@@ -55,7 +56,7 @@ def test_worker_of_several_gpus_gives_the_first_and_says_so(
     nvml.show(CARD, Gpu("GPU-2", "NVIDIA GeForce RTX 4090", 24564, 1, 8))
     worker = start_worker(**nvml.environment)
     job = run_job(mock, SHOW, image=job_image)
-    assert mock.outputs(job)[LOG].decode() == f"NVIDIA_VISIBLE_DEVICES={CARD.uuid}\n"
+    assert mock.outputs(job)[LOG].decode() == f"{NO_MORE}NVIDIA_VISIBLE_DEVICES={CARD.uuid}\n"
     assert "2 GPUs" in worker.log
 
 
@@ -67,7 +68,7 @@ def test_machine_without_a_gpu_offers_and_gives_none(
     assert set(_offer(mock)) == {"limit", "cpu_cores", "memory"}
     never = mock.submit("true", image=job_image, hardware={"gpu_mem": 1})
     job = run_job(mock, SHOW, image=job_image, env={"NVIDIA_VISIBLE_DEVICES": "all"})
-    assert mock.outputs(job)[LOG].decode() == "NVIDIA_VISIBLE_DEVICES=void\n"
+    assert mock.outputs(job)[LOG].decode() == f"{NO_MORE}NVIDIA_VISIBLE_DEVICES=void\n"
     assert mock.job(never).status == "queued"
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from job_fetcher.background import in_background
 from job_fetcher.errors import JobFailed, SettingsError
 from job_fetcher.job import Final, Job, JobStatus, Outcome
-from job_fetcher.workspace import Ledger, Workspace
+from job_fetcher.ledger import Ledger
+from job_fetcher.workspace import Workspace
 
 OWNER = "ada at https://api"
 JOB = Job(id="7", raw={"app": {}, "handler": {"image_url": "x"}, "odd": ["ü", None, 1.5, {"a": []}]})

@@ -32,6 +32,10 @@ CONFINED: dict[str, Any] = {
 """Of `HostConfig`: what every container gets that a worker makes."""
 
 
+_NO_MORE_DEVICES = {"NVIDIA_GDS": "disabled", "NVIDIA_MOFED": "disabled", "NVIDIA_IMEX_CHANNELS": ""}
+"""What an image might ask NVIDIA's toolkit for besides a card."""
+
+
 @dataclass(frozen=True)
 class Resources:
     """What a job's container gets of the machine. `network`: `bridge`, `none`, or a network's name."""
@@ -69,4 +73,4 @@ def device_requests(gpu: Gpu | None) -> list[DeviceRequest] | None:
 def environment(wanted: Mapping[str, str], gpu: Gpu | None) -> dict[str, str]:
     """The environment that a job asks for, less what NVIDIA's runtime reads: that names the job's own GPU, or none."""
     harmless = {name: value for name, value in wanted.items() if not name.upper().startswith("NVIDIA_")}
-    return harmless | {"NVIDIA_VISIBLE_DEVICES": gpu.uuid if gpu else "void"}
+    return harmless | {"NVIDIA_VISIBLE_DEVICES": gpu.uuid if gpu else "void"} | _NO_MORE_DEVICES

@@ -18,11 +18,13 @@ from job_fetcher.confinement import Resources, environment, host_config
 from job_fetcher.engine import Client, Missing, our_errors, patiently, retrying, seconds, started_at
 from job_fetcher.errors import EngineUnavailable, JobFailed, JobRefused, LeaveRequested
 from job_fetcher.job import JobSpecs, Outcome
-from job_fetcher.leftovers import LABEL_FOLDER, give_files_to_worker
+from job_fetcher.leftovers import LABEL_FOLDER, LABEL_HELPER, give_files_to_worker
 
 LABEL_JOB = "job-fetcher.job"
 LABEL_WORKER = "job-fetcher.worker"
 """Labels of a job's container besides its folder's: the job's id, the host name of the worker."""
+NOT_INHERITED = {LABEL_HELPER: "", "job-fetcher.build": ""}
+"""Labels that the job's image might have, and that its container would inherit."""
 
 STOPPED_BY_ENGINE = (137, 143, 255)
 """Exit codes of containers that the engine's shutdown ended: SIGKILL, SIGTERM, and not known after a power cut."""
@@ -32,8 +34,13 @@ STOP_GRACE_S = 3
 """Between SIGTERM and SIGKILL for a job that is given up: the worker itself has 10 s when it is stopped."""
 WAIT_S = 60
 """After so long the engine is asked anew whether the container has ended."""
-_NO_GPU = re.compile(r"could not select device driver|nvidia-container-(cli|runtime)")
-"""Words of the engine and of NVIDIA's container toolkit for a card, a driver or a toolkit that is not there."""
+STARTING = "start the job's container"
+_NO_GPU = re.compile(
+    rf"The Docker engine cannot {STARTING}: (could not select device driver|"
+    r"(failed to create (shim )?task(: | for container: ))?OCI runtime create failed: "
+    r"""[^"]*error running (\w+ )?hook[^"]*nvidia-container)"""
+)
+"""What the engine says when NVIDIA's driver or toolkit cannot give a card: a job's own words come in quotes, later."""
 
 log = logging.getLogger(__name__)
 
@@ -87,13 +94,13 @@ class JobContainer:
 
         def once() -> None:
             if self._state()["Status"] == "created":
-                with our_errors("start the job's container"):
+                with our_errors(STARTING):
                     self._client.start(self.id)
 
         try:
             patiently(self._cancelled)(once)
         except (JobFailed, EngineUnavailable) as error:
-            if _NO_GPU.search(str(error)):
+            if _NO_GPU.match(str(error)):
                 raise JobRefused(f"The worker's GPU cannot be given to the job: {error}.") from error
             raise
 
@@ -232,7 +239,14 @@ class JobContainer:
             "command": ["/bin/sh", "-c", line] if line else None,
             "name": f"job-{job_id}-{secrets.token_hex(3)}",
             "environment": environment(specs.app.env or {}, resources.gpu),
-            "labels": {LABEL_JOB: job_id, LABEL_FOLDER: str(self._folder), LABEL_WORKER: socket.gethostname()},
+            "labels": {
+                LABEL_JOB: job_id,
+                LABEL_FOLDER: str(self._folder),
+                LABEL_WORKER: socket.gethostname(),
+                **NOT_INHERITED,
+            },
+            "healthcheck": {"test": ["NONE"]},  # nobody would look at it
+            "use_config_proxy": False,  # its address may have the owner's password
             "host_config": host_config(self._client, self._folder, resources),
         }
 

@@ -18,9 +18,9 @@ import urllib3
 
 from job_fetcher import http
 from job_fetcher.background import Cancellation, Task
+from job_fetcher.disk import free_bytes, is_full
 from job_fetcher.errors import InvalidAnswer, JobFailed, Unavailable
 from job_fetcher.transfer import BLOCK, GIB, HandedOut, Refusals
-from job_fetcher.workspace import free_bytes, is_full
 
 LARGE = 64 << 20
 """From this many bytes on a file comes in parallel ranges, each about this large."""

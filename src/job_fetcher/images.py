@@ -1,6 +1,5 @@
 """The images of jobs: pulled before each run, so that a tag means what its registry says now; removed to make room."""
 
-import fnmatch
 import json
 import logging
 import posixpath
@@ -9,11 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from job_fetcher import http
+from job_fetcher import http, image_names
 from job_fetcher.background import Cancellation
+from job_fetcher.disk import free_bytes, write_durably
 from job_fetcher.engine import Client, Missing, our_errors, patiently
 from job_fetcher.errors import EngineUnavailable, JobFailed, Unavailable
-from job_fetcher.workspace import Workspace, free_bytes, write_durably
+from job_fetcher.workspace import Workspace
 
 PATIENCE_S = 1800.0
 """A registry that does not answer for so long may be one that does not exist: the job fails, and says so."""
@@ -52,7 +52,8 @@ class Images:
         Raises `JobFailed` for an image that is not allowed, does not exist, may not be pulled or hides the job's
         folder, and for a registry that does not answer for half an hour.
         """
-        if not is_allowed(image, self._allowed):
+        name = image_names.parse(image)
+        if not image_names.is_allowed(name, self._allowed):
             raise JobFailed(f"The image '{image}' is not among those that this worker allows (ALLOWED_IMAGES).")
         self.make_room()
         before = patiently(cancelled)(self._ids)
@@ -61,7 +62,7 @@ class Images:
             try:
                 self._pull(image, cancelled)
             except Unavailable as error:
-                if not self._inspect(image):
+                if not image_names.is_called(name, self._inspect(image)):
                     raise
                 log.warning("%s; the image is here and is used as it is", error)
 
@@ -73,7 +74,7 @@ class Images:
         found = patiently(cancelled)(self._inspect, image)
         self._note_use(found.get("Id"), before)
         for volume in found.get("Config", {}).get("Volumes") or {}:
-            if posixpath.normpath(volume).startswith("/files/"):
+            if posixpath.normpath(f"/{volume.lstrip('/')}").startswith("/files/"):
                 raise JobFailed(f"The image '{image}' has a VOLUME that would hide the job's own folder: {volume}.")
 
     def make_room(self) -> bool:
@@ -157,24 +158,3 @@ def disk(client: Client) -> Path:
     with our_errors("describe the host"):
         folder = Path(client.info()["DockerRootDir"])
     return folder if folder.exists() else Path("/")
-
-
-def is_allowed(image: str, patterns: Iterable[str]) -> bool:
-    """Whether one of the glob `patterns` fits `image`, with or without its tag; both as full names."""
-    name = _full_name(image)
-    without_version = name.split("@", 1)[0]
-    head, colon, tag = without_version.rpartition(":")
-    names = {name, without_version} | ({head} if colon and "/" not in tag else set())
-    return any(
-        pattern == "*" or any(fnmatch.fnmatchcase(each, _full_name(pattern)) for each in names) for pattern in patterns
-    )
-
-
-def _full_name(image: str) -> str:
-    """`x` → `docker.io/library/x`: an image's name with the registry and the folder that Docker leaves out."""
-    first, slash, rest = image.partition("/")
-    if not slash or not ("." in first or ":" in first or first == "localhost" or first != first.lower()):
-        first, rest = "docker.io", image
-    if first in ("docker.io", "index.docker.io"):
-        return f"docker.io/{rest}" if "/" in rest else f"docker.io/library/{rest}"
-    return f"{first}/{rest}"

@@ -29,6 +29,7 @@ MAX_DETAILS = 3_500
 
 _MAX_NAME = 255  # bytes of a file name on Linux (NAME_MAX)
 _MAX_PATH = 4_000  # bytes of a path on Linux are 4,096 (PATH_MAX); the rest is the job folder's own path
+_MOST_FOLDERS = 200
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What a log can hold and a database (NUL) or a mail cannot; tabs and line breaks stay."""
@@ -67,6 +68,8 @@ def _relative_path(name: str) -> str:
         raise ValueError("has a character that a path cannot have")
     if any(len(part.encode()) > _MAX_NAME for part in parts) or len(name.encode()) > _MAX_PATH:
         raise ValueError("is too long")
+    if len(parts) > _MOST_FOLDERS:
+        raise ValueError("is too deep")
     return "/".join(parts)
 
 
@@ -89,6 +92,7 @@ def _distinct(files: dict[str, str], folders: Iterable[str] = ()) -> dict[str, s
 
 RelativePath = Annotated[str, AfterValidator(_relative_path)]
 InputPath = Annotated[str, AfterValidator(_input_path)]
+FileId = Annotated[str, Field(max_length=4_096)]
 
 
 def _each_once(files: Any) -> Any:
@@ -127,8 +131,8 @@ class App(Model):
 class Handler(Model):
     """What surrounds the application: its image, its inputs and its outputs."""
 
-    image_url: str = Field(min_length=1)
-    files_down: Annotated[dict[InputPath, str], BeforeValidator(_each_once), AfterValidator(_distinct)] | None = None
+    image_url: str = Field(min_length=1, max_length=1_000)
+    files_down: Annotated[dict[InputPath, FileId], BeforeValidator(_each_once), AfterValidator(_distinct)] | None = None
     files_up: dict[OutputType, RelativePath] | None = None
 
     @field_validator("files_up")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from job_fetcher.background import Cancellation
 from job_fetcher.confinement import LOG_FILES, LOG_SIZE_MB
+from job_fetcher.disk import is_full
 from job_fetcher.engine import Client, Missing, our_errors, patiently
 from job_fetcher.errors import EngineUnavailable, JobFailed
-from job_fetcher.workspace import is_full
 
 LOG_OVERHEAD = 80
 LOG_CUT = f"\n[job-fetcher] The last {LOG_SIZE_MB * LOG_FILES} MB of this log are kept: its beginning may be missing.\n"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
+from job_fetcher import probe
 from job_fetcher.confinement import Resources, host_config
 from job_fetcher.engine import Client, Missing, our_errors
 from job_fetcher.errors import EngineUnavailable, JobFailed
@@ -22,15 +23,20 @@ log = logging.getLogger(__name__)
 def give_files_to_worker(client: Client, container: str, folder: PurePosixPath) -> None:
     """Let a worker that is not root read and remove what the job has made as root, which only root can arrange.
 
-    A container of the job's own image does that, where the image has `chown`, with no more rights than the job had.
+    A container with no more rights than the job had does that: of the worker's own image, where there is one here.
     """
     with our_errors("give the job's files to the worker"):
+        try:
+            image = probe.image(client)
+        except probe.ProbeFailed:
+            image = client.inspect_container(container)["Image"]
         helper = client.create_container(
-            image=client.inspect_container(container)["Image"],
+            image=image,
             entrypoint=["chown", "-R", "-h", f"{os.geteuid()}:{os.getegid()}", "/files"],
             command=[],
             user="0",
-            labels={LABEL_HELPER: str(folder)},
+            labels={LABEL_HELPER: str(folder), LABEL_FOLDER: ""},
+            use_config_proxy=False,
             host_config=host_config(client, folder, Resources(CHOWN_MEMORY_MIB, None, "none")),
         )["Id"]
         try:
@@ -52,7 +58,7 @@ def remove_orphans(client: Client, host_base: PurePosixPath, is_there: Callable[
         with our_errors("list containers"):
             listed: list[dict[str, Any]] = client.containers(all=True, filters={"label": label})
         for each in listed:
-            folder = PurePosixPath(each["Labels"][label])
+            folder = PurePosixPath(each["Labels"][label] or "/")
             if folder.parent == host_base and not is_there(folder.name):
                 log.warning("Removing the container %s: its job's folder is gone", each["Names"][0].strip("/"))
                 _remove(client, each["Id"])

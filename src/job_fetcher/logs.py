@@ -4,8 +4,11 @@ import logging
 import re
 import sys
 
-_QUERY = re.compile(r"(https?://[^\s?'\"]*|/[^\s?'\"]*)\?[^\s'\"]+")
-_SIGNATURE = re.compile(r"(?i)\b((?:x-amz-[a-z-]+|signature|token|policy)=)[^\s&'\"]+")
+LONGEST = 64 << 10
+"""Characters of a record; whoever describes a job, or answers in a server's place, might else fill the log."""
+
+_QUERY = re.compile(r"\?[^\s?'\"]+")
+_SIGNATURE = re.compile(r"(?i)\b((?:x-amz-[a-z-]{1,40}|signature|token|policy)=)[^\s&'\"]+")
 _BEARER = re.compile(r"(?i)(bearer\s+)\S+")
 
 
@@ -23,15 +26,18 @@ class RedactingFormatter(logging.Formatter):
         text = super().format(record)
         for secret in self._secrets:
             text = text.replace(secret, "…")
+        if len(text) > LONGEST:
+            text = f"{text[:LONGEST]}… (cut)"
         return _escaped(without_secrets(text), but="\n")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        return _escaped(super().formatMessage(record))
+        message = super().formatMessage(record)
+        return _escaped(message if len(message) <= LONGEST else f"{message[:LONGEST]}… (cut)")
 
 
 def without_secrets(text: str) -> str:
     """`text` without what looks like a token, a signature or the query of a URL."""
-    return _BEARER.sub(r"\1…", _SIGNATURE.sub(r"\1…", _QUERY.sub(r"\1?…", text)))
+    return _BEARER.sub(r"\1…", _SIGNATURE.sub(r"\1…", _QUERY.sub("?…", text)))
 
 
 def _escaped(text: str, but: str = "") -> str:

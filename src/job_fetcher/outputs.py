@@ -17,10 +17,13 @@ from typing import BinaryIO
 DEEPEST = 200
 """Folders deeper than this are left out: each level costs an open descriptor."""
 
-MOST_NAMES = 64 << 20
-"""Bytes for the paths in one output folder, some hundred thousand files: names, too, could fill a worker's memory."""
+MOST_NAMES = 128 << 20
+"""Bytes for all that a job has left, besides the files' content: some hundred thousand names fill them."""
+LONGEST_TOLD = 500
+"""Characters of a path in the list of what is left out."""
 
-_NAME_OVERHEAD = 200
+_NAME_OVERHEAD = 1_000
+_LINK_OVERHEAD = 10_000  # for the time that it takes to follow one
 _MOST_LINKS = 10  # in one path: more than anybody needs, few enough for a folder full of rings
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -45,16 +48,31 @@ class LeftOut:
         """A line for a list, with the odd characters of the path escaped."""
         path = os.fsencode(f"{folder}/{self.path}").decode(errors="backslashreplace")
         shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in path)
-        return f"{shown}: {self.reason}\n"
+        return f"{shown if len(shown) <= LONGEST_TOLD else f'{shown[:LONGEST_TOLD]}…'}: {self.reason}\n"
+
+
+class Room:
+    """For names and links, whose numbers could else fill a worker's memory, or its time."""
+
+    def __init__(self) -> None:
+        self._left = MOST_NAMES
+
+    def take(self, size: int) -> bool:
+        """Take that much of it; False when there is none left."""
+        self._left -= size
+        return self._left >= 0
 
 
 class OutputFolder:
-    """One output folder of a job: `name` relative to the job's `files`. Missing counts as empty."""
+    """One output folder of a job: `name` relative to the job's `files`. Missing counts as empty.
 
-    def __init__(self, files: Path, name: str) -> None:
+    `room` is for all folders of a job together.
+    """
+
+    def __init__(self, files: Path, name: str, room: Room | None = None) -> None:
         self._files = files
         self._parts = name.split("/")
-        self._room = 0
+        self._room = room or Room()
 
     def walk(self) -> Iterator[Output | LeftOut]:
         """Every file below the folder, sorted by name within each folder, folders after files."""
@@ -65,7 +83,6 @@ class OutputFolder:
         except OSError as error:
             yield LeftOut("", f"is not a folder of the job ({os.strerror(error.errno or 0)})")
             return
-        self._room = MOST_NAMES
         yield from self._walk(descriptor, "", 1)
 
     @contextmanager
@@ -105,15 +122,14 @@ class OutputFolder:
 
     def _list(self, descriptor: int, prefix: str) -> tuple[list[tuple[str, os.stat_result]], bool]:
         """What lies in a folder, by name, as far as there is room for it; and whether that is all of it."""
-        listed = []
+        listed: list[tuple[str, os.stat_result]] = []
         with os.scandir(descriptor) as entries:
             for entry in entries:
-                self._room -= len(prefix) + len(entry.name) + _NAME_OVERHEAD
-                if self._room < 0:
-                    break
+                if not self._room.take(len(prefix) + len(entry.name) + _NAME_OVERHEAD):
+                    return sorted(listed), False
                 with suppress(FileNotFoundError):
                     listed.append((entry.name, entry.stat(follow_symlinks=False)))
-        return sorted(listed), self._room >= 0
+        return sorted(listed), True
 
     def _walk_into(self, above: int, prefix: str, name: str, depth: int) -> Iterator[Output | LeftOut]:
         path = prefix + name
@@ -159,7 +175,7 @@ class OutputFolder:
                 raise FileNotFoundError("no regular file")
         finally:
             os.close(above)
-        if links_left == 0:
+        if links_left == 0 or not self._room.take(_LINK_OVERHEAD):
             raise FileNotFoundError("too many links")
         return self._open_file(self._inside(folders, target), links_left - 1)
 
@@ -177,6 +193,8 @@ class OutputFolder:
                 parts.pop()
             elif part not in ("", "."):
                 parts.append(part)
+        if len(parts) > DEEPEST + len(self._parts):
+            raise FileNotFoundError("leads too deep")
         if parts[: len(self._parts)] != self._parts or len(parts) == len(self._parts):
             raise FileNotFoundError("leads out of the output folder")
         return parts

@@ -3,6 +3,7 @@
 import logging
 import re
 import secrets
+import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,7 +18,7 @@ LABEL_BUILD = "job-fetcher.build"
 _OURS = re.compile("job-fetcher:")
 """… and what `docker-build` calls them: the label alone may be on the image of a job, which is nobody to be trusted."""
 FALLBACK = "busybox:latest"
-PROBE_S = 60
+PROBE_S, LINES = 60, 100
 LIST_GPUS = "nvidia-smi -L || cat /proc/driver/nvidia/gpus/*/information"
 """NVIDIA's container toolkit brings both into a container, of the cards that this may use: with their UUIDs."""
 
@@ -77,12 +78,12 @@ def run(
         with our_errors("start a container"):
             container = client.create_container(
                 image, entrypoint=["/bin/sh", "-c", line], command=[], user="0", labels={LABEL_BUILD: "probe"},
-                environment={"NVIDIA_DRIVER_CAPABILITIES": "utility"}, host_config=host_config,
+                environment={"NVIDIA_DRIVER_CAPABILITIES": "utility"}, use_config_proxy=False, host_config=host_config,
             )["Id"]  # fmt: skip
             try:
                 client.start(container)
                 code = client.wait(container, timeout=PROBE_S)["StatusCode"]
-                output = client.logs(container).decode(errors="replace")
+                output = client.logs(container, tail=LINES).decode(errors="replace")
             finally:
                 client.remove_container(container, v=True, force=True)
     except (Missing, JobFailed, EngineUnavailable) as error:
@@ -101,26 +102,22 @@ def see_gpu(client: Client, gpu: Gpu) -> None:
 def same_folder(client: Client, on_host: PurePosixPath, here: Path) -> None:
     """Raise `SettingsError` if `on_host` of the engine's host is not the folder that this process sees as `here`.
 
-    A file of ours is to be seen, and written to, by a container that has mounted it.
+    A container mounts a folder of ours in it, which is there in no other, and writes to it.
     """
-    file = here / f".probe-{secrets.token_hex(8)}"
-    line = f"if [ -e /probe/{file.name} ]; then echo seen > /probe/{file.name}; else echo another; fi"
+    folder = here / f".probe-{secrets.token_hex(8)}"
+    folder.mkdir(mode=0o777)
     try:
-        file.touch()
-        said = run(client, image(client), line, folder=on_host)
-        seen = file.read_text(encoding="ascii") == "seen\n"
+        folder.chmod(0o777)
+        run(client, image(client), "echo seen > /probe/file", folder=on_host / folder.name)
+        seen = (folder / "file").exists()
     except ProbeFailed as error:
         if "bind source path does not exist" not in str(error):
             raise
-        raise SettingsError(
-            f"PATH_HOST_BASE ({on_host}) is not there on the host: correct it, or leave it out"
-        ) from error
+        seen = False
     finally:
-        file.unlink(missing_ok=True)
-    if "another" in said:
+        shutil.rmtree(folder, ignore_errors=True)
+    if not seen:
         raise SettingsError(
             f"PATH_HOST_BASE ({on_host}) is not the folder that the worker sees as PATH_BASE ({here}): mount it there,"
             f" with -v {on_host}:{here}, or leave PATH_HOST_BASE out"
         )
-    if not seen:
-        raise SettingsError(f"A container cannot write to PATH_BASE, which it sees as {on_host} of the host")

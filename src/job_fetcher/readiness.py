@@ -1,13 +1,18 @@
 """Whether a job could be run now. Asked before each look for one; a running job is never touched by the answer."""
 
 import logging
+import re
 from collections.abc import Iterator
 
 from job_fetcher import engine, hardware, probe
+from job_fetcher.disk import free_bytes
 from job_fetcher.errors import GpuUnavailable, Unavailable
 from job_fetcher.images import Images
 from job_fetcher.quiet_hours import QuietHours
-from job_fetcher.workspace import Workspace, free_bytes
+from job_fetcher.workspace import Workspace
+
+_NUMBER = re.compile(r"[0-9a-f]*[0-9][0-9a-f]*")
+"""MiB, pids and ids change from one look to the next, and make no other reason."""
 
 log = logging.getLogger(__name__)
 
@@ -32,17 +37,18 @@ class Readiness:
         self._client, self._workspace, self._images, self._gpu = client, workspace, images, gpu
         self._min_free, self._busy_mib, self._quiet = min_free, busy_mib, quiet
         self._gpu_in_doubt = False
-        self._told: str | None = None
+        self._told = ""
 
     def is_given(self) -> bool:
         """Whether a job could be run now; if not, the first reason why is logged, unless it was the last time."""
         reason = next(self._reasons(), None)
-        if reason != self._told:
+        words = _NUMBER.sub("", reason or "")
+        if words != self._told:
             if reason is None:
                 log.info("Jobs are asked for again")
             else:
                 log.warning("No job is asked for: %s", reason)
-        self._told = reason
+        self._told = words
         return reason is None
 
     def doubt_gpu(self) -> None:

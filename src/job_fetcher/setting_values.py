@@ -1,5 +1,6 @@
 """What the value of a setting may be: types with a sentence for everything else."""
 
+import errno
 import re
 from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
@@ -28,7 +29,7 @@ def _absolute(path: PurePosixPath) -> PurePosixPath:
 
 def _http_url(url: str) -> str:
     try:
-        is_url = re.fullmatch(r"https?://[^/\s?#@]+(/[^\s?#@]*)?", url) and urlsplit(url).port != 0
+        is_url = re.fullmatch(r"https?://[^/\s?#@\\]+(/[^\s?#@]*)?", url) and urlsplit(url).port != 0
     except ValueError:  # brackets or a port that are none
         is_url = False
     if not is_url:
@@ -50,6 +51,8 @@ def _secret_file(path: Path) -> Path:
 
 def read_secret(path: Path) -> str:
     """The secret in a file, without the line break that editors and `echo` put behind it."""
+    if path.exists() and not path.is_file():  # to read a FIFO would wait for ever
+        raise OSError(errno.EINVAL, "it is no regular file")
     return path.read_text(encoding="utf-8").rstrip("\r\n")
 
 

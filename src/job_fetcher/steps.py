@@ -1,8 +1,14 @@
 """What is done with a job besides running it: plain functions with explicit arguments, each safe to repeat.
 
 The worker calls them one after the other; the platform's cloud side calls each in an AWS Lambda of its own, where
-neither Docker, nor threads of the caller, nor settings are. A step finds out what is already done, so that calling it
-again after it was cut off goes on where it was.
+neither Docker, nor threads of the caller, nor settings are (docs/cloud.md). A step finds out what is already done, so
+that calling it again after it was cut off goes on where it was.
+
+What passes (no answer, 429, 5xx, …) is waited out for as long as it takes: a caller that has only so much time sets
+`cancelled`, whose reason is raised then. A step that returns leaves no thread at work; one that raises may leave some
+in the middle of a request, which ends with its time-outs (`http`). Every step raises `CredentialsError` and
+`SettingsError` as `api` does, and `InvalidAnswer` when something else answers in the platform's place for good; its
+other errors stand at the step.
 """
 
 import logging
@@ -23,12 +29,13 @@ from typing import BinaryIO
 from job_fetcher import http
 from job_fetcher.api import WorkerApi
 from job_fetcher.background import Cancellation, Task, run_all
+from job_fetcher.disk import is_full
 from job_fetcher.download import Download
 from job_fetcher.errors import JobFailed, JobGone, Unavailable
 from job_fetcher.job import Final, JobSpecs, OutputType
-from job_fetcher.outputs import LeftOut, OutputFolder
+from job_fetcher.ledger import Ledger
+from job_fetcher.outputs import LeftOut, OutputFolder, Room
 from job_fetcher.transfer import HandedOut, upload
-from job_fetcher.workspace import Ledger, is_full
 
 TRANSFERS = 8
 """Files that are on their way at the same time."""
@@ -55,10 +62,10 @@ def download_inputs(
     cancelled: Cancellation | None = None,
     transfers: int = TRANSFERS,
 ) -> None:
-    """Fetch every input of `specs` into `files`, by way of `parts` (a folder on the same file system).
+    """Fetch every input of `specs` into `files`, by way of `parts`: two folders that exist, on the same file system.
 
-    Inputs that are there are complete and stay. Raises `JobFailed`, naming the file, for one that does not exist, is
-    refused, or does not fit on the disk.
+    Inputs that are there are complete and stay. `transfers` files come at the same time. Raises `JobFailed`, naming the
+    file, for one that does not exist, is refused, or does not fit on the disk.
     """
     beginnings: list[Task] = []
     folders = set()
@@ -101,7 +108,8 @@ def make_output_folders(specs: JobSpecs, files: Path) -> None:
     """Make the folders that are uploaded afterwards, except those that the job's own command makes.
 
     Commands of the platform count on both: `mkdir /files/output && …` fails where the folder exists, and
-    `… > /files/output/x` where it does not.
+    `… > /files/output/x` where it does not. Raises `JobFailed`, naming the folder, for one that cannot be made, and
+    `OSError` if the disk is full.
     """
     made_by_command = set(_made_folders(specs.command_line or ""))
     for name in (specs.handler.files_up or {}).values():
@@ -155,6 +163,10 @@ def upload_outputs(
 ) -> list[str]:
     """Send every file of the output folders, then the container's log, except what `ledger` has as arrived.
 
+    `files` is the folder that the container saw as `/files`, `container_log` a file outside of it. `transfers` files
+    are sent at the same time, `max_bytes` bytes at most in all. `when_failed` hears of failures that may mean that the
+    job is gone; without it, the API is asked. Raises `JobGone` if it is.
+
     Returns a sentence for each file that the storage refuses, and one if `max_bytes` is reached; neither keeps the
     other files from arriving. What is not a file of the job (links out of the folder, FIFOs, …) is left out. All that
     is left out is listed in `left-out.txt` beside the log.
@@ -178,13 +190,14 @@ class _Found:
 
     def __init__(self, files: Path, room: int, cancelled: Cancellation) -> None:
         self._files, self._room, self._cancelled = files, room, cancelled
+        self._names = Room()
         self.uploads: list[_Upload] = []
         self.left_out: list[str] = []
         self.problems: list[str] = []
 
     def look_into(self, output_type: OutputType, name: str) -> None:
         """Add the files of the job's folder `name`."""
-        folder = OutputFolder(self._files, name)
+        folder = OutputFolder(self._files, name, self._names)
         for each in folder.walk():
             self._cancelled.check()
             if isinstance(each, LeftOut):

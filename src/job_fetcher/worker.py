@@ -18,6 +18,7 @@ from job_fetcher import engine, hardware, leftovers, logs, steps
 from job_fetcher.api import WorkerApi
 from job_fetcher.background import Cancellation, in_background
 from job_fetcher.confinement import Resources
+from job_fetcher.disk import is_full
 from job_fetcher.engine import Client
 from job_fetcher.errors import (
     Cancelled,
@@ -33,11 +34,12 @@ from job_fetcher.errors import (
 from job_fetcher.images import Images
 from job_fetcher.job import Final, Job, JobSpecs, JobStatus, Outcome, details
 from job_fetcher.keepalive import KeepAlive
+from job_fetcher.ledger import Ledger
 from job_fetcher.orders import HAND_BACK_S, Orders
 from job_fetcher.quiet_hours import QuietHours
 from job_fetcher.readiness import Readiness
 from job_fetcher.runner import Runner, handed_back
-from job_fetcher.workspace import JobFolder, Ledger, Workspace, is_full
+from job_fetcher.workspace import JobFolder, Workspace
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +74,7 @@ class Worker:
         self._orders = orders or Orders()
         self._machine = engine.machine(client, reserve_mib=options.memory_reserve_mib)
         self._gpu = hardware.find_gpu()
+        self._card = self._gpu.uuid if self._gpu else None
         images = Images(client, workspace, options.min_free, options.allowed_images)
         self._readiness = Readiness(
             client, workspace, images, self._gpu,
@@ -88,7 +91,7 @@ class Worker:
         """Go on with what was left behind, then pull and run one job after the other, until the worker is ended."""
         log.info("Offering %s", self.offer())
         try:
-            for folder in self._workspace.left_behind():
+            for folder in self._workspace.left_behind(self._card):
                 log.info("Going on with job %s", folder.job_id)
                 self.run_job(folder)
                 self._orders.ending.check()
@@ -129,7 +132,7 @@ class Worker:
     def _begin(self, job: Job) -> None:
         log.info("Job %s is pulled", job.id)
         try:
-            folder = self._workspace.create(job)
+            folder = self._workspace.create(job, self._card)
         except JobFailed as error:
             log.warning("Job %s cannot be begun: %s", job.id, error)
             reason = details(str(error))

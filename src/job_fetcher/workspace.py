@@ -24,11 +24,8 @@ is ignored: a power cut at any byte leaves both readable.
 
 import errno
 import fcntl
-import json
 import logging
 import os
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,6 +35,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
+from job_fetcher.disk import boot_id, is_full, remove_tree, run_tool, sync_names, write_durably
 from job_fetcher.errors import JobFailed, JobRefused, SettingsError
 from job_fetcher.job import Final, Job, Model, Outcome
 
@@ -57,6 +55,8 @@ class JobState(Model):
     owner: str
     """The account and the API that the job came from: no other worker may take it up."""
     job: Job
+    gpu: str | None = None
+    """The UUID of the card that its container has: only a worker of that card goes on with it."""
     runs: int = 0
     """How many containers were started for it: more than one only if the engine's shutdown killed one."""
     outcome: Outcome | None = None
@@ -111,14 +111,14 @@ class JobFolder:
 
     def flush(self) -> None:
         """Let all that the container wrote outlive a power cut, as what is recorded about it will: sync(1)."""
-        problem = _run("sync", "--file-system", str(self.path))
+        problem = run_tool("sync", "--file-system", str(self.path))
         if problem:
             log.warning("What job %s has written may not be on disk: %s", self.job_id, problem)
 
     def begin_anew(self) -> None:
         """Empty `files` and all that followed from it, for a run from clean inputs and outputs."""
         for each in (self.files, self.parts):
-            _remove_tree(each)
+            remove_tree(each)
             _make_folder(each)
         for file in (self.uploads, self.log):
             file.unlink(missing_ok=True)
@@ -129,7 +129,7 @@ class JobFolder:
         doomed = self.path.with_name(f".removing-{self.path.name}-{time.time_ns()}")
         with suppress(FileNotFoundError):  # somebody has removed it already
             self.path.rename(doomed)
-        _remove_tree(doomed)
+        remove_tree(doomed)
 
     def __enter__(self) -> Self:
         return self
@@ -166,7 +166,7 @@ class Workspace:
         """Let jobs be asked for again."""
         (self.base / ".paused").unlink(missing_ok=True)
 
-    def create(self, job: Job) -> JobFolder:
+    def create(self, job: Job, gpu: str | None = None) -> JobFolder:
         """A new, empty folder for `job`. One that is left of an earlier try of the same job is removed first.
 
         Raises `JobRefused` if something else has that name: another worker's folder, another account's, anybody's.
@@ -177,14 +177,14 @@ class Workspace:
             with self.locked():
                 if os.path.lexists(path):
                     self._take_away(path)
-                return self._make(path, JobState(boot_id=boot_id(), owner=self._owner, job=job))
+                return self._make(path, JobState(boot_id=boot_id(), owner=self._owner, gpu=gpu, job=job))
         except OSError as error:
             raise JobFailed(f"The worker cannot make the job's folder: {error.strerror}.") from error
 
     def _make(self, path: Path, state: JobState) -> JobFolder:
         """The folder appears under its name when it is complete: a crash on the way leaves no half of one."""
         making = path.with_name(f".making-{path.name}")
-        _remove_tree(making)
+        remove_tree(making)
         making.mkdir(mode=0o700)
         lock = _lock(making)
         assert lock is not None  # under the workspace's lock nobody else is here
@@ -193,27 +193,27 @@ class Workspace:
             folder.begin_anew()
             (making / "ballast").write_bytes(bytes(BALLAST))
             making.rename(path)
-            _sync(path.parent)
+            sync_names(path.parent)
         except OSError:
             os.close(lock)
-            _remove_tree(making)
+            remove_tree(making)
             raise
         return JobFolder(path, lock, state)
 
-    def left_behind(self) -> Iterator[JobFolder]:
-        """The folders of jobs that a worker of this owner left behind and that nobody holds, each held by now."""
+    def left_behind(self, gpu: str | None = None) -> Iterator[JobFolder]:
+        """The folders of jobs that a worker of this owner and `gpu` left behind and that nobody holds, held by now."""
         with self.locked():
             for path in self.base.glob(".making-*"):
-                _remove_tree(path)
+                remove_tree(path)
         for path in sorted(self.base.glob(".removing-*")):
-            _remove_tree(path)
+            remove_tree(path)
         for path in sorted(path.parent for path in self.base.glob("[!.]*/lock")):
             with self.locked():
-                folder = self._take_up(path)
+                folder = self._take_up(path, gpu)
             if folder is not None:
                 yield folder
 
-    def _take_up(self, path: Path) -> JobFolder | None:
+    def _take_up(self, path: Path, gpu: str | None) -> JobFolder | None:
         if not path.is_dir() or (lock := _lock(path)) is None:
             return None
         try:
@@ -230,6 +230,10 @@ class Workspace:
         if state.owner != self._owner:
             os.close(lock)
             log.warning("Job %s in %s belongs to another account (%s): left alone", state.job.id, path, state.owner)
+            return None
+        if state.gpu != gpu:
+            os.close(lock)
+            log.warning("Job %s in %s waits for a worker with the card %s", state.job.id, path, state.gpu)
             return None
         return JobFolder(path, lock, state)
 
@@ -252,7 +256,7 @@ class Workspace:
         doomed = path.with_name(f".removing-{path.name}-{time.time_ns()}")
         path.rename(doomed)
         os.close(lock)
-        _remove_tree(doomed)
+        remove_tree(doomed)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -280,87 +284,7 @@ def _lock(folder: Path) -> int | None:
     return descriptor
 
 
-def write_durably(path: Path, text: str) -> None:
-    """Replace `path` by one with `text`, so that even a power cut leaves the old one or the new one."""
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Let the names in `folder` outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _make_folder(path: Path) -> None:
     """A folder that the container's user may write into, whoever that is."""
     path.mkdir(exist_ok=True)
     path.chmod(0o777)
-
-
-def _remove_tree(path: Path) -> None:
-    """Remove `path` by `rm`: no depth, size or odd name of what a job has made stops it, as Python's own would be."""
-    if not os.path.lexists(path):
-        return
-    if os.geteuid() != 0:  # root may enter and empty what the job made read-only, another user must allow it first
-        _run("chmod", "-R", "-f", "u+rwX", "--", str(path))
-    problem = _run("rm", "-rf", "--one-file-system", "--", str(path))
-    if problem:
-        log.warning("%s is not removed entirely: %s", path, problem)
-
-
-def _run(*command: str) -> str:
-    """Run a command of the system, with an empty environment; returns the end of what it complains about."""
-    done = subprocess.run(command, check=False, env={}, capture_output=True)  # noqa: S603 - no word is another's
-    return done.stderr.decode(errors="replace")[-300:] if done.returncode else ""
-
-
-class Ledger:
-    """What has arrived of a job's uploads: a file that only grows, a line for each.
-
-    An entry is any JSON value. A last line that was cut by a crash is ignored.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._entries: set[str] = set()
-        with suppress(FileNotFoundError):
-            *lines, cut = path.read_text(encoding="utf-8", errors="replace").split("\n")
-            self._entries = set(lines)
-            if cut:  # by a crash: the next entry is to have a line of its own
-                self._append("\n")
-
-    def __contains__(self, entry: Any) -> bool:
-        return json.dumps(entry) in self._entries
-
-    def add(self, entry: Any) -> None:
-        """Write `entry` down, for every process that comes after this one; without it a file is only sent again."""
-        self._append(json.dumps(entry) + "\n")
-
-    def _append(self, text: str) -> None:
-        """One write, at the end: threads do not mix their lines."""
-        with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
-            file.write(text)
-
-
-def boot_id() -> str:
-    """What names this run of the host's system, also in a container (random(4))."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
-
-def is_full(error: OSError) -> bool:
-    """Whether it means that the disk, or somebody's share of it, is full."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def free_bytes(path: Path) -> int:
-    """Bytes that may still be written to the file system of `path`."""
-    return shutil.disk_usage(path).free

@@ -7,15 +7,14 @@ from pathlib import Path, PurePosixPath
 import docker
 import pytest
 
-from job_fetcher import container as container_module
-from job_fetcher import download, engine, http, outputs, steps
+from job_fetcher import download, engine, http, leftovers, outputs, probe, steps
 from job_fetcher.background import Cancellation
 from job_fetcher.confinement import Resources
-from job_fetcher.container import LABEL_JOB, JobContainer
+from job_fetcher.container import JobContainer
 from job_fetcher.errors import InvalidAnswer, JobFailed, StopRequested
 from job_fetcher.job import JobSpecs
+from job_fetcher.ledger import Ledger
 from job_fetcher.outputs import LeftOut, OutputFolder
-from job_fetcher.workspace import Ledger
 from tests.support.images import JobImages, add_image, shell_files
 from tests.support.platform import Platform
 from tests.support.raw_server import answer, raw_server
@@ -79,14 +78,19 @@ def test_input_without_end_does_not_fill_the_workers_disk(
             steps.download_inputs(mock.api(), specs, tmp_path, tmp_path / "parts")
 
 
+def _none(client: engine.Client) -> str:
+    raise probe.ProbeFailed("there is none")
+
+
 def test_chown_of_a_hostile_image_has_no_more_rights_than_the_job_and_ends(
     docker_client: docker.DockerClient, job_images: JobImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that is not root has the job's image give it the job's files, by a program of that image."""
+    """A worker that is not root, and has no image of its own, has the job's give it the job's files."""
     chown = b"#!/bin/sh\ngrep -E '^(NoNewPrivs|CapBnd)' /proc/self/status > /files/seen\nexec sleep 600\n"
     others = {path: content for path, content in shell_files().items() if path != "bin/chown"}
     image = add_image(docker_client, f"{job_images.registry}/chown:latest", {**others, "bin/chown": chown})
-    monkeypatch.setattr(container_module, "CHOWN_S", 2)
+    monkeypatch.setattr(leftovers, "CHOWN_S", 2)
+    monkeypatch.setattr(probe, "image", _none)
     (tmp_path / "files").mkdir()
     specs = JobSpecs.parse({"app": {"cmd": ["true"]}, "handler": {"image_url": image}})
     job = JobContainer(engine.connect(), PurePosixPath(tmp_path), Cancellation(), Cancellation())
@@ -94,5 +98,4 @@ def test_chown_of_a_hostile_image_has_no_more_rights_than_the_job_and_ends(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     job.remove()
     assert (tmp_path / "files" / "seen").read_text() == "CapBnd:\t00000000000000fb\nNoNewPrivs:\t1\n"
-    left = docker_client.containers.list(all=True, filters={"ancestor": image, "label": LABEL_JOB})
-    assert left == []
+    assert docker_client.containers.list(all=True, filters={"ancestor": image}) == []

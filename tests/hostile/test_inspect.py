@@ -39,7 +39,11 @@ MUST_BE = {
     "HostConfig.GroupAdd": (None, []),
     "HostConfig.Sysctls": (None, {}),
     "HostConfig.CgroupParent": "",
-    "Config.Env": ["A=b", "NVIDIA_VISIBLE_DEVICES=void"],
+    "Config.Env": [
+        *("A=b", "NVIDIA_VISIBLE_DEVICES=void"),
+        *("NVIDIA_GDS=disabled", "NVIDIA_MOFED=disabled", "NVIDIA_IMEX_CHANNELS="),
+    ],
+    "Config.Healthcheck.Test": ["NONE"],
     "Config.Tty": False,
     "Config.OpenStdin": False,
     "AppArmorProfile": ("docker-default", ""),  # "": a host without AppArmor

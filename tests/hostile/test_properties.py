@@ -15,7 +15,7 @@ from job_fetcher import steps
 from job_fetcher.background import in_background
 from job_fetcher.errors import JobFailed
 from job_fetcher.job import JobSpecs
-from job_fetcher.workspace import Ledger
+from job_fetcher.ledger import Ledger
 from tests.support.platform import Platform, running_platform
 
 SECRET = b"none of the job's business"

@@ -62,8 +62,8 @@ def test_secret_file_that_is_none_is_told_without_its_content(tmp_path: Path) ->
     assert "the file is empty" in told["blank"]
     assert "a file with text in UTF-8 is expected" in told["binary"]
     assert "No such file or directory" in told["missing"]
-    assert "Is a directory" in told["/"]
-    assert "the file is empty" in told["/dev/null"]
+    assert "it is no regular file" in told["/"]
+    assert "it is no regular file" in told["/dev/null"]
 
 
 @pytest.mark.parametrize("token", ["hush\nX: y", "hush hush", "hush\t", "hush\u20ac"])

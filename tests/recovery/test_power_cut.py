@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from job_fetcher.disk import write_durably
 from job_fetcher.job import Job
-from job_fetcher.workspace import Workspace, write_durably
+from job_fetcher.workspace import Workspace
 from tests.recovery import killed_at_each_step
 from tests.recovery.support import wait_for_next_look
 from tests.support.platform import Platform

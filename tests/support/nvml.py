@@ -12,7 +12,10 @@ LIBRARY = "libnvidia-ml.so.1"
 
 @dataclass(frozen=True)
 class Gpu:
-    """A card as NVML describes it; `architecture` is one of NVML's numbers, `processes` are pairs of pid and MiB."""
+    """A card as NVML describes it; `architecture` is one of NVML's numbers.
+
+    `processes` (that compute) and `graphics` are pairs of pid and MiB; -1 where the driver does not tell.
+    """
 
     uuid: str = "GPU-11111111-1111-1111-1111-111111111111"
     name: str = "NVIDIA RTX A4000"
@@ -20,10 +23,12 @@ class Gpu:
     used_mib: int = 0
     architecture: int = 7  # NVML_DEVICE_ARCH_AMPERE
     processes: Sequence[tuple[int, int]] = ()
+    graphics: Sequence[tuple[int, int]] = ()
 
     def lines(self) -> list[str]:
         gpu = f"gpu {self.uuid} {self.architecture} {self.memory_mib} {self.used_mib} {self.name}"
-        return [gpu, *(f"process {self.uuid} {pid} {mib}" for pid, mib in self.processes)]
+        kinds = {"compute": self.processes, "graphics": self.graphics}
+        return [gpu, *(f"{kind} {self.uuid} {pid} {mib}" for kind, each in kinds.items() for pid, mib in each)]
 
 
 def compile_stub(folder: Path) -> Path:

@@ -2,7 +2,8 @@
  * every call, so that a test can take a card away from a worker that runs. Its lines (memory in MiB):
  *
  *     gpu UUID ARCHITECTURE TOTAL USED NAME...
- *     process UUID PID USED
+ *     compute UUID PID USED
+ *     graphics UUID PID USED     USED is -1 where the driver does not tell
  *     fail FUNCTION CODE
  *
  * As in a container, NVIDIA_VISIBLE_DEVICES says which of the cards are seen. Structs are laid out as in nvml.h.
@@ -15,7 +16,7 @@ enum { OK = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_FOUND = 6, TOO_SMALL
 enum { MAX_GPUS = 16, MAX_PROCESSES = 64, MIB = 1 << 20 };
 
 typedef struct { char uuid[96], name[96]; unsigned architecture; unsigned long long total, used; } gpu_t;
-typedef struct { char uuid[96]; unsigned pid; unsigned long long used; } process_t;
+typedef struct { char kind[16], uuid[96]; unsigned pid; long long used; } process_t;
 typedef struct { unsigned long long total, free, used; } memory_t;
 typedef struct { unsigned version; unsigned long long total, reserved, free, used; } memory_v2_t;
 typedef struct { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; } process_info_t;
@@ -36,7 +37,8 @@ static void read_line(machine_t *machine, const char *function, const char *line
                                                 &gpu->total, &gpu->used, gpu->name) == 5)
         machine->gpu_count++;
     else if (machine->process_count < MAX_PROCESSES &&
-             sscanf(line, "process %95s %u %llu", process->uuid, &process->pid, &process->used) == 3)
+             sscanf(line, "%15s %95s %u %lld", process->kind, process->uuid, &process->pid, &process->used) == 4 &&
+             (strcmp(process->kind, "compute") == 0 || strcmp(process->kind, "graphics") == 0))
         machine->process_count++;
     else if (sscanf(line, "fail %95s %d", failing, &code) == 2 && strcmp(failing, function) == 0)
         machine->failure = code;
@@ -261,31 +263,33 @@ int nvmlDeviceGetMemoryInfo_v2(void *device, memory_v2_t *memory)
 }
 
 /* As NVML does: `count` is the room there is in `infos` and becomes the number there are. */
-int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, process_info_t *infos)
+static int processes(void *device, const char *function, const char *kind, unsigned *count, process_info_t *infos)
 {
     machine_t machine;
     gpu_t *gpu;
     unsigned found = 0, room = infos ? *count : 0;
-    int code = find(&machine, "nvmlDeviceGetComputeRunningProcesses", device, &gpu);
+    int code = find(&machine, function, device, &gpu);
     if (code != OK)
         return code;
-    for (unsigned i = 0; i < machine.process_count; i++)
-        if (strcmp(machine.processes[i].uuid, gpu->uuid) == 0) {
-            if (found < room)
-                infos[found] = (process_info_t){machine.processes[i].pid, machine.processes[i].used * MIB, ~0u, ~0u};
-            found++;
-        }
+    for (unsigned i = 0; i < machine.process_count; i++) {
+        process_t *each = &machine.processes[i];
+        if (strcmp(each->uuid, gpu->uuid) != 0 || strcmp(each->kind, kind) != 0)
+            continue;
+        unsigned long long used = each->used;
+        if (found < room)
+            infos[found] = (process_info_t){each->pid, each->used < 0 ? used : used * MIB, ~0u, ~0u};
+        found++;
+    }
     *count = found;
     return found > room ? TOO_SMALL : OK;
 }
 
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, process_info_t *infos)
+{
+    return processes(device, "nvmlDeviceGetComputeRunningProcesses", "compute", count, infos);
+}
+
 int nvmlDeviceGetGraphicsRunningProcesses_v3(void *device, unsigned *count, process_info_t *infos)
 {
-    machine_t machine;
-    gpu_t *gpu;
-    int code = find(&machine, "nvmlDeviceGetGraphicsRunningProcesses", device, &gpu);
-    (void)infos;
-    if (code == OK)
-        *count = 0;
-    return code;
+    return processes(device, "nvmlDeviceGetGraphicsRunningProcesses", "graphics", count, infos);
 }

@@ -5,7 +5,7 @@ from typing import Any
 
 from job_fetcher import steps
 from job_fetcher.job import JobSpecs
-from job_fetcher.workspace import Ledger
+from job_fetcher.ledger import Ledger
 from tests.support.platform import Platform
 
 
