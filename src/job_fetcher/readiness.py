@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterator
 
 from job_fetcher import engine, hardware, probe
+from job_fetcher.disk import free_bytes
 from job_fetcher.errors import GpuUnavailable, Unavailable
 from job_fetcher.images import Images
 from job_fetcher.quiet_hours import QuietHours
-from job_fetcher.workspace import Workspace, free_bytes
+from job_fetcher.workspace import Workspace
 
 _NUMBER = re.compile(r"[0-9a-f]*[0-9][0-9a-f]*")
 """MiB, pids and ids change from one look to the next, and make no other reason."""
