@@ -146,8 +146,8 @@ class WorkerApi:
             raise CredentialsError("The API refuses the token (401), even a new one")
         if status == 403:
             raise CredentialsError(
-                "The API lets this account do nothing (403): it is not approved as a worker yet."
-                " Ask the platform to add it to the group 'workers'"
+                "The API lets this account do nothing (403): it is not approved as a worker yet:"
+                " ask the platform to add it to the group 'workers'"
             )
         where = f"{method} {http.without_query(str(response.url))} answered {status}"
         if status < 400:

@@ -17,7 +17,7 @@ from pathlib import Path
 from job_fetcher import assembly, engine, hardware, http, images, probe
 from job_fetcher.api import ProbeRequests, user_pool
 from job_fetcher.background import Cancellation, in_background
-from job_fetcher.errors import GpuUnavailable, InvalidAnswer, JobFetcherError, SettingsError
+from job_fetcher.errors import GpuUnavailable, InvalidAnswer, JobFetcherError, SettingsError, Unavailable
 from job_fetcher.settings import Settings
 from job_fetcher.transfer import HandedOut, upload
 
@@ -28,6 +28,7 @@ CLOCK_S = 120.0
 PROBE_SIZE, PROBE_S = 1 << 20, 30.0
 """Bytes of the file that is sent to the storage and back, and the time for it."""
 
+_FIREWALL = "a firewall may be between: let it pass HTTPS to there"
 _REASONS = (
     (r"WRONG_VERSION_NUMBER|record layer", "nobody speaks TLS there: correct API_URL, http:// or the port"),
     (r"[Cc]ertificate|SSL", "its certificate is not accepted: set this machine's clock, or ask who runs the proxy"),
@@ -37,7 +38,7 @@ _REASONS = (
         "nothing listens there: start the API, or correct API_URL (from a container this machine is"
         " host.docker.internal)",
     ),
-    (r"no connection within|unreachable|no answer", "a firewall may be between: let it pass HTTPS to there"),
+    (r"no connection within|unreachable|no answer", _FIREWALL),
     (r"answered 5", "the platform has trouble of its own: try again later"),
 )
 """What a failed request means, by words of its error."""
@@ -118,7 +119,10 @@ class Preflight:
 
     def _check_credentials(self) -> str:
         """The status of a job that there is not: who may ask for it is a worker."""
-        self._api.get_status("check")
+        try:
+            self._api.get_status("check")
+        except Unavailable as error:
+            raise Failed(f"{error} - {_FIREWALL}") from error
         return "accepted, and approved as a worker"
 
     def _check_engine(self) -> str:

@@ -68,7 +68,9 @@ def check(mock: Platform, probe_image: str, evidence: Evidence, tmp_path: Path) 
 
     def run(*arguments: str, run_by: tuple[str, ...] = (), **settings: str | None) -> Report:
         done = run_check(*arguments, "--json", environment=environment | settings, run_by=run_by, cwd=tmp_path)
-        evidence.file("check").write_text(done.stdout + done.stderr)
+        evidence.file("check").write_text(done.stdout + done.stderr)  # which has none of the mock's secrets in the end
+        for secret in (settings.get("PASSWORD"), settings.get("ACCESS_TOKEN")):
+            assert secret is None or secret not in done.stdout
         return Report.of(done)
 
     environment = settings_of(mock, tmp_path / "data")

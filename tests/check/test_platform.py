@@ -45,7 +45,7 @@ def test_account_that_is_not_ready(check: Check, mock: Platform, state: str, sen
 def test_account_that_is_not_approved_as_a_worker(check: Check) -> None:
     report = check(USERNAME="newcomer", PASSWORD="Newcomer-password-1")
     assert report.sentence("credentials") == (
-        "The API lets this account do nothing (403): it is not approved as a worker yet. Ask the platform to add it"
+        "The API lets this account do nothing (403): it is not approved as a worker yet: ask the platform to add it"
         " to the group 'workers'"
     )
 
@@ -62,6 +62,12 @@ def test_token_that_has_expired(check: Check, mock: Platform) -> None:
 def test_address_where_nothing_listens(check: Check) -> None:
     sentence = check(API_URL="http://127.0.0.1:9").sentence("API")
     assert "Connection refused - nothing listens there: start the API, or correct API_URL" in sentence
+
+
+def test_login_service_that_cannot_be_reached(check: Check) -> None:
+    sentence = check(AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER="http://127.0.0.1:9").sentence("credentials")
+    assert sentence.startswith("POST http://127.0.0.1:9: ")
+    assert sentence.endswith(" - a firewall may be between: let it pass HTTPS to there")
 
 
 def test_host_that_there_is_not(check: Check) -> None:
