@@ -1,7 +1,9 @@
 """What a first start gets wrong with the GPU: seen by the worker (NVML is a stub), and by a job's container."""
 
+import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +11,7 @@ import pytest
 
 from tests.check.conftest import IMAGE, LABEL, Check, run_check, settings_of
 from tests.check.test_readme import between
-from tests.support.gpu_hook import GpuHook, no_gpu_hook
+from tests.support.gpu_hook import FAILURE, NAME, GpuHook
 from tests.support.images import add_image, shell_files
 from tests.support.nvml import Gpu, NvmlStub
 from tests.support.own_engine import OwnEngine, own_engine
@@ -32,6 +34,19 @@ def gpu_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GpuEngine]:
         yield GpuEngine(with_image(engine), hook)
 
 
+@contextmanager
+def no_gpu_hook(folder: Path) -> Iterator[None]:
+    """A PATH with all that this one has, but for NVIDIA's hook: for an engine that is started meanwhile."""
+    folder.mkdir()
+    for place in filter(Path.is_dir, map(Path, os.environ["PATH"].split(":"))):
+        for tool in place.iterdir():
+            if tool.name != NAME and not (folder / tool.name).is_symlink():
+                (folder / tool.name).symlink_to(tool)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PATH", str(folder))
+        yield
+
+
 def with_image(engine: OwnEngine) -> str:
     add_image(engine.client, f"{IMAGE}-gpu", shell_files(), LABEL)
     return engine.url
@@ -39,7 +54,7 @@ def with_image(engine: OwnEngine) -> str:
 
 def test_card_that_containers_see_is_offered(check: Check, nvml: NvmlStub, gpu_engine: GpuEngine) -> None:
     nvml.show(CARD)
-    gpu_engine.hook.show(CARD.uuid)
+    gpu_engine.hook.give()
     report = check(DOCKER_HOST=gpu_engine.url, **nvml.environment)
     assert (report.code, report.crosses) == (0, [])
     assert report.ticks["GPU"] == f"NVIDIA RTX A4000, 16376 MiB, {CARD.uuid}"
@@ -52,7 +67,7 @@ def test_readme_shows_what_a_check_prints(
 ) -> None:
     """Line by line, but for numbers, paths and addresses."""
     nvml.show(CARD)
-    gpu_engine.hook.show(CARD.uuid)
+    gpu_engine.hook.give()
     settings = settings_of(mock, tmp_path / "data") | {"PASSWORD": "not-the-password", "DOCKER_HOST": gpu_engine.url}
     done = run_check(environment=settings | nvml.environment, cwd=tmp_path)
     shown = between("check").split("check\n", 1)[1].split("```")[0]
@@ -66,24 +81,30 @@ def without_values(lines: str) -> list[str]:
 
 def test_first_card_of_several_is_used(check: Check, nvml: NvmlStub, gpu_engine: GpuEngine) -> None:
     nvml.show(CARD, OTHER)
-    gpu_engine.hook.show(CARD.uuid, OTHER.uuid)
+    gpu_engine.hook.give()
     report = check(DOCKER_HOST=gpu_engine.url, **nvml.environment)
     assert report.code == 0
     assert report.ticks["GPU"].endswith(", the first of 2: start a worker for each")
 
 
 def test_card_that_containers_do_not_see(check: Check, nvml: NvmlStub, gpu_engine: GpuEngine) -> None:
-    """As after a `systemctl daemon-reload`."""
     nvml.show(CARD)
-    gpu_engine.hook.show(OTHER.uuid)
+    gpu_engine.hook.give(OTHER.uuid)
     assert check(DOCKER_HOST=gpu_engine.url, **nvml.environment).sentence("GPU in a container") == (
         f"a container with {CARD.uuid} sees other cards, or none - set up NVIDIA's container toolkit anew: {SET_UP}"
     )
 
 
+def test_card_that_no_container_gets(check: Check, nvml: NvmlStub, gpu_engine: GpuEngine) -> None:
+    nvml.show(CARD)
+    gpu_engine.hook.fail()
+    sentence = check(DOCKER_HOST=gpu_engine.url, **nvml.environment).sentence("GPU in a container")
+    assert FAILURE in sentence
+    assert sentence.endswith(f" - set up NVIDIA's container toolkit anew: {SET_UP}")
+
+
 def test_toolkit_that_is_missing(check: Check, nvml: NvmlStub, tmp_path: Path) -> None:
     nvml.show(CARD)
-    (tmp_path / "tools").mkdir()
     with no_gpu_hook(tmp_path / "tools"), own_engine() as engine:
         sentence = check(DOCKER_HOST=with_image(engine), **nvml.environment).sentence("GPU in a container")
     assert "could not select device driver" in sentence

@@ -1,53 +1,52 @@
-"""A stand-in for NVIDIA's container toolkit: an engine that finds it on its PATH gives containers an `nvidia-smi`."""
+"""A stand-in for NVIDIA's container toolkit that gives containers a card, or fails as the real one does."""
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 NAME = "nvidia-container-runtime-hook"
+FAILURE = "nvidia-container-cli: device error: unknown device"
 
-HOOK = """\
-#!{python} -I
-# Called before a container's command, with its state on standard input (OCI runtime specification, "Hooks").
-import json, os, pathlib, sys
-config = json.loads((pathlib.Path(json.load(sys.stdin)["bundle"]) / "config.json").read_text())
-asked = dict(each.split("=", 1) for each in config["process"]["env"])["NVIDIA_VISIBLE_DEVICES"]
-cards = pathlib.Path({cards!r}).read_text().split()
-seen = cards if asked == "all" else [each for each in cards if each in asked.split(",")]
-lines = [f"echo 'GPU {{n}}: Stub (UUID: {{each}})'" for n, each in enumerate(seen)]
-tool = pathlib.Path(config["root"]["path"], "usr/bin/nvidia-smi")
+HOOK = f"""\
+#!{sys.executable}
+import json, sys
+from pathlib import Path
+
+bundle = Path(json.load(sys.stdin)["bundle"])
+config = json.loads((bundle / "config.json").read_text())
+asked_for = dict(each.split("=", 1) for each in config["process"]["env"])["NVIDIA_VISIBLE_DEVICES"]
+with Path(__file__).with_name("calls").open("a") as calls:
+    calls.write(asked_for + "\\n")
+given = Path(__file__).with_name("given").read_text() or asked_for
+if given == "none":
+    sys.exit("{FAILURE}")
+tool = bundle / config["root"]["path"] / "usr/bin/nvidia-smi"
 tool.parent.mkdir(parents=True, exist_ok=True)
-tool.write_text("\\n".join(["#!/bin/sh", *lines, ""]))
+tool.write_text(f"#!/bin/sh\\necho 'GPU 0: NVIDIA RTX A4000 (UUID: {{given}})'\\n")
 tool.chmod(0o755)
 """
+"""runc calls it when a container's root is mounted and nothing in it runs yet (OCI runtime specification, prestart)."""
 
 
 class GpuHook:
-    """The hook in `folder`, which goes to the front of an engine's PATH, and the cards that containers see."""
+    """The hook, in `folder`: an engine takes it up that finds it there when it starts."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self._cards = folder, folder / "cards"
+        self.folder = folder
         hook = folder / NAME
-        hook.write_text(HOOK.format(python=sys.executable, cards=str(self._cards)))
+        hook.write_text(HOOK)
         hook.chmod(0o755)
-        self.show()
+        self.give()
 
-    def show(self, *uuids: str) -> None:
-        """From now on containers that ask for one of these cards see it, and no other."""
-        self._cards.write_text(" ".join(uuids))
+    @property
+    def calls(self) -> int:
+        """How many containers with a card were to be started so far."""
+        calls = self.folder / "calls"
+        return len(calls.read_text().splitlines()) if calls.exists() else 0
 
+    def give(self, card: str = "") -> None:
+        """From now on containers get the card that they ask for, or this one."""
+        (self.folder / "given").write_text(card)
 
-@contextmanager
-def no_gpu_hook(folder: Path) -> Iterator[None]:
-    """A PATH with all that this one has, but for NVIDIA's hook: for an engine that is started meanwhile."""
-    for place in filter(None, os.environ["PATH"].split(":")):
-        for tool in Path(place).iterdir() if Path(place).is_dir() else ():
-            if tool.name != NAME and not (folder / tool.name).is_symlink():
-                (folder / tool.name).symlink_to(tool)
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PATH", str(folder))
-        yield
+    def fail(self) -> None:
+        """From now on no container gets a card, or starts that asks for one."""
+        self.give("none")
