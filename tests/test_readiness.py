@@ -12,6 +12,7 @@ import pytest
 
 from tests.recovery.support import kill
 from tests.support.gate import Gate, running_gate
+from tests.support.nvml import Gpu, NvmlStub
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, wait_until
 
@@ -75,11 +76,16 @@ def test_job_in_hand_goes_on_while_the_worker_is_paused(
 
 @pytest.fixture
 def asked(tmp_path: Path) -> Iterator[tuple[Gate, list[str]]]:
-    """A gate before the machine's engine, and what has been asked of it: the time, for each look around."""
+    """A gate before the machine's engine, and an entry for each look around, which begins with a ping."""
     times: list[str] = []
     with running_gate(Path("/var/run/docker.sock"), Path(f"/tmp/gate-{os.getpid()}-{tmp_path.name[-20:]}")) as gate:
-        gate.before(b"/info ", lambda: times.append("asked"))
+        gate.before(b"/_ping ", lambda: times.append("asked"))
         yield gate, times
+
+
+def look_around(times: list[str]) -> None:
+    before = len(times)
+    wait_until(lambda: len(times) > before + 3, "more looks around")
 
 
 def _around(now: datetime) -> str:
@@ -95,8 +101,7 @@ def test_no_job_is_asked_for_in_the_quiet_hours_of_the_engines_host_and_that_is_
     quiet = _around(datetime.fromisoformat(docker_client.info()["SystemTime"]))
     worker = start_worker(QUIET_HOURS=quiet, TZ=FAR_AWAY, DOCKER_HOST=f"unix://{gate.path}")
     worker.wait_for_log(QUIET)
-    before = len(times)
-    wait_until(lambda: len(times) > before + 3, "more looks around")
+    look_around(times)
     assert (looks(mock), worker.log.count(QUIET)) == (0, 1)
 
 
@@ -116,3 +121,31 @@ def test_jobs_come_in_all_other_hours_and_one_that_was_begun_goes_on(
     mock.wait_for_status(job)
     assert mock.job(job).status == "finished"
     worker.wait_for_log(QUIET)
+
+
+def test_no_job_is_asked_for_while_others_hold_more_of_the_gpu_than_they_may_and_a_running_one_goes_on(
+    mock: Platform,
+    start_worker: StartWorker,
+    nvml: NvmlStub,
+    gpu_engine: docker.DockerClient,
+    job_image: str,
+    asked: tuple[Gate, list[str]],
+) -> None:
+    gate, times = asked
+    busy = "No job is asked for: others use {} MiB of the GPU, more than GPU_BUSY_MIB (1000)"
+    nvml.show(Gpu(processes=[(1, 1001)]))
+    worker = start_worker(GPU_BUSY_MIB="1000", DOCKER_HOST=f"unix://{gate.path}", **nvml.environment)
+    worker.wait_for_log(busy.format(1001))
+    job = mock.submit(WAIT_FOR_GO, image=job_image)
+    nvml.show(Gpu(processes=[(1, 1001)], graphics=[(2, 500)]))
+    look_around(times)
+    assert (looks(mock), worker.log.count("No job is asked for")) == (0, 1), "told once, whatever the number"
+    nvml.show(Gpu(used_mib=1500, processes=[(1, 1000)]))
+    mock.wait_for_status(job, "running")
+    assert worker.log.count(AGAIN) == 1
+    worker.container()
+    nvml.show(Gpu(processes=[(1, 1000), (3, 5000)]))
+    (worker.base / job / "files" / "go").touch()
+    mock.wait_for_status(job)
+    assert mock.job(job).status == "finished"
+    worker.wait_for_log(busy.format(6000))

@@ -13,6 +13,7 @@ StartWorker = Callable[..., WorkerProcess]
 CARD = Gpu()
 LOG = "log/log/container.log"
 SHOW = "env | grep ^NVIDIA_ | sort"
+WAIT_FOR_GO = "until [ -e /files/go ]; do sleep 0.05; done"
 NO_MORE = "NVIDIA_GDS=disabled\nNVIDIA_IMEX_CHANNELS=\nNVIDIA_MOFED=disabled\n"
 
 
@@ -40,9 +41,7 @@ def test_gpu_is_offered_and_a_job_that_asks_for_its_memory_comes(
     }
     wanted = {"gpu_mem": 16000, "gpu_model": "NVIDIA RTX A4000", "gpu_archi": "Ampere"}
     wider = {"NVIDIA_VISIBLE_DEVICES": "all", "nvidia_visible_devices": "all", "NVIDIA_DRIVER_CAPABILITIES": "all"}
-    job = mock.submit(
-        f"{SHOW}; until [ -e /files/go ]; do sleep 0.05; done", image=job_image, hardware=wanted, env=wider
-    )
+    job = mock.submit(f"{SHOW}; {WAIT_FOR_GO}", image=job_image, hardware=wanted, env=wider)
     [request] = worker.container().attrs["HostConfig"]["DeviceRequests"]
     assert (request["DeviceIDs"], request["Count"], request["Capabilities"]) == ([CARD.uuid], 0, [["gpu"]])
     (worker.base / job / "files" / "go").touch()
@@ -58,6 +57,37 @@ def test_worker_of_several_gpus_gives_the_first_and_says_so(
     job = run_job(mock, SHOW, image=job_image)
     assert mock.outputs(job)[LOG].decode() == f"{NO_MORE}NVIDIA_VISIBLE_DEVICES={CARD.uuid}\n"
     assert "2 GPUs" in worker.log
+
+
+def test_two_workers_of_one_folder_offer_and_give_each_its_own_card(
+    mock: Platform, start_worker: StartWorker, nvml: NvmlStub, gpu_engine: docker.DockerClient, job_image: str
+) -> None:
+    """Started as by `--gpus '"device=0"'` and `'"device=1"'`; both have a job at the same time."""
+    cards = [CARD, Gpu("GPU-2", "NVIDIA GeForce RTX 4090", 24564, 1, 8)]
+    nvml.show(*cards)
+    workers = [start_worker(**nvml.environment, NVIDIA_VISIBLE_DEVICES=str(number)) for number in range(2)]
+    offers = {(card.name, str(card.memory_mib)) for card in cards}
+    mock.wait_until(lambda: _cards_offered(mock) >= offers, "looks for a job by both")
+    jobs = {
+        mock.submit(f"{SHOW}; {WAIT_FOR_GO}", image=job_image, hardware={"gpu_model": card.name}): card
+        for card in reversed(cards)
+    }
+    mock.wait_until(lambda: all(mock.job(job).status == "running" for job in jobs), "both jobs to run")
+    found = {each.labels["job-fetcher.job"]: each for each in workers[0].containers()}
+    for job, card in jobs.items():
+        [request] = found[job].attrs["HostConfig"]["DeviceRequests"]
+        assert (request["DeviceIDs"], request["Count"]) == ([card.uuid], 0)
+        assert f"Job {job} is pulled" in workers[cards.index(card)].log
+        (workers[0].base / job / "files" / "go").touch()
+        mock.wait_for_status(job)
+        assert mock.outputs(job)[LOG].decode() == f"{NO_MORE}NVIDIA_VISIBLE_DEVICES={card.uuid}\n"
+    assert _cards_offered(mock) == offers
+
+
+def _cards_offered(mock: Platform) -> set[tuple[str, str]]:
+    """The models and memories of all looks for a job."""
+    queries = [request.query for request in mock.requests("GET", "/jobs") if request.path == "/jobs"]
+    return {(query["gpu_model"][0], query["gpu_mem"][0]) for query in queries}
 
 
 def test_machine_without_a_gpu_offers_and_gives_none(
