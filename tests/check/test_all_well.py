@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import docker
-import pytest
 
 from tests.check.conftest import Check, run_check, settings_of
 from tests.support.platform import TOKEN, Platform
@@ -44,9 +43,8 @@ def test_a_line_for_each_is_printed_with_a_tick_a_name_and_the_seconds(
     assert all(line.startswith("✓ ") and " s  " in line for line in lines)
 
 
-@pytest.mark.parametrize("storage", ["own", "s3"])
-def test_a_fixed_token_and_both_kinds_of_storage_are_as_good(check: Check, mock: Platform, storage: str) -> None:
-    mock.configure(storage=storage)
+def test_a_fixed_token_and_s3_are_as_good(check: Check, mock: Platform) -> None:
+    mock.configure(storage="s3")
     report = check(USERNAME=None, PASSWORD=None, ACCESS_TOKEN=TOKEN)
     assert (report.code, report.ticks["settings"]) == (0, f"ACCESS_TOKEN at {mock.url}")
 

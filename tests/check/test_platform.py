@@ -108,13 +108,12 @@ def test_credentials_that_anybody_could_read(check: Check) -> None:
     )
 
 
-@pytest.mark.parametrize(("minutes", "word"), [(10, "behind"), (-10, "ahead of")])
-def test_clock_that_is_10_minutes_off(check: Check, minutes: int, word: str) -> None:
-    date = email.utils.formatdate(time.time() + 60 * minutes, usegmt=True)
+def test_clock_that_is_10_minutes_off(check: Check) -> None:
+    date = email.utils.formatdate(time.time() + 600, usegmt=True)
     with raw_server(answer(ACCESS_INFO, date=date)) as api:
         sentence = check(API_URL=api.url).sentence("API")
     assert sentence == (
-        f"This machine's clock is 10 minutes {word} the API's: let it be set by the network (timedatectl set-ntp true)"
+        "This machine's clock is 10 minutes behind the API's: let it be set by the network (timedatectl set-ntp true)"
     )
 
 
