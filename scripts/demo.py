@@ -1,9 +1,12 @@
 """The demo job from the queue to its picture: the platform's mock, the real worker, a real container.
 
 `scripts/demo.sh` prepares the machine and runs this. It ends with 1 and the reason unless the job is `finished`.
+With `--mock` it starts no worker: the mock and the job are for one of yours.
 """
 
+import argparse
 import json
+import math
 import os
 import signal
 import socket
@@ -12,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +37,50 @@ class DemoFailed(Exception):
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Run the demo job.")
+    parser.add_argument(
+        "--mock", nargs="?", type=int, const=8000, metavar="PORT",
+        help="only the platform's mock, with the job, for a worker of yours (port %(const)s)",
+    )  # fmt: skip
+    options = parser.parse_args()
     try:
         step("Building the job's image")
         build_image()
-        with running_mock() as url:
-            step(f"The platform's mock runs at {url}")
-            job_id = submit(url)
-            with tempfile.TemporaryDirectory(prefix="job-fetcher-") as base, running_worker(url, base) as worker:
-                job = follow(url, job_id, worker)
-            if job["status"] != "finished":
-                raise DemoFailed(f"the job ended with {job['history'][-1]}")
-            files = download_outputs(url, job)
+        if options.mock:
+            serve_mock(options.mock)
+        else:
+            run_demo()
     except (DemoFailed, requests.RequestException) as error:
         sys.exit(f"The demo failed: {error}")
+
+
+def run_demo() -> None:
+    """The mock, the job and a worker, until there is a picture."""
+    with running_mock() as url:
+        step(f"The platform's mock runs at {url}")
+        job_id = submit(url)
+        step("Starting the worker")
+        with tempfile.TemporaryDirectory(prefix="job-fetcher-") as base, running_worker(url, base) as worker:
+            job = follow(url, job_id, worker)
+        show(url, job)
+
+
+def serve_mock(port: int) -> None:
+    """The mock and the job, until Ctrl-C."""
+    with running_mock("0.0.0.0", port) as url, suppress(KeyboardInterrupt):  # noqa: S104 - containers reach it so
+        step(f"The platform's mock runs at {url}, until Ctrl-C. Settings of a worker in a container, for .env:")
+        host = f"http://host.docker.internal:{port}"
+        print("".join(f"{name}={value}\n" for name, value in settings(host).items()), end="", flush=True)
+        job_id = submit(url)
+        show(url, follow(url, job_id))
+        signal.pause()
+
+
+def show(url: str, job: dict[str, Any]) -> None:
+    """Fetch the job's outputs and say where the picture is."""
+    if job["status"] != "finished":
+        raise DemoFailed(f"the job ended with {job['history'][-1]}")
+    files = download_outputs(url, job)
     step(f"The picture is {next(file for file in files if file.suffix == '.png')}")
 
 
@@ -70,11 +104,12 @@ def image_name() -> str:
 
 
 @contextmanager
-def running_mock() -> Iterator[str]:
-    """The URL of the mock, which ends with the `with` block."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
+def running_mock(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """The URL of the mock, which ends with the `with` block; on a free port unless one is given."""
+    with socket.create_server((host, port)) as free:
         port = free.getsockname()[1]
-    command = [str(PROGRAMS / "uvicorn"), "app.app:app", "--port", str(port), "--log-level", "warning"]
+    where = ["--host", host, "--port", str(port)]
+    command = [str(PROGRAMS / "uvicorn"), "app.app:app", *where, "--log-level", "warning"]
     url = f"http://127.0.0.1:{port}"
     with ending(subprocess.Popen(command, cwd=MOCK)) as mock:  # noqa: S603
         while not answers(url):
@@ -84,16 +119,23 @@ def running_mock() -> Iterator[str]:
         yield url
 
 
+def settings(url: str) -> dict[str, str]:
+    """Those of a worker that is to work for the mock."""
+    return {
+        "API_URL": url,
+        "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": f"{url}/cognito/",
+        "USERNAME": "worker",
+        "PASSWORD": "Worker-password-1",
+    }
+
+
 @contextmanager
 def running_worker(url: str, base: str) -> Iterator["subprocess.Popen[bytes]"]:
     """What `poetry run run` starts, with the mock's own account; its log is shown."""
     environment = {
         **os.environ,
         "ACCESS_TOKEN": "",  # perhaps of another worker in this shell
-        "API_URL": url,
-        "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": f"{url}/cognito",
-        "USERNAME": "worker",
-        "PASSWORD": "Worker-password-1",
+        **settings(url),
         "PATH_BASE": base,
         "PATH_HOST_BASE": base,
         "TIMEOUT_JOB": "1",
@@ -127,14 +169,14 @@ def submit(url: str) -> str:
     requests.put(f"{url}/_files/{INPUT}", data=table, timeout=10).raise_for_status()
     answer = requests.post(f"{url}/_jobs", json=job_specs(), timeout=10)
     answer.raise_for_status()
-    step(f"Submitted the demo job ({len(table) / 1e6:.1f} MB of localizations); starting the worker")
+    step(f"Submitted the demo job ({len(table) / 1e6:.1f} MB of localizations)")
     return str(answer.json()["id"])
 
 
-def follow(url: str, job_id: str, worker: "subprocess.Popen[bytes]") -> dict[str, Any]:
-    """The job as the platform sees it in the end; tells each of its statuses on the way."""
+def follow(url: str, job_id: str, worker: "subprocess.Popen[bytes] | None" = None) -> dict[str, Any]:
+    """The job as the platform sees it in the end; tells each of its statuses on the way. Waits for your worker."""
     told = ""
-    give_up = time.monotonic() + DEADLINE_S
+    give_up = time.monotonic() + (DEADLINE_S if worker is not None else math.inf)
     while time.monotonic() < give_up:
         job: dict[str, Any] = requests.get(f"{url}/_jobs/{job_id}", timeout=10).json()
         if job["status"] != told:
@@ -142,7 +184,7 @@ def follow(url: str, job_id: str, worker: "subprocess.Popen[bytes]") -> dict[str
             step(f"The job is {told}")
         if told in ENDS:
             return job
-        if worker.poll() is not None:
+        if worker is not None and worker.poll() is not None:
             raise DemoFailed(f"the worker ended with {worker.returncode} before the job did")
         time.sleep(0.1)
     raise DemoFailed(f"the job was still {told} after {DEADLINE_S} s")

@@ -4,5 +4,5 @@ set -euo pipefail
 # shellcheck source=scripts/setup.sh
 source "$(dirname "$0")/setup.sh"
 set_up demo
-.venv/bin/python -m scripts.demo
+.venv/bin/python -m scripts.demo "$@"
 say "Done in $SECONDS seconds, with all that had to be installed"
