@@ -1,1 +1,73 @@
-"""The DECODE OpenCloud worker: pulls jobs, runs their containers on this machine, uploads what they made."""
+"""The DECODE OpenCloud worker: pulls jobs, runs their containers on this machine, uploads what they made.
+
+`__all__` is what other code may count on: the steps of a job as functions, for who runs them elsewhere (docs/cloud.md).
+docs/releasing.md tells what a change of these means for the version. None of them needs Docker or reads settings.
+They are imported when they are asked for, so that a worker, which needs others besides, starts at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from job_fetcher.api import WorkerApi, user_pool
+    from job_fetcher.auth import CognitoToken, FixedToken, Token, UserPool
+    from job_fetcher.background import Cancellation
+    from job_fetcher.errors import (
+        Cancelled,
+        CredentialsError,
+        InvalidAnswer,
+        JobFailed,
+        JobFetcherError,
+        JobGone,
+        SettingsError,
+        Unavailable,
+        WorkerError,
+    )
+    from job_fetcher.job import Final, Job, JobSpecs, JobStatus, Outcome, OutputType, RequestToMake, details
+    from job_fetcher.keepalive import KeepAlive
+    from job_fetcher.ledger import Ledger
+    from job_fetcher.steps import download_inputs, log_tail, make_output_folders, report, upload_outputs
+
+__all__ = [
+    "Cancellation",
+    "Cancelled",
+    "CognitoToken",
+    "CredentialsError",
+    "Final",
+    "FixedToken",
+    "InvalidAnswer",
+    "Job",
+    "JobFailed",
+    "JobFetcherError",
+    "JobGone",
+    "JobSpecs",
+    "JobStatus",
+    "KeepAlive",
+    "Ledger",
+    "Outcome",
+    "OutputType",
+    "RequestToMake",
+    "SettingsError",
+    "Token",
+    "Unavailable",
+    "UserPool",
+    "WorkerApi",
+    "WorkerError",
+    "details",
+    "download_inputs",
+    "log_tail",
+    "make_output_folders",
+    "report",
+    "upload_outputs",
+    "user_pool",
+]
+
+_ROOMS = ("errors", "job", "auth", "api", "background", "keepalive", "ledger", "steps")
+
+
+def __getattr__(name: str) -> Any:
+    """A name of `__all__`, from the room that it lives in (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    rooms = (import_module(f"{__name__}.{room}") for room in _ROOMS)
+    return next(getattr(room, name) for room in rooms if hasattr(room, name))

@@ -1,0 +1,212 @@
+"""A job's steps as AWS Lambda functions, a handler each, to be copied: docs/cloud.md tells how they are put together.
+
+Every handler takes JSON and returns JSON, whose `next` names the state that follows. What is handed over is the job as
+it was pulled, and how it ends; the files stay in its folder on the shared file system::
+
+    <base>/<job id>/
+      lock              held by the call that works on the job
+      files/            mounted at /files in the job's container
+      parts/            inputs on their way
+      container.log     what the container wrote to its standard output and error
+      uploads.jsonl     what has arrived
+
+The folder is there from the pull to the end of the job. So every call may be repeated, however the one before it
+ended: one for a job that is over does nothing, any other goes on where it was.
+"""
+
+import fcntl
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from job_fetcher import (
+    Cancellation,
+    Cancelled,
+    Final,
+    Job,
+    JobFailed,
+    JobGone,
+    JobSpecs,
+    JobStatus,
+    KeepAlive,
+    Ledger,
+    Outcome,
+    Unavailable,
+    WorkerApi,
+    details,
+    steps,
+)
+
+Event = dict[str, Any]
+Step = Callable[[Job, Path, Event, Cancellation], Event]
+"""What is done with a job in its folder: returns the next event, and raises the errors of `steps`."""
+
+MARGIN_S = 90.0
+"""Seconds before its end in which a Lambda begins nothing more: a request that hangs ends within `http`'s time-outs."""
+KEEP_ALIVE_S = 60.0
+LOG = "container.log"
+
+
+class Context(Protocol):
+    """What is used of the object that Lambda passes as `context`."""
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+class TimeIsUp(Cancelled):
+    """The Lambda is about to end. What is done so far is kept."""
+
+
+class Cloud:
+    """The handlers, for the jobs of `api` in folders below `base`, a folder of the shared file system."""
+
+    def __init__(self, api: WorkerApi, base: Path) -> None:
+        self._api, self._base = api, base
+
+    def pull(self, event: Event, context: Context) -> Event:  # noqa: ARG002 - Lambda's signature
+        """`{"offer": {"memory": MiB, "cpu_cores": …, …}}` → `{"job", "next": "fetch"}`, or `{"next": "end"}`."""
+        job = self._api.pull_job(event["offer"])
+        if job is None:
+            return {"next": "end"}
+        folder = self._base / job.folder_name
+        _remove(folder)  # of an earlier try
+        for each in (folder / "parts", folder / "files"):
+            each.mkdir(parents=True)
+        (folder / "files").chmod(0o777)  # the container's user may be another
+        return {"job": job.model_dump(mode="json"), "next": "fetch"}
+
+    def fetch(self, event: Event, context: Context) -> Event:
+        """`{"job"}` → the same with `container` and `"next": "run"`, or with `final` and `"next": "report"`."""
+        return self._do("fetch", self._fetch, event, context)
+
+    def keep_alive(self, event: Event, context: Context) -> Event:  # noqa: ARG002 - Lambda's signature
+        """`{"job"}` → `{"gone": whether the container is to be ended}`. For every minute that the container runs."""
+        job = Job.model_validate(event["job"])
+        if not (self._base / job.folder_name).exists():
+            return {"gone": True}
+        try:
+            with suppress(Unavailable):
+                self._check_existence(job)
+                self._api.put_status(job.id, JobStatus.RUNNING)
+        except JobGone:
+            return {"gone": True}
+        return {"gone": False}
+
+    def upload(self, event: Event, context: Context) -> Event:
+        """`{"job", "outcome": {"exit_code", "reason", "succeeded"}}` → the same, `final` and `"next": "report"`."""
+        return self._do("upload", self._upload, event, context)
+
+    def report(self, event: Event, context: Context) -> Event:
+        """`{"job", "final": {"status", "details"}}` → `{"next": "end"}`. The job's folder is removed."""
+        return self._do("report", self._report, event, context)
+
+    def _fetch(self, job: Job, folder: Path, event: Event, cancelled: Cancellation) -> Event:
+        try:
+            specs = JobSpecs.parse(job.raw)
+            with KeepAlive(self._api, job.id, JobStatus.PREPROCESSING, cancelled, KEEP_ALIVE_S):
+                steps.download_inputs(self._api, specs, folder / "files", folder / "parts", cancelled=cancelled)
+            steps.make_output_folders(specs, folder / "files")
+        except JobFailed as error:
+            final = Final(status=JobStatus.ERROR, details=details(str(error)))
+            return event | {"final": final.model_dump(mode="json"), "next": "report"}
+        line = specs.command_line
+        container = {
+            "image": specs.handler.image_url,
+            "command": ["/bin/sh", "-c", line] if line else None,
+            "environment": specs.app.env or {},
+            "files": str(folder / "files"),
+            "log": str(folder / LOG),
+        }
+        return event | {"container": container, "next": "run"}
+
+    def _upload(self, job: Job, folder: Path, event: Event, cancelled: Cancellation) -> Event:
+        outcome = Outcome.model_validate(event["outcome"])
+        log = folder / LOG
+        log.open("a").close()  # a container that never started has none
+        with KeepAlive(self._api, job.id, JobStatus.POSTPROCESSING, cancelled, KEEP_ALIVE_S) as keep_alive:
+            problems = steps.upload_outputs(
+                self._api, job.id, JobSpecs.parse(job.raw), folder / "files", log, Ledger(folder / "uploads.jsonl"),
+                when_failed=keep_alive.ask, cancelled=cancelled,
+            )  # fmt: skip
+        succeeded = outcome.succeeded and not problems
+        final = Final(
+            status=JobStatus.FINISHED if succeeded else JobStatus.ERROR,
+            details=details(" ".join([outcome.reason, *problems]), steps.log_tail(log)),
+        )
+        return event | {"final": final.model_dump(mode="json"), "next": "report"}
+
+    def _report(self, job: Job, folder: Path, event: Event, cancelled: Cancellation) -> Event:
+        steps.report(self._api, job.id, Final.model_validate(event["final"]), again=True, cancelled=cancelled)
+        _remove(folder)
+        return {"next": "end"}
+
+    def _check_existence(self, job: Job) -> None:
+        """Raise `JobGone` for a job that is deleted, also if another call has had the one 404 that a status gets."""
+        if self._api.get_status(job.id) is None:
+            raise JobGone
+
+    def _do(self, name: str, step: Step, event: Event, context: Context) -> Event:
+        """Do `step`, unless the job is over. One that has no time left is the `next` once more."""
+        job = Job.model_validate(event["job"])
+        folder = self._base / job.folder_name
+        with _held(folder) as is_there:
+            if not is_there:
+                _remove(folder)  # what a call that was cut off has left of it
+                return {"next": "end"}
+            try:
+                with within(context) as cancelled:
+                    with suppress(Unavailable):
+                        self._check_existence(job)
+                    return step(job, folder, event, cancelled)
+            except TimeIsUp:
+                return event | {"next": name}
+            except JobGone:
+                _remove(folder)
+                return {"next": "end"}
+
+
+@contextmanager
+def within(context: Context) -> Iterator[Cancellation]:
+    """What is done in the block is left by `TimeIsUp` before the Lambda ends, and no thread of it outlives the block.
+
+    One that did would be frozen with the Lambda, and go on in the middle of another job's call.
+    """
+    cancelled = Cancellation()
+    before = set(threading.enumerate())
+    left_s = context.get_remaining_time_in_millis() / 1000 - MARGIN_S
+    timer = threading.Timer(max(0.0, left_s), cancelled.set, [TimeIsUp("The Lambda is about to end")])
+    timer.start()
+    try:
+        yield cancelled
+    finally:
+        timer.cancel()
+        for thread in set(threading.enumerate()) - before:
+            thread.join()
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Whether the job's folder is there; no other call works in it meanwhile. `Unavailable` if one does already."""
+    try:
+        lock = (folder / "lock").open("w")
+    except FileNotFoundError:
+        yield False
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Unavailable("Another call works on this job") from error
+        yield folder.exists()
+
+
+def _remove(folder: Path) -> None:
+    """Remove `folder`, which is gone as a whole at once; what is left of an earlier removal goes, too."""
+    doomed = folder.with_name(f".removing-{folder.name}")
+    shutil.rmtree(doomed, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)

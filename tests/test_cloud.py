@@ -1,0 +1,184 @@
+"""The cloud's side, docs/cloud.md: each step a process without Docker or environment, only JSON between them."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.cloud import OFFER, Cloud, run_container
+from tests.support.files import LARGE, ODD_NAMES
+from tests.support.leaks import Evidence
+from tests.support.platform import Platform
+from tests.support.worker import wait_until
+
+INPUTS = {"data/frames.bin": LARGE, **{f"data/{name}": name.encode() for name in ODD_NAMES}}
+COMMAND = "mkdir /files/output && cat /files/data/* > /files/output/all && echo $WORD > /files/log/log && echo said"
+OUTCOME = {"exit_code": 0, "reason": "The command ended with exit code 0.", "succeeded": True}
+
+
+@pytest.fixture
+def cloud(mock: Platform, tmp_path: Path, evidence: Evidence) -> Cloud:
+    (tmp_path / "shared").mkdir()
+    return Cloud(mock, tmp_path / "shared", evidence.file("lambda"))
+
+
+def test_a_job_runs_by_steps_that_share_files_and_json_and_each_can_be_repeated(
+    mock: Platform, cloud: Cloud, job_image: str
+) -> None:
+    job_id, event = cloud.pulled(
+        COMMAND, image=job_image, files=INPUTS, up={"output": "output", "log": "log"}, env={"WORD": "ü 7"}
+    )
+    given = {"fetch": event}
+    given["keep_alive"] = event = cloud.call("fetch", event)
+    assert (event["next"], cloud.call("fetch", given["fetch"])) == ("run", event)
+    given["upload"] = event | {"outcome": run_container(event["container"])}
+    assert cloud.call("keep_alive", event) == cloud.call("keep_alive", event) == {"gone": False}
+    given["report"] = event = cloud.call("upload", given["upload"])
+    assert (event["next"], cloud.call("upload", given["upload"])) == ("report", event)
+    assert cloud.call("report", event) == {"next": "end"}
+
+    outputs = mock.outputs(job_id)
+    assert outputs.pop("output/output/all") == b"".join(INPUTS[name] for name in sorted(INPUTS, key=str.encode))
+    assert outputs == {"log/log/log": "ü 7\n".encode(), "log/log/container.log": b"said\n"}
+    assert len(mock.requests("GET", "/store")) == len(INPUTS), "nothing is fetched twice"
+    assert len(mock.requests("POST", "/store")) == 3, "nor sent"
+    assert mock.statuses(job_id) == ["preprocessing", "running", "postprocessing", "finished"]
+    assert mock.details(job_id) == "The command ended with exit code 0.\n\nThe end of the log:\nsaid"
+    history = list(mock.job(job_id).history)
+
+    assert {step: cloud.call(step, event) for step, event in given.items()} == {
+        "fetch": {"next": "end"},
+        "keep_alive": {"gone": True},
+        "upload": {"next": "end"},
+        "report": {"next": "end"},
+    }
+    assert list(mock.job(job_id).history) == history, "of a job that is over nothing is said any more"
+    assert cloud.call("pull", {"offer": OFFER}) == {"next": "end"}
+    assert cloud.folders() == []
+
+
+def test_steps_that_are_killed_go_on_where_they_were(mock: Platform, cloud: Cloud) -> None:
+    job_id = mock.submit(files={"a": LARGE, "b": b"2"}, up={"output": "output"})
+    for left_over in (cloud.files(job_id) / "output", cloud.base / f".removing-{job_id}"):
+        left_over.mkdir(parents=True)
+        (left_over / "of an earlier try").touch()
+    pull = mock.fault("/jobs", hang=True)
+    cloud.killed("pull", {"offer": OFFER}, lambda: pull.matched > 0)
+    mock.heal()
+    event = cloud.call("pull", {"offer": OFFER})
+
+    second = mock.fault("/store/*/b", "GET", hang=True)
+    cloud.killed("fetch", event, lambda: second.matched > 0 and (cloud.files(job_id) / "a").exists())
+    mock.heal()
+    event = cloud.call("fetch", event) | {"outcome": OUTCOME}
+    assert event["next"] == "run"
+    assert Counter(each.path[-2:] for each in mock.requests("GET", "/store")) == {"/a": 1, "/b": 2}
+
+    for name in "123":
+        (cloud.files(job_id) / "output" / name).write_text(name)
+    ledger = cloud.base / job_id / "uploads.jsonl"
+    last = mock.fault("/store/*", "POST", skip=3, hang=True)
+    cloud.killed("upload", event, lambda: last.matched == 4 and ledger.read_text().count("\n") == 3)
+    mock.heal()
+    event = cloud.call("upload", event)
+    assert len(mock.requests("POST", "/store")) == 5, "what has arrived is not sent again"
+
+    said = mock.fault("/jobs/*/status", "PUT", hang=True)
+    cloud.killed("report", event, lambda: said.matched > 0)
+    mock.heal()
+    assert cloud.call("report", event) == {"next": "end"}
+    assert mock.statuses(job_id) == ["preprocessing", "postprocessing", "finished"]
+    assert set(mock.outputs(job_id)) == {
+        "output/output/1",
+        "output/output/2",
+        "output/output/3",
+        "log/log/container.log",
+    }
+
+
+def test_a_kill_at_any_step_does_no_harm(mock: Platform, cloud: Cloud) -> None:
+    job_id, event = cloud.pulled(files={"a": b"1", "deep/b": b"2"}, up={"output": "output"})
+    event = cloud.call("fetch", event, kill_at_each_step="begin anew")
+    assert (event["next"], (cloud.files(job_id) / "deep" / "b").read_bytes()) == ("run", b"2")
+    (cloud.files(job_id) / "output" / "x").write_bytes(b"3")
+    event = cloud.call("upload", event | {"outcome": OUTCOME}, kill_at_each_step="begin anew")
+    assert (event["next"], event["final"]["status"]) == ("report", "finished")
+    assert cloud.call("report", event, kill_at_each_step="go on") == {"next": "end"}
+    assert mock.outputs(job_id) == {"output/output/x": b"3", "log/log/container.log": b""}
+    assert [update.status.value for update in mock.job(job_id).history].count("finished") == 1, "the user gets one mail"
+    assert mock.statuses(job_id) == ["preprocessing", "postprocessing", "finished"]
+    assert cloud.folders() == []
+    kills = re.findall(r"was killed (\d+) times", cloud.log.read_text())
+    assert min(map(int, kills)) > 10
+
+
+def test_a_call_beside_another_of_the_same_job_is_refused(mock: Platform, cloud: Cloud) -> None:
+    """Two at once would write the same files."""
+    _, event = cloud.pulled(files={"a": b"1"})
+    fetch = mock.fault("/files/*", hang=True)
+    with cloud.running("fetch", event) as first:
+        wait_until(lambda: fetch.matched > 0, "the first call to be in the middle")
+        refused = {"errorType": "Unavailable", "errorMessage": "Another call works on this job"}
+        assert cloud.call("fetch", event, remaining_ms=91_000) == refused
+        assert cloud.call("report", event) == refused
+        mock.heal()
+        assert first.stdout is not None
+        assert json.loads(first.stdout.read())["next"] == "run"
+
+
+def test_a_call_without_time_left_is_made_again(mock: Platform, cloud: Cloud) -> None:
+    _, event = cloud.pulled(files={"a": b"1"})
+    mock.fault("/files/*", status=503)
+    assert cloud.call("fetch", event, remaining_ms=91_000) == event
+    mock.heal()
+    assert cloud.call("fetch", event)["next"] == "run"
+
+
+@pytest.mark.parametrize("latched", [False, True], ids=["404", "500"])
+@pytest.mark.parametrize("step", ["fetch", "upload", "report"])
+def test_a_job_that_is_deleted_ends_at_the_next_step(mock: Platform, cloud: Cloud, step: str, latched: bool) -> None:
+    job_id, event = cloud.pulled(files={"a": b"1"})
+    if step != "fetch":
+        event = cloud.call("fetch", event)
+    mock.cancel(job_id)
+    if latched:  # somebody has had the one 404: the call that looks every minute
+        assert cloud.call("keep_alive", event) == cloud.call("keep_alive", event) == {"gone": True}
+    told = len(mock.job(job_id).history)
+    final = {"status": "finished", "details": "done"}
+    for _ in range(2):
+        assert cloud.call(step, event | {"outcome": OUTCOME, "final": final}) == {"next": "end"}
+    assert len(mock.job(job_id).history) == told
+    assert cloud.folders() == []
+
+
+@pytest.mark.parametrize(
+    ("job", "told"),
+    [
+        ({"files": {"a": b"1", "b": "s3://missing"}}, "The input 'b' cannot be fetched: there is no such file."),
+        ({"app": 7}, "The job's description is not valid: app: Input should be a valid dictionary or instance of App."),
+    ],
+    ids=["input", "description"],
+)  # fmt: skip
+def test_a_job_that_cannot_succeed_is_reported_as_error(mock: Platform, cloud: Cloud, job: Any, told: str) -> None:
+    job_id, event = cloud.pulled(**job)
+    mock.fault("/store/*", delay_s=1)  # the thread that fetches the other input outlives the error, but not the call
+    event = cloud.call("fetch", event)
+    assert (event["next"], event["final"]) == ("report", {"status": "error", "details": told})
+    assert cloud.call("report", event) == {"next": "end"}
+    assert (mock.job(job_id).status, mock.details(job_id)) == ("error", told)
+    assert cloud.folders() == []
+
+
+def test_a_command_that_failed_is_reported_with_its_log(mock: Platform, cloud: Cloud, job_image: str) -> None:
+    job_id, event = cloud.pulled(
+        "echo half > /files/output/x; echo why >&2; exit 7", image=job_image, up={"output": "output"}
+    )
+    event = cloud.call("fetch", event)
+    event = cloud.call("upload", event | {"outcome": run_container(event["container"])})
+    cloud.call("report", event)
+    assert mock.outputs(job_id) == {"output/output/x": b"half\n", "log/log/container.log": b"why\n"}
+    assert mock.job(job_id).status == "error"
+    assert mock.details(job_id) == "The command ended with exit code 7.\n\nThe end of the log:\nwhy"
