@@ -231,7 +231,7 @@ class Workspace:
             os.close(lock)
             log.warning("Job %s in %s belongs to another account (%s): left alone", state.job.id, path, state.owner)
             return None
-        if state.gpu != gpu:
+        if state.gpu not in (None, gpu):
             os.close(lock)
             log.warning("Job %s in %s waits for a worker with the card %s", state.job.id, path, state.gpu)
             return None
