@@ -102,6 +102,26 @@ def test_worker_is_stopped_in_the_middle_of_a_job_while_the_engine_hangs_and_the
     _works(mock, worker)
 
 
+def test_folder_stays_for_a_container_that_may_still_come_when_the_engine_answers_everything_else(
+    mock: Platform, engine_gate: Gate, worker: WorkerProcess
+) -> None:
+    asked, made = Event(), Event()
+
+    def hold() -> Event:
+        asked.set()
+        return made
+
+    engine_gate.before(b"/containers/create", hold)
+    job = mock.submit(COMMAND, image=IMAGE)
+    _stopped(worker, asked)
+    assert worker.folders() == [job]
+    made.set()
+    wait_until(worker.containers, "the container that nobody waits for any more")
+    worker.start()
+    mock.wait_for_status(job, "queued")
+    _works(mock, worker)
+
+
 def test_job_whose_end_is_known_is_finished_by_the_next_start_if_the_engine_hung_when_its_container_was_removed(
     mock: Platform, engine: OwnEngine, worker: WorkerProcess, hangs_at: HangsAt
 ) -> None:

@@ -30,7 +30,7 @@ class Gate:
         self._how = "open"
         self._answer = b""
         self._most: int | None = None
-        self._before: tuple[bytes, Callable[[], object]] = (b"", lambda: None)
+        self._before: tuple[bytes, Callable[[], threading.Event | None]] = (b"", lambda: None)
         self.tries = 0
         self.stalled = False
         self._thread = threading.Thread(target=self._loop.run_forever, name="gate", daemon=True)
@@ -78,8 +78,11 @@ class Gate:
         self._answer = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
         self._change("answer")
 
-    def before(self, text: bytes, then: Callable[[], object]) -> None:
-        """From now on call `then` before anything with `text` in it is passed on to the server."""
+    def before(self, text: bytes, then: Callable[[], threading.Event | None]) -> None:
+        """From now on call `then` before anything with `text` in it is passed on to the server.
+
+        If it returns an event, that alone is held until the event is set.
+        """
         self._before = (text, then)
 
     def close(self) -> None:
@@ -146,8 +149,9 @@ class Gate:
             while block := await reader.read(BLOCK):
                 await self._flowing.wait()
                 text, then = self._before
-                if requests and text in block:
-                    then()
+                held = then() if requests and text in block else None
+                while held and not held.is_set():
+                    await asyncio.sleep(0.02)
                 if most is not None:
                     writer.write(block[:most])
                     block, most = block[most:], most - len(block[:most])
