@@ -37,7 +37,7 @@ WAIT_S = 60
 STARTING = "start the job's container"
 _NO_GPU = re.compile(
     rf"The Docker engine cannot {STARTING}: (could not select device driver|"
-    r"(failed to create (shim )?task(: | for container: ))?OCI runtime create failed: "
+    r"(failed to create (shim( task)?|task( for container)?): )*OCI runtime create failed: "
     r"""[^"]*error running (\w+ )?hook[^"]*nvidia-container)"""
 )
 """What the engine says when NVIDIA's driver or toolkit cannot give a card: a job's own words come in quotes, later."""
