@@ -35,7 +35,8 @@ def give_files_to_worker(client: Client, container: str, folder: PurePosixPath) 
             entrypoint=["chown", "-R", "-h", f"{os.geteuid()}:{os.getegid()}", "/files"],
             command=[],
             user="0",
-            labels={LABEL_HELPER: str(folder), LABEL_FOLDER: ""},
+            labels={LABEL_HELPER: str(folder), LABEL_FOLDER: "", probe.LABEL_BUILD: ""},  # not those of the image
+            healthcheck={"test": ["NONE"]},
             use_config_proxy=False,
             host_config=host_config(client, folder, Resources(CHOWN_MEMORY_MIB, None, "none")),
         )["Id"]
