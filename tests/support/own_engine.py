@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import docker
+from docker.errors import APIError
 
 from tests.support.images import add_image, shell_files
 from tests.support.worker import wait_until
@@ -87,7 +88,8 @@ class OwnEngine:
         if not self.answers():
             self.start()
         for container in self.client.containers.list(all=True):
-            container.remove(force=True, v=True)
+            with suppress(APIError):  # somebody is removing it
+                container.remove(force=True, v=True)
         self.client.close()
         self.end()
         self._containerd.terminate()
