@@ -168,6 +168,8 @@ def stop_workers(client: docker.DockerClient, timeout_s: int) -> None:
         print(f"Stopping {worker.name}")
         _stop(worker, timeout_s)
         _remove(worker)
+    for probe in _containers(client, f"{LABEL_BUILD}=probe"):  # left by a worker that was killed meanwhile
+        _remove(probe)
     for job in _containers(client, LABEL_FOLDER):
         if not is_held(Path(job.labels[LABEL_FOLDER])):
             print(f"Removing {job.name}, which a worker has left")
