@@ -46,7 +46,8 @@ class LeftOut:
 
     def told(self, folder: str) -> str:
         """A line for a list, with the odd characters of the path escaped."""
-        path = os.fsencode(f"{folder}/{self.path}").decode(errors="backslashreplace")
+        beginning = f"{folder}/{self.path}"[: LONGEST_TOLD + 1]  # to escape all of a long one takes its time
+        path = os.fsencode(beginning).decode(errors="backslashreplace")
         shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in path)
         return f"{shown if len(shown) <= LONGEST_TOLD else f'{shown[:LONGEST_TOLD]}…'}: {self.reason}\n"
 
