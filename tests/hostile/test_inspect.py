@@ -39,11 +39,16 @@ MUST_BE = {
     "HostConfig.GroupAdd": (None, []),
     "HostConfig.Sysctls": (None, {}),
     "HostConfig.CgroupParent": "",
+    "HostConfig.Ulimits": (None, []),
+    "HostConfig.Tmpfs": (None, {}),
+    "HostConfig.Runtime": "runc",  # the engine's default
     "Config.Env": [
         *("A=b", "NVIDIA_VISIBLE_DEVICES=void"),
         *("NVIDIA_GDS=disabled", "NVIDIA_MOFED=disabled", "NVIDIA_IMEX_CHANNELS="),
     ],
     "Config.Healthcheck.Test": ["NONE"],
+    "Config.Volumes": (None, {}),
+    "Config.User": "",
     "Config.Tty": False,
     "Config.OpenStdin": False,
     "AppArmorProfile": ("docker-default", ""),  # "": a host without AppArmor
@@ -77,6 +82,14 @@ def test_container_sees_one_folder_of_the_host(inspected: dict[str, Any]) -> Non
     assert [(each["Type"], each["Source"], each["Destination"]) for each in inspected["Mounts"]] == [
         ("bind", inspected["files"], "/files")
     ]
+
+
+def test_container_has_the_workers_labels_and_no_other(inspected: dict[str, Any]) -> None:
+    labels = dict(inspected["Config"]["Labels"])
+    assert labels.pop("job-fetcher.job")
+    assert labels.pop("job-fetcher.worker")
+    assert f"{labels.pop('job-fetcher.folder')}/files" == inspected["files"]
+    assert labels == {"job-fetcher.helper": "", "job-fetcher.build": ""}
 
 
 def test_container_has_limited_memory_and_no_swap(

@@ -55,21 +55,28 @@ def test_secret_file_that_is_none_is_told_without_its_content(tmp_path: Path) ->
     contents = {"empty": b"", "blank": b"\n", "binary": b"hush\xff"}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    told = {
-        name: refusal(tmp_path, PASSWORD_FILE=str(tmp_path / name)) for name in (*contents, "missing", "/", "/dev/null")
-    }
+    os.mkfifo(tmp_path / "fifo")  # nobody will ever write to it
+    names = (*contents, "missing", "/", "/dev/null", "fifo")
+    told = {name: refusal(tmp_path, PASSWORD_FILE=str(tmp_path / name)) for name in names}
     assert "the file is empty" in told["empty"]
     assert "the file is empty" in told["blank"]
     assert "a file with text in UTF-8 is expected" in told["binary"]
     assert "No such file or directory" in told["missing"]
     assert "it is no regular file" in told["/"]
     assert "it is no regular file" in told["/dev/null"]
+    assert "it is no regular file" in told["fifo"]
 
 
 @pytest.mark.parametrize("token", ["hush\nX: y", "hush hush", "hush\t", "hush\u20ac"])
 def test_token_that_no_header_can_hold_is_told_without_it(tmp_path: Path, token: str) -> None:
     """requests would show it in its error."""
     assert "a token in one line is expected" in refusal(tmp_path, ACCESS_TOKEN=token)
+
+
+@pytest.mark.parametrize("url", ["http://evil.example.org\\.local", "http:\\\\evil.org", "http://x\\@evil.org"])
+def test_address_that_is_read_in_two_ways_is_refused(tmp_path: Path, url: str) -> None:
+    """By its end it is near; requests takes the backslash for the end of the host, which is far away."""
+    assert "a URL is expected, such as https://api.example.org" in refusal(tmp_path, API_URL=url, PASSWORD="x")
 
 
 @pytest.mark.parametrize("url", ["https://ada:hush@host", "https://hush@host/x"])
