@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess
 
 DEEP = "a/" * 1500 + "x"
-DESCRIPTIONS = {
+DESCRIPTIONS: dict[str, dict[str, Any]] = {
     "an image of slashes": {"image": "/" * 2_000_000},
     "an image below a registry of slashes": {"image": "x/" + "/" * 2_000_000},
     "a file id of slashes": {"files": {"a": "s3://bucket/" + "/" * 400_000}},
@@ -34,15 +35,14 @@ def test_description_without_measure_is_an_error_at_once_and_the_worker_ends_whe
     mock: Platform, worker: WorkerProcess, job_image: str
 ) -> None:
     jobs = {
-        what: mock.submit("true", **({"image": job_image} | description))  # type: ignore[arg-type]
-        for what, description in DESCRIPTIONS.items()
+        what: mock.submit("true", **({"image": job_image} | description)) for what, description in DESCRIPTIONS.items()
     }
     for what, job in jobs.items():
         mock.wait_for_status(job, timeout_s=15)
         assert mock.statuses(job) == ["preprocessing", "error"], what
         assert mock.details(job).startswith("The job's description is not valid: "), what
     assert len(worker.log) < 100_000
-    mock.submit("true", **({"image": job_image} | DESCRIPTIONS["an image of slashes"]))  # type: ignore[arg-type]
+    mock.submit("true", **({"image": job_image} | DESCRIPTIONS["an image of slashes"]))
     started = time.monotonic()
     assert worker.stop() == 0
     assert time.monotonic() - started < 10
@@ -70,6 +70,13 @@ def test_redaction_takes_eight_times_as_long_for_eight_times_the_text(call: Call
     """Where it looks back for each character, it takes 64 times as long."""
     size = 8_000
     assert seconds(call, (word * size)[: 8 * size]) / seconds(call, (word * size)[:size]) < 40
+
+
+def test_line_of_a_list_takes_no_longer_for_a_path_without_measure() -> None:
+    def told(path: str) -> str:
+        return LeftOut(path, "is a FIFO").told("output")
+
+    assert seconds(told, "\x01" * 4_000_000) / seconds(told, "\x01" * 40_000) < 40
 
 
 @pytest.fixture

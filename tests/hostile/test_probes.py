@@ -77,6 +77,10 @@ def test_probe_of_the_folder_sees_an_empty_one_of_its_own_and_leaves_none(
     assert not list(base.glob(".probe-*"))
 
 
+def _wait_for_one_of(worker: WorkerProcess, *words: str) -> None:
+    wait_until(lambda: any(each in worker.log for each in words), f"{words} in the worker's log")
+
+
 def test_image_that_was_never_pushed_cannot_be_had_by_its_id(
     mock: Platform, worker: WorkerProcess, docker_client: docker.DockerClient
 ) -> None:
@@ -86,8 +90,7 @@ def test_image_that_was_never_pushed_cannot_be_had_by_its_id(
     try:
         for name in (f"sha256:{image_id[:12]}", f"127.0.0.1:1/{image_id[:12]}", image_id[:12], image_id):
             job = mock.submit("echo private", image=name)
-            words = f"Job {job} fails: ", f"pull the image '{name}'", "is not the name of an image"
-            wait_until(lambda words=words: any(each in worker.log for each in words), name)
+            _wait_for_one_of(worker, f"Job {job} fails: ", f"pull the image '{name}'")
             assert "the image is here" not in worker.log
             mock.cancel(job)
             wait_until(lambda: worker.folders() == [], "the job to be dropped")

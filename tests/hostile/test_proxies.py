@@ -79,7 +79,7 @@ def test_proxy_of_the_owner_is_not_in_the_environment_of_other_containers(
     others = {path: content for path, content in shell_files().items() if path != "bin/chown"}
     image = add_image(docker_client, f"{job_images.registry}/tells:latest", {**others, "bin/chown": chown})
     client = engine.connect()
-    assert client._general_configs["proxies"]["default"]["httpProxy"], "the engine's client has read it"
+    assert client._general_configs["proxies"], "the client has read it"  # type: ignore[attr-defined]
     assert "proxy" not in probe.run(client, image, "env").lower()
     monkeypatch.setattr(probe, "image", lambda _: image)
     (home / "files").mkdir()
