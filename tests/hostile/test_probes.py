@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from time import time
 
 import docker
 import pytest
@@ -128,10 +129,14 @@ def test_files_of_root_are_removed_although_the_image_of_the_job_has_no_chown(
     files = {path: content for path, content in shell_files().items() if path != "bin/chown"}
     image = add_image(docker_client, f"{registry}/no-chown:latest", files)
     push(docker_client, image)
+    since = int(time())
     job = run_job(mock, "mkdir -m 700 /files/d; echo x > /files/d/x; chmod 600 /files/d/x", image=image)
     assert mock.job(job).status == "finished"
     assert unprivileged.stop() == 0
     unprivileged.assert_nothing_left()
     assert "is not removed" not in unprivileged.log
-    helpers = docker_client.api.containers(all=True, filters={"label": f"{LABEL_HELPER}={unprivileged.base / job}"})
-    assert helpers == []
+    helper = f"{LABEL_HELPER}={unprivileged.base / job}"
+    assert docker_client.api.containers(all=True, filters={"label": helper}) == []
+    filters = {"type": "container", "event": "create", "label": helper}
+    [created] = docker_client.api.events(since=since, until=int(time()) + 1, filters=filters, decode=True)
+    assert created["Actor"]["Attributes"]["job-fetcher.build"] == "", "it is no worker, by the label of its image"
