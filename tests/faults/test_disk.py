@@ -96,14 +96,22 @@ def test_job_whose_folder_cannot_be_made_fails_and_the_next_one_is_run_once_ther
     _assert_goes_on(mock, small_worker, job_image)
 
 
+def _wait_for_next_look(alive: Path) -> None:
+    """Until the worker has set the time of its file `alive` anew, as it does before it waits for its next look."""
+    before = alive.stat().st_mtime
+    wait_until(lambda: alive.stat().st_mtime != before, "another look")
+
+
 def test_no_job_is_taken_while_less_than_min_free_gib_is_free(
-    mock: Platform, small_disk: Path, start_worker: StartWorker, job_image: str
+    mock: Platform, small_disk: Path, start_worker: StartWorker, job_image: str, tmp_path: Path
 ) -> None:
     ballast = small_disk / "somebody's"
     ballast.write_bytes(bytes(DISK // 2))
     job = mock.submit("true", image=job_image)
-    worker = start_worker(small_disk.name, MIN_FREE_GIB=str(DISK * 0.75 / 2**30))
-    wait_until(lambda: worker.log.count("less than MIN_FREE_GIB is free") > 1, "two looks that are not made")
+    worker = start_worker(small_disk.name, MIN_FREE_GIB=str(DISK * 0.75 / 2**30), TMPDIR=str(tmp_path))
+    worker.wait_for_log("No job is asked for: less than MIN_FREE_GIB is free")
+    for _ in range(3):
+        _wait_for_next_look(tmp_path / "job-fetcher.alive")
     assert mock.requests("GET", "/jobs") == []
     ballast.unlink()
     mock.wait_for_status(job)
