@@ -162,6 +162,7 @@ def upload(
         if response.status_code >= 400:
             raise JobFailed(f"the storage answered {response.status_code}: {http.said(response)}")
         if response.status_code >= 300 or (response.status_code == 200 and "ETag" not in response.headers):
+            refusals.last = form  # a new one may lead to where it should
             raise InvalidAnswer(f"the storage answered {response.status_code}, neither 201 nor 204")
         if _is_other(response, body.md5.hexdigest()):
             differences.append(response.headers["ETag"])

@@ -55,5 +55,5 @@ def test_worker_whose_account_is_refused_ends_and_says_what_to_do(
     mock.fault(path, status=403)
     mock.submit("sleep 600", image=job_image)
     assert worker.wait() == 3
-    assert "Ask the platform to add it to the group 'workers'" in worker.log
+    assert "ask the platform to add it to the group 'workers'" in worker.log
     assert worker.containers() == []
