@@ -99,7 +99,8 @@ class Campaign:
 
     def _is_over(self, job: str) -> bool:
         """Whether a worker has had it, and has nothing of it any more."""
-        had = self.platform.job(job).status not in ("queued", "pulled")
+        updates = {update.status.value for update in self.platform.job(job).history}
+        had = not updates <= {"queued", "pulled"}  # whose last status was refused is queued again some time
         return had and not any((worker.base / job).exists() for worker in self.workers)
 
 

@@ -130,7 +130,9 @@ class FakeDisk:
     @property
     def names(self) -> set[str]:
         """The images that are here, by the last letter of their repositories."""
-        found = [tag for image in self._client.images.list() for tag in image.tags if tag.startswith(self._prefix)]
+        found = [
+            tag for each in self._client.api.images() for tag in each["RepoTags"] or [] if tag.startswith(self._prefix)
+        ]
         return {tag.removesuffix(":latest")[-1] for tag in found}
 
     def free(self, _path: Path) -> int:

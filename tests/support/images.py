@@ -126,7 +126,7 @@ def push(client: docker.DockerClient, name: str) -> None:
 
 def remove_images(client: docker.DockerClient, prefix: str) -> None:
     """Remove every image whose name begins so."""
-    for image in client.images.list():
-        for tag in image.tags:
+    for image in client.api.images():  # docker-py's own list looks at each, of which another session may remove one
+        for tag in image["RepoTags"] or []:
             if tag.startswith(prefix):
                 client.images.remove(tag, force=True)
