@@ -17,11 +17,9 @@ import posixpath
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
 from io import BytesIO
-from itertools import count
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
@@ -34,16 +32,11 @@ from job_fetcher.download import Download
 from job_fetcher.errors import JobFailed, JobGone, Unavailable
 from job_fetcher.job import Final, JobSpecs, OutputType
 from job_fetcher.ledger import Ledger
-from job_fetcher.outputs import LeftOut, OutputFolder, Room
+from job_fetcher.outbox import CONTAINER_LOG, LEFT_OUT, Found, Upload
 from job_fetcher.transfer import HandedOut, upload
 
 TRANSFERS = 8
 """Files that are on their way at the same time."""
-
-CONTAINER_LOG = "container.log"
-LEFT_OUT = "left-out.txt"
-MOST_TOLD = 10_000
-"""Lines of the list of what is left out."""
 
 log = logging.getLogger(__name__)
 
@@ -134,20 +127,6 @@ def _with_parents(path: str) -> list[str]:
     return ["/".join(parts[: count + 1]) for count in range(len(parts))]
 
 
-@dataclass(frozen=True)
-class _Upload:
-    """A file to send: its type, its folder relative to the job's, its name, and how to open it."""
-
-    type: OutputType
-    base_path: str
-    name: str
-    open: Callable[[], AbstractContextManager[BinaryIO]]
-
-    @property
-    def path(self) -> str:
-        return posixpath.join(self.base_path, self.name)
-
-
 def upload_outputs(
     api: WorkerApi,
     job_id: str,
@@ -172,7 +151,7 @@ def upload_outputs(
     is left out is listed in `left-out.txt` beside the log.
     """
     cancelled = cancelled or Cancellation()
-    found = _Found(files, sys.maxsize if max_bytes is None else max_bytes, cancelled)
+    found = Found(files, sys.maxsize if max_bytes is None else max_bytes, cancelled)
     for output_type, name in (specs.handler.files_up or {}).items():
         found.look_into(output_type, name)
     log_folder = (specs.handler.files_up or {}).get(OutputType.LOG, "log")
@@ -185,46 +164,6 @@ def upload_outputs(
     return found.problems + sorted(sender.problems)
 
 
-class _Found:
-    """What is to be uploaded, of at most `room` bytes, and what is left out."""
-
-    def __init__(self, files: Path, room: int, cancelled: Cancellation) -> None:
-        self._files, self._room, self._cancelled = files, room, cancelled
-        self._names = Room()
-        self.uploads: list[_Upload] = []
-        self.left_out: list[str] = []
-        self.problems: list[str] = []
-
-    def look_into(self, output_type: OutputType, name: str) -> None:
-        """Add the files of the job's folder `name`."""
-        folder = OutputFolder(self._files, name, self._names)
-        for each in folder.walk():
-            self._cancelled.check()
-            if isinstance(each, LeftOut):
-                self._leave_out(each, name)
-            elif each.size > self._room:
-                self._leave_out(LeftOut(each.path, "is beyond MAX_OUTPUT_GIB"), name)
-                self.problems = [f"The outputs are larger than this worker uploads (MAX_OUTPUT_GIB); see {LEFT_OUT}."]
-            else:
-                self._room -= each.size
-                base_path, file_name = posixpath.split(posixpath.join(name, each.path))
-                self.uploads.append(_Upload(output_type, base_path, file_name, partial(folder.open, each.path)))
-
-    def _leave_out(self, what: LeftOut, folder: str) -> None:
-        if len(self.left_out) < MOST_TOLD:
-            self.left_out.append(what.told(folder))
-        elif len(self.left_out) == MOST_TOLD:
-            self.left_out.append("… and more\n")
-
-    def add_log(self, folder: str, name: str, open_file: Callable[[], AbstractContextManager[BinaryIO]]) -> None:
-        """Add a log of our own: as `name`, or the next (`container-1.log`) if the job has written that itself."""
-        taken = {each.path for each in self.uploads if each.type is OutputType.LOG}
-        stem, suffix = posixpath.splitext(name)
-        numbered = (name if number == 0 else f"{stem}-{number}{suffix}" for number in count())
-        free = next(each for each in numbered if posixpath.join(folder, each) not in taken)
-        self.uploads.append(_Upload(OutputType.LOG, folder, free, open_file))
-
-
 class _Sender:
     """Sends files of one job, on several threads: each once, with one form for all files of a folder."""
 
@@ -234,7 +173,7 @@ class _Sender:
         self._forms: dict[tuple[OutputType, str], HandedOut] = {}
         self._lock = Lock()
 
-    def send(self, each: _Upload, cancelled: Cancellation) -> None:
+    def send(self, each: Upload, cancelled: Cancellation) -> None:
         try:
             with each.open() as file:
                 entry = [each.type, each.path, *_version(file)]

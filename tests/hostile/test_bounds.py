@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import docker
 import pytest
 
-from job_fetcher import download, engine, http, leftovers, outputs, probe, steps
+from job_fetcher import download, engine, http, leftovers, outbox, outputs, probe, steps
 from job_fetcher.background import Cancellation
 from job_fetcher.confinement import Resources
 from job_fetcher.container import JobContainer
@@ -40,7 +40,7 @@ def test_names_without_end_do_not_fill_the_workers_memory(files: Path, monkeypat
 
 
 def test_list_of_what_is_left_out_ends(mock: Platform, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "MOST_TOLD", 10)
+    monkeypatch.setattr(outbox, "MOST_TOLD", 10)
     job = mock.pulled("true")
     steps.upload_outputs(mock.api(), job, SPECS, files, files.parent / "log", Ledger(files.parent / "ledger"))
     lines = mock.outputs(job)["log/log/left-out.txt"].decode().splitlines()
