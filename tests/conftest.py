@@ -1,5 +1,7 @@
 """Fixtures for tests with real parts: the platform's mock, the engine, a registry, images for jobs, GPUs for NVML."""
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +24,14 @@ def mock() -> Iterator[Platform]:
     """The platform, mocked and served for real, with a state of its own for this test."""
     with running_platform() as platform:
         yield platform
+
+
+@pytest.fixture
+def platform(evidence: Evidence) -> Iterator[Platform]:
+    """A mock that containers can reach."""
+    with running_platform(host="0.0.0.0") as platform:
+        yield platform
+        evidence.keep_history(platform)
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +87,27 @@ def start_worker(
 def worker(start_worker: Callable[..., WorkerProcess]) -> WorkerProcess:
     """A worker of `mock`, started."""
     return start_worker()
+
+
+@pytest.fixture
+def unprivileged_worker(
+    mock: Platform, docker_client: docker.DockerClient, evidence: Evidence, tmp_path: Path
+) -> Iterator[WorkerProcess]:
+    """A worker that is not root, but in the group of the engine's socket (and may read Python wherever that is)."""
+    base = tmp_path / "data"
+    base.mkdir()
+    os.chown(base, 65534, 65534)
+    group = Path("/var/run/docker.sock").stat().st_gid
+    reading = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
+
+    class Unprivileged(WorkerProcess):
+        run_by = ("setpriv", "--reuid", "65534", "--regid", "65534", "--groups", str(group), *reading)
+
+    worker = Unprivileged(mock, docker_client, base, evidence.file("worker"), {})
+    yield worker
+    worker.end()
+    print(worker.log)  # noqa: T201 - pytest shows it if the test has failed
+    subprocess.run(["rm", "-rf", str(base)], check=True)  # may be deeper than pytest's own removal gets
 
 
 @pytest.fixture(scope="session")

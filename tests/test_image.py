@@ -14,7 +14,7 @@ from scripts.docker import SOCKET, host_socket
 from tests.support.engine import containers_of
 from tests.support.images import JobImages
 from tests.support.leaks import Evidence
-from tests.support.platform import PASSWORD, USERNAME, Platform, running_platform
+from tests.support.platform import PASSWORD, USERNAME, Platform
 
 ENV_FILE = """\
 # As the person who lends the machine writes it.
@@ -25,14 +25,6 @@ AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER=http://host.docker.internal:{port}/co
 TIMEOUT_JOB=0.2
 TIMEOUT_STATUS=1
 """
-
-
-@pytest.fixture
-def platform(evidence: Evidence) -> Iterator[Platform]:
-    """A mock that containers can reach."""
-    with running_platform(host="0.0.0.0") as platform:
-        yield platform
-        evidence.keep_history(platform)
 
 
 @pytest.fixture

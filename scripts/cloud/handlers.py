@@ -131,11 +131,7 @@ class Cloud:
                 self._api, job.id, JobSpecs.parse(job.raw), folder / "files", log, Ledger(folder / "uploads.jsonl"),
                 when_failed=keep_alive.ask, cancelled=cancelled,
             )  # fmt: skip
-        succeeded = outcome.succeeded and not problems
-        final = Final(
-            status=JobStatus.FINISHED if succeeded else JobStatus.ERROR,
-            details=details(" ".join([outcome.reason, *problems]), steps.log_tail(log)),
-        )
+        final = steps.conclude(outcome, problems, log)
         return event | {"final": final.model_dump(mode="json"), "next": "report"}
 
     def _report(self, job: Job, folder: Path, event: Event, cancelled: Cancellation) -> Event:

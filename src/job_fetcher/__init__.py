@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from job_fetcher.job import Final, Job, JobSpecs, JobStatus, Outcome, OutputType, RequestToMake, details
     from job_fetcher.keepalive import KeepAlive
     from job_fetcher.ledger import Ledger
-    from job_fetcher.steps import download_inputs, log_tail, make_output_folders, report, upload_outputs
+    from job_fetcher.steps import conclude, download_inputs, log_tail, make_output_folders, report, upload_outputs
 
 __all__ = [
     "Cancellation",
@@ -53,6 +53,7 @@ __all__ = [
     "UserPool",
     "WorkerApi",
     "WorkerError",
+    "conclude",
     "details",
     "download_inputs",
     "log_tail",

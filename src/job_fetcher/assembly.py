@@ -10,10 +10,9 @@ from job_fetcher.auth import CognitoToken, FixedToken, Token
 from job_fetcher.errors import EngineError, EngineUnavailable, SettingsError
 from job_fetcher.orders import Orders
 from job_fetcher.settings import Settings
+from job_fetcher.transfer import GIB
 from job_fetcher.worker import Options, Worker
 from job_fetcher.workspace import Workspace
-
-GIB = 2**30
 
 log = logging.getLogger(__name__)
 

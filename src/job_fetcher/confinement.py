@@ -32,6 +32,12 @@ CONFINED: dict[str, Any] = {
 """Of `HostConfig`: what every container gets that a worker makes."""
 
 
+LABEL_FOLDER = "job-fetcher.folder"
+LABEL_HELPER = "job-fetcher.helper"
+LABEL_BUILD = "job-fetcher.build"
+"""Labels: the host's path of a job's folder, on its container and on the one that gives its files to the worker; what
+an image or a container is to this package (`worker` in the Dockerfile, `probe`)."""
+
 _NO_MORE_DEVICES = {"NVIDIA_GDS": "disabled", "NVIDIA_MOFED": "disabled", "NVIDIA_IMEX_CHANNELS": ""}
 """What an image might ask NVIDIA's toolkit for besides a card."""
 
@@ -63,6 +69,16 @@ def host_config(client: Client, folder: PurePosixPath, resources: Resources) -> 
         ),
     )
     return config
+
+
+def labelled(labels: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments of docker-py's `create_container`: `labels`, and nothing that the image or the owner's Docker adds.
+
+    A container inherits the labels and the health check of its image, which may be a job's, and docker-py gives it the
+    proxies of the owner's Docker, whose address may have a password.
+    """
+    ours = dict.fromkeys((LABEL_FOLDER, LABEL_HELPER, LABEL_BUILD), "")
+    return {"labels": ours | dict(labels), "healthcheck": {"test": ["NONE"]}, "use_config_proxy": False}
 
 
 def device_requests(gpu: Gpu | None) -> list[DeviceRequest] | None:

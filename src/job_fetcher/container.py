@@ -14,17 +14,15 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from job_fetcher.background import Cancellation, in_background
-from job_fetcher.confinement import Resources, environment, host_config
+from job_fetcher.confinement import LABEL_FOLDER, Resources, environment, host_config, labelled
 from job_fetcher.engine import Client, Missing, our_errors, patiently, retrying, seconds, started_at
 from job_fetcher.errors import EngineUnavailable, JobFailed, JobRefused, LeaveRequested
 from job_fetcher.job import JobSpecs, Outcome
-from job_fetcher.leftovers import LABEL_FOLDER, LABEL_HELPER, give_files_to_worker
+from job_fetcher.leftovers import give_files_to_worker
 
 LABEL_JOB = "job-fetcher.job"
 LABEL_WORKER = "job-fetcher.worker"
 """Labels of a job's container besides its folder's: the job's id, the host name of the worker."""
-NOT_INHERITED = {LABEL_HELPER: "", "job-fetcher.build": ""}
-"""Labels that the job's image might have, and that its container would inherit."""
 
 STOPPED_BY_ENGINE = (137, 143, 255)
 """Exit codes of containers that the engine's shutdown ended: SIGKILL, SIGTERM, and not known after a power cut."""
@@ -239,14 +237,7 @@ class JobContainer:
             "command": ["/bin/sh", "-c", line] if line else None,
             "name": f"job-{job_id}-{secrets.token_hex(3)}",
             "environment": environment(specs.app.env or {}, resources.gpu),
-            "labels": {
-                LABEL_JOB: job_id,
-                LABEL_FOLDER: str(self._folder),
-                LABEL_WORKER: socket.gethostname(),
-                **NOT_INHERITED,
-            },
-            "healthcheck": {"test": ["NONE"]},  # nobody would look at it
-            "use_config_proxy": False,  # its address may have the owner's password
+            **labelled({LABEL_JOB: job_id, LABEL_FOLDER: str(self._folder), LABEL_WORKER: socket.gethostname()}),
             "host_config": host_config(self._client, self._folder, resources),
         }
 

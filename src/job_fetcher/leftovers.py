@@ -7,13 +7,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from job_fetcher import probe
-from job_fetcher.confinement import Resources, host_config
+from job_fetcher.confinement import LABEL_FOLDER, LABEL_HELPER, Resources, host_config, labelled
 from job_fetcher.engine import Client, Missing, our_errors
 from job_fetcher.errors import EngineUnavailable, JobFailed
 
-LABEL_FOLDER = "job-fetcher.folder"
-LABEL_HELPER = "job-fetcher.helper"
-"""Labels of a job's container, and of the one that gives its files to the worker: the host's path of its folder."""
 CHOWN_S, CHOWN_MEMORY_MIB = 120, 512
 """What an image's `chown` gets to give a job's files to a worker that is not root."""
 
@@ -35,9 +32,7 @@ def give_files_to_worker(client: Client, container: str, folder: PurePosixPath) 
             entrypoint=["chown", "-R", "-h", f"{os.geteuid()}:{os.getegid()}", "/files"],
             command=[],
             user="0",
-            labels={LABEL_HELPER: str(folder), LABEL_FOLDER: "", probe.LABEL_BUILD: ""},  # not those of the image
-            healthcheck={"test": ["NONE"]},
-            use_config_proxy=False,
+            **labelled({LABEL_HELPER: str(folder)}),
             host_config=host_config(client, folder, Resources(CHOWN_MEMORY_MIB, None, "none")),
         )["Id"]
         try:

@@ -26,18 +26,20 @@ class RedactingFormatter(logging.Formatter):
         text = super().format(record)
         for secret in self._secrets:
             text = text.replace(secret, "…")
-        if len(text) > LONGEST:
-            text = f"{text[:LONGEST]}… (cut)"
+        text = _cut(text)
         return _escaped(without_secrets(text), but="\n")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        message = super().formatMessage(record)
-        return _escaped(message if len(message) <= LONGEST else f"{message[:LONGEST]}… (cut)")
+        return _escaped(_cut(super().formatMessage(record)))
 
 
 def without_secrets(text: str) -> str:
     """`text` without what looks like a token, a signature or the query of a URL."""
     return _BEARER.sub(r"\1…", _SIGNATURE.sub(r"\1…", _QUERY.sub("?…", text)))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… (cut)"
 
 
 def _escaped(text: str, but: str = "") -> str:

@@ -19,7 +19,7 @@ from job_fetcher.api import ProbeRequests, user_pool
 from job_fetcher.background import Cancellation, in_background
 from job_fetcher.errors import GpuUnavailable, InvalidAnswer, JobFetcherError, SettingsError, Unavailable
 from job_fetcher.settings import Settings
-from job_fetcher.transfer import HandedOut, upload
+from job_fetcher.transfer import GIB, HandedOut, upload
 
 ANSWER_S = 10
 """So long the API and the engine may take for their first answer: who looks on has no more patience."""
@@ -145,11 +145,11 @@ class Preflight:
         return f"{base} is {on_host} of the host, and containers write to it"
 
     def _check_disk(self) -> str:
-        least = self._settings.min_free_gib * assembly.GIB
+        least = self._settings.min_free_gib * GIB
         free = []
         for what, folder in (("PATH_BASE", Path(self._settings.path_base)), ("Docker", images.disk(self._client))):
             usage = shutil.disk_usage(folder)
-            free.append(f"{usage.free / assembly.GIB:.1f} GiB free for {what}")
+            free.append(f"{usage.free / GIB:.1f} GiB free for {what}")
             if usage.free < least:
                 raise Failed(
                     f"Only {free[-1]} ({folder}), less than MIN_FREE_GIB ({self._settings.min_free_gib:g}): make room,"

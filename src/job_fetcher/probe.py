@@ -1,6 +1,5 @@
 """Short-lived containers that find out what a job's container would see of this machine."""
 
-import logging
 import re
 import secrets
 import shutil
@@ -8,21 +7,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from job_fetcher import engine
-from job_fetcher.confinement import CONFINED, device_requests
+from job_fetcher.confinement import CONFINED, LABEL_BUILD, device_requests, labelled
 from job_fetcher.engine import Client, Missing, our_errors
 from job_fetcher.errors import EngineUnavailable, JobFailed, JobFetcherError, SettingsError
 from job_fetcher.hardware import Gpu
 
-LABEL_BUILD = "job-fetcher.build"
-"""Of the worker's own images; `worker` is what the Dockerfile says."""
 _OURS = re.compile("job-fetcher:")
-"""… and what `docker-build` calls them: the label alone may be on the image of a job, which is nobody to be trusted."""
+"""What `docker-build` calls the worker's own images: a label alone may be on a job's, which is not to be trusted."""
 FALLBACK = "busybox:latest"
 PROBE_S, LINES = 60, 100
 LIST_GPUS = "nvidia-smi -L || cat /proc/driver/nvidia/gpus/*/information"
 """NVIDIA's container toolkit brings both into a container, of the cards that this may use: with their UUIDs."""
-
-log = logging.getLogger(__name__)
 
 
 class ProbeFailed(JobFetcherError):
@@ -77,8 +72,8 @@ def run(
     try:
         with our_errors("start a container"):
             container = client.create_container(
-                image, entrypoint=["/bin/sh", "-c", line], command=[], user="0", labels={LABEL_BUILD: "probe"},
-                environment={"NVIDIA_DRIVER_CAPABILITIES": "utility"}, use_config_proxy=False, host_config=host_config,
+                image, entrypoint=["/bin/sh", "-c", line], command=[], user="0", host_config=host_config,
+                environment={"NVIDIA_DRIVER_CAPABILITIES": "utility"}, **labelled({LABEL_BUILD: "probe"}),
             )["Id"]  # fmt: skip
             try:
                 client.start(container)

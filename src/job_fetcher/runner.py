@@ -12,7 +12,7 @@ from job_fetcher.background import Cancellation, in_background, run_all
 from job_fetcher.confinement import Resources
 from job_fetcher.container import JobContainer, job_container
 from job_fetcher.engine import Client, Missing
-from job_fetcher.errors import JobFailed, StopRequested
+from job_fetcher.errors import JobFailed, JobFetcherError, StopRequested
 from job_fetcher.images import Images
 from job_fetcher.job import Final, JobSpecs, JobStatus, Outcome, details
 from job_fetcher.keepalive import KeepAlive
@@ -131,6 +131,6 @@ def _recording_a_stop(folder: JobFolder) -> Iterator[None]:
         raise
 
 
-def handed_back(reason: StopRequested) -> Final:
+def handed_back(reason: JobFetcherError) -> Final:
     """The last status of a job that the worker does not end itself."""
     return Final(status=JobStatus.QUEUED, details=details(str(reason)))

@@ -16,7 +16,7 @@ import os
 import posixpath
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
@@ -30,7 +30,7 @@ from job_fetcher.background import Cancellation, Task, run_all
 from job_fetcher.disk import is_full
 from job_fetcher.download import Download
 from job_fetcher.errors import JobFailed, JobGone, Unavailable
-from job_fetcher.job import Final, JobSpecs, OutputType
+from job_fetcher.job import Final, JobSpecs, JobStatus, Outcome, OutputType, details
 from job_fetcher.ledger import Ledger
 from job_fetcher.outbox import CONTAINER_LOG, LEFT_OUT, Found, Upload
 from job_fetcher.transfer import HandedOut, upload
@@ -213,6 +213,17 @@ def _probe(api: WorkerApi, job_id: str) -> WhenFailed:
                     raise JobGone
 
     return probe
+
+
+def conclude(outcome: Outcome, problems: Sequence[str], container_log: Path) -> Final:
+    """The last status of a job whose container has ended: `finished` only if it succeeded and all of it arrived.
+
+    `problems` is what `upload_outputs` has returned; the details end with the log's tail.
+    """
+    return Final(
+        status=JobStatus.FINISHED if outcome.succeeded and not problems else JobStatus.ERROR,
+        details=details(" ".join([outcome.reason, *problems]), log_tail(container_log)),
+    )
 
 
 def report(

@@ -114,7 +114,7 @@ class Worker:
             wait([pulling], timeout=self._orders.left_s() - HAND_BACK_S)
             if pulling.done() and not pulling.exception() and (job := pulling.result()):
                 with suppress(JobGone, JobFailed, Unavailable):
-                    self._report(job.id, Final(status=JobStatus.QUEUED, details=str(reason)), Cancellation())
+                    self._report(job.id, handed_back(reason), Cancellation())
             raise
         except (Unavailable, JobFailed) as error:
             log.warning("No job can be asked for: %s", error)
@@ -135,10 +135,9 @@ class Worker:
             folder = self._workspace.create(job, self._card)
         except JobFailed as error:
             log.warning("Job %s cannot be begun: %s", job.id, error)
-            reason = details(str(error))
-            final = Final(status=JobStatus.ERROR, details=reason)
+            final = Final(status=JobStatus.ERROR, details=details(str(error)))
             if isinstance(error, JobRefused):
-                final = Final(status=JobStatus.QUEUED, details=reason)
+                final = handed_back(error)
             with self._orders.job() as cancelled, suppress(JobGone, JobFailed, Unavailable):
                 self._report(job.id, final, cancelled)
         else:
@@ -207,7 +206,7 @@ class Worker:
         except JobRefused as refusal:
             log.warning("Job %s is handed back: %s", folder.job_id, refusal)
             self._readiness.doubt_gpu()
-            return Final(status=JobStatus.QUEUED, details=details(str(refusal)))
+            return handed_back(refusal)
         except CredentialsError as error:
             self._fatal = error
             return Final(status=JobStatus.QUEUED, details="The worker's credentials are refused.")
@@ -225,11 +224,7 @@ class Worker:
             return self._unforeseen(error)
         except Exception as error:  # noqa: BLE001 - raised again when the job's user has been told
             return self._unforeseen(error)
-        succeeded = outcome.succeeded and not problems
-        return Final(
-            status=JobStatus.FINISHED if succeeded else JobStatus.ERROR,
-            details=details(" ".join([outcome.reason, *problems]), steps.log_tail(folder.log)),
-        )
+        return steps.conclude(outcome, problems, folder.log)
 
     def _unforeseen(self, error: Exception) -> Final:
         self._fatal = error

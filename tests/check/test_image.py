@@ -12,7 +12,7 @@ from scripts.docker import SOCKET, host_socket
 
 from tests.check.conftest import Report
 from tests.support.leaks import Evidence
-from tests.support.platform import PASSWORD, USERNAME, Platform, running_platform
+from tests.support.platform import PASSWORD, USERNAME, Platform
 
 ENV_FILE = """\
 API_URL=http://host.docker.internal:{port}
@@ -24,14 +24,6 @@ MIN_FREE_GIB=0
 """
 HOST = ("--add-host", "host.docker.internal:host-gateway")
 ENGINE = ("--volume", f"{host_socket()}:{SOCKET}")
-
-
-@pytest.fixture
-def platform(evidence: Evidence) -> Iterator[Platform]:
-    """A mock that containers can reach."""
-    with running_platform(host="0.0.0.0") as platform:
-        yield platform
-        evidence.keep_history(platform)
 
 
 @pytest.fixture

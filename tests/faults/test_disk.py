@@ -15,7 +15,6 @@ from job_fetcher.images import Images
 from job_fetcher.workspace import Workspace
 from tests.faults.conftest import StartWorker
 from tests.support.images import add_image, push, remove_images, shell_files
-from tests.support.leaks import Evidence
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
 
@@ -184,26 +183,6 @@ LEFT = {
 }
 DEEP = f"{LEVELS}; mv z y/$p; mv y x/$p"
 """3,000 levels. For root only: chown of the job's image, which gives its files to another user, may not get so deep."""
-
-
-@pytest.fixture
-def unprivileged_worker(
-    mock: Platform, docker_client: docker.DockerClient, evidence: Evidence, tmp_path: Path
-) -> Iterator[WorkerProcess]:
-    """A worker that is not root, but in the group of the engine's socket (and may read Python wherever that is)."""
-    base = tmp_path / "data"
-    base.mkdir()
-    os.chown(base, 65534, 65534)
-    group = Path("/var/run/docker.sock").stat().st_gid
-    reading = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
-
-    class Unprivileged(WorkerProcess):
-        run_by = ("setpriv", "--reuid", "65534", "--regid", "65534", "--groups", str(group), *reading)
-
-    worker = Unprivileged(mock, docker_client, base, evidence.file("worker"), {})
-    yield worker
-    worker.end()
-    print(worker.log)  # noqa: T201 - pytest shows it if the test has failed
 
 
 def _assert_removed(mock: Platform, worker: WorkerProcess, line: str, image: str) -> None:

@@ -7,6 +7,7 @@ from time import time
 import pytest
 
 from job_fetcher import engine, probe
+from job_fetcher.confinement import LABEL_BUILD
 from job_fetcher.container import _NO_GPU, STARTING
 from tests.support.gpu_hook import GpuHook
 from tests.support.images import add_image, shell_files
@@ -115,5 +116,5 @@ def test_image_that_speaks_as_a_hook_that_fails_fails_its_job_and_starts_no_prob
         assert worker.stop() == 0
     finally:
         worker.end()
-    filters = {"type": "container", "event": "create", "label": f"{probe.LABEL_BUILD}=probe"}
+    filters = {"type": "container", "event": "create", "label": f"{LABEL_BUILD}=probe"}
     assert list(own.client.api.events(since=int(since), until=int(time()) + 1, filters=filters, decode=True)) == []

@@ -1,7 +1,6 @@
 """The worker's own short containers: what they are given, and what a folder of jobs, or a registry away, gets a job."""
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,12 +11,10 @@ import pytest
 from docker.errors import NotFound
 
 from job_fetcher import engine, probe
-from job_fetcher.confinement import PIDS_LIMIT
-from job_fetcher.leftovers import LABEL_HELPER
+from job_fetcher.confinement import LABEL_HELPER, PIDS_LIMIT
 from tests.check.conftest import run_check
 from tests.support.gate import running_gate
 from tests.support.images import add_image, push, remove_images, shell_files
-from tests.support.leaks import Evidence
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
 
@@ -100,28 +97,9 @@ def test_image_that_was_never_pushed_cannot_be_had_by_its_id(
         remove_images(docker_client, image)
 
 
-@pytest.fixture
-def unprivileged(
-    mock: Platform, docker_client: docker.DockerClient, evidence: Evidence, tmp_path: Path
-) -> Iterator[WorkerProcess]:
-    """A worker that is not root, but in the group of the engine's socket (and may read Python wherever that is)."""
-    (base := tmp_path / "data").mkdir()
-    os.chown(base, 65534, 65534)
-    group = Path("/var/run/docker.sock").stat().st_gid
-    reading = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
-
-    class Unprivileged(WorkerProcess):
-        run_by = ("setpriv", "--reuid", "65534", "--regid", "65534", "--groups", str(group), *reading)
-
-    worker = Unprivileged(mock, docker_client, base, evidence.file("worker"), {})
-    yield worker
-    worker.end()
-    subprocess.run(["rm", "-rf", str(base)], check=True)
-
-
 def test_files_of_root_are_removed_although_the_image_of_the_job_has_no_chown(
     mock: Platform,
-    unprivileged: WorkerProcess,
+    unprivileged_worker: WorkerProcess,
     docker_client: docker.DockerClient,
     registry: str,
     workers_image: str,
@@ -132,10 +110,10 @@ def test_files_of_root_are_removed_although_the_image_of_the_job_has_no_chown(
     since = int(time())
     job = run_job(mock, "mkdir -m 700 /files/d; echo x > /files/d/x; chmod 600 /files/d/x", image=image)
     assert mock.job(job).status == "finished"
-    assert unprivileged.stop() == 0
-    unprivileged.assert_nothing_left()
-    assert "is not removed" not in unprivileged.log
-    helper = f"{LABEL_HELPER}={unprivileged.base / job}"
+    assert unprivileged_worker.stop() == 0
+    unprivileged_worker.assert_nothing_left()
+    assert "is not removed" not in unprivileged_worker.log
+    helper = f"{LABEL_HELPER}={unprivileged_worker.base / job}"
     assert docker_client.api.containers(all=True, filters={"label": helper}) == []
     filters = {"type": "container", "event": "create", "label": helper}
     [created] = docker_client.api.events(since=since, until=int(time()) + 1, filters=filters, decode=True)

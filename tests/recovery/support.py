@@ -11,7 +11,7 @@ from typing import Any
 import docker
 from docker.models.containers import Container
 
-from job_fetcher.leftovers import LABEL_FOLDER
+from job_fetcher.confinement import LABEL_FOLDER
 from job_fetcher.workspace import JobFolder, Workspace
 from tests.support.platform import USERNAME, Platform
 from tests.support.worker import WorkerProcess, wait_until

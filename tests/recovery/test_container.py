@@ -9,22 +9,20 @@ import pytest
 from docker.models.containers import Container
 from scripts.docker import create_worker
 
+from job_fetcher.confinement import LABEL_FOLDER
 from job_fetcher.container import LABEL_JOB
-from job_fetcher.leftovers import LABEL_FOLDER
 from tests.recovery.support import LOG, OUTPUTS, RAN, WAIT_FOR_GO, assert_finished_once, sent
 from tests.support.leaks import Evidence
-from tests.support.platform import PASSWORD, USERNAME, Platform, running_platform
+from tests.support.platform import PASSWORD, USERNAME, Platform
 from tests.support.worker import wait_until
 
 RunWorker = Callable[[], Container]
 
 
 @pytest.fixture
-def mock(evidence: Evidence) -> Iterator[Platform]:
-    """A mock that containers can reach."""
-    with running_platform(host="0.0.0.0") as platform:
-        yield platform
-        evidence.keep_history(platform)
+def mock(platform: Platform) -> Platform:
+    """One that containers can reach."""
+    return platform
 
 
 @pytest.fixture

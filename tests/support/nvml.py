@@ -43,7 +43,7 @@ class NvmlStub:
     """What a worker under test sees of the machine's cards: none, until `show` says otherwise, at any time."""
 
     def __init__(self, library: Path, description: Path) -> None:
-        self.library = library
+        self.shared_object = library
         self.description = description
         self.show()
 
@@ -59,8 +59,8 @@ class NvmlStub:
     @property
     def environment(self) -> dict[str, str]:
         """Variables with which another process, or a container that mounts both folders, finds the stub."""
-        return {"LD_LIBRARY_PATH": str(self.library.parent), "NVML_STUB": str(self.description)}
+        return {"LD_LIBRARY_PATH": str(self.shared_object.parent), "NVML_STUB": str(self.description)}
 
     def preload(self) -> None:
         """Make this very process use the stub: the loader takes a library of that name that is loaded already."""
-        ctypes.CDLL(str(self.library))
+        ctypes.CDLL(str(self.shared_object))
