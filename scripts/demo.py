@@ -66,7 +66,9 @@ def run_demo() -> None:
 
 
 def serve_mock(port: int) -> None:
-    """The mock and the job, until Ctrl-C."""
+    """The mock and the job, until Ctrl-C, or `kill`; both also where a shell has started it in the background."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.default_int_handler)
     with running_mock("0.0.0.0", port) as url, suppress(KeyboardInterrupt):  # noqa: S104 - containers reach it so
         step(f"The platform's mock runs at {url}, until Ctrl-C. Settings of a worker in a container, for .env:")
         host = f"http://host.docker.internal:{port}"
