@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.benchmark import floors
-from scripts.benchmark.stage import MIB, TOKEN, Stage, Values
+from scripts.benchmark.stage import GO_ON, MIB, TOKEN, Stage, Values, let_go, make_even
 
 GIB = 2**30
 
@@ -62,9 +62,13 @@ class LargeFiles:
     def _job(self) -> _Took:
         """Fetched from being pulled until the container is made; sent from `postprocessing` to `finished`."""
         with self._stage.mock.forgetting_uploads(), self._stage.worker() as worker:
-            line = "mv /files/data/* /files/output/"
+            line = f"mv /files/data/* /files/output/; {GO_ON}"
+            self._make_even()
             cpu_before = worker.cpu_s()
             job = self._stage.mock.submit(line, self._stage.image, self._inputs, "output")
+            self._stage.event(job, "start")
+            self._make_even()
+            let_go(worker.base / job / "files")
             times = self._stage.mock.ended(job)
             cpu_end = worker.cpu_s()
             arrived, cpu_arrived = self._stage.event(job, "create")
@@ -82,12 +86,18 @@ class LargeFiles:
         with mock.forgetting_uploads(), _temporary(self._stage.folder / "curl") as folder:
             job = mock.submit("true", self._stage.image)
             mock.ask("GET", "/jobs?memory=1000000&cpu_cores=1000", headers={"Authorization": f"Bearer {TOKEN}"})
+            self._make_even()
             down = floors.curl_down(self._stage, self._inputs.values(), folder)
             files = sorted(folder.iterdir())
+            self._make_even()
             up = floors.curl_up(self._stage, job, "output", files)
+            self._make_even()
             hashed_up_s, _ = floors.curl_up(self._stage, job, "output", files, hashed=True)
             mock.ask("DELETE", f"/_jobs/{job}")
             return _Took(*down, *up, hashed_up_s)
+
+    def _make_even(self) -> None:
+        make_even(self._stage.folder, len(self._inputs) * self._size)
 
 
 @contextmanager

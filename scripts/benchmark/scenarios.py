@@ -10,11 +10,9 @@ from pathlib import Path
 
 from scripts.benchmark import floors
 from scripts.benchmark.large import LargeFiles
-from scripts.benchmark.stage import MIB, Stage, Values, wait_for
+from scripts.benchmark.stage import GO_ON, MIB, Stage, Values, let_go, wait_for
 from scripts.docker import build_image
 
-GO_ON = "mkfifo /files/go; read word < /files/go"
-"""A command that ends when it is told to, by the FIFO `go` in the job's folder."""
 OBEYS = "trap 'exit 0' TERM; echo begun; sleep 1000 & wait"
 """A command that goes on for long, and ends at once when it is asked to."""
 
@@ -134,13 +132,7 @@ class Scenarios:
             return (self._stage.mock.ended(job)["postprocessing"] - ended) * 1000
 
     def _let_go(self, files: Path) -> float:
-        """Let the command end that waits in `files`; when that was, in seconds since the epoch."""
-        wait_for((files / "go").exists, "the command")
-        time.sleep(self._scale.settle_s)  # what belongs to its start is over then
-        with (files / "go").open("w") as fifo:  # opens when the command reads
-            ended = time.time()
-            fifo.write("on\n")
-        return ended
+        return let_go(files, self._scale.settle_s)
 
     def _job_is_stopped(self) -> float:
         with self._stage.worker() as worker:

@@ -25,6 +25,9 @@ TOKEN = "worker-fixed-token"  # noqa: S105 - the mock's own
 MIB = 2**20
 PATIENCE_S = 900.0
 
+GO_ON = "mkfifo /files/go; read word < /files/go"
+"""A command that ends when `let_go` tells it to, by the FIFO `go` in the job's folder."""
+
 T = TypeVar("T")
 Values = dict[str, tuple[float, float | None]]
 """What one run of a scenario gives: by row, the value and its floor."""
@@ -38,6 +41,30 @@ def wait_for(found: Callable[[], T | None], what: str, every_s: float = 0.005, t
             raise TimeoutError(f"waited {timeout_s:g} s in vain for {what}")
         time.sleep(every_s)
     return result
+
+
+def let_go(files: Path, settle_s: float = 0.0) -> float:
+    """Let the command `GO_ON` end that waits in `files`; when that was, in seconds since the epoch."""
+    wait_for((files / "go").exists, "the command")
+    time.sleep(settle_s)  # what belongs to its start is over then
+    with (files / "go").open("w") as fifo:  # opens when the command reads
+        ended = time.time()
+        fifo.write("on\n")
+    return ended
+
+
+def make_even(folder: Path, size: int) -> None:
+    """What is measured next begins with no other writes under way, and with memory for `size` bytes of files at hand.
+
+    A virtual machine may have given memory that lay idle for some seconds back to its host (virtio's "free page
+    reporting"), and then pays for each page: writing a file of 2 GiB took 4 to 8 times as long after a rest of 6 s.
+    """
+    file, zeros = folder / "even", bytes(MIB)
+    with file.open("wb", buffering=0) as target:
+        for _ in range(0, size, MIB):
+            target.write(zeros)
+    os.sync()
+    file.unlink()
 
 
 class Mock:
