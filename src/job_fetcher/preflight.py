@@ -175,7 +175,7 @@ class Preflight:
         if self._gpu is None:
             return "none"
         try:
-            probe.see_gpu(self._client, self._gpu)
+            probe.start_as_job(self._client, "none", self._gpu)
         except probe.ProbeFailed as error:
             do = (
                 "install NVIDIA's container toolkit"

@@ -16,8 +16,9 @@ _OURS = re.compile("job-fetcher:")
 """What `docker-build` calls the worker's own images: a label alone may be on a job's, which is not to be trusted."""
 FALLBACK = "busybox:latest"
 PROBE_S, LINES = 60, 100
-LIST_GPUS = "nvidia-smi -L || cat /proc/driver/nvidia/gpus/*/information"
-"""NVIDIA's container toolkit brings both into a container, of the cards that this may use: with their UUIDs."""
+LIST_GPUS = "nvidia-smi -L || { [ $? -ge 126 ] && cat /proc/driver/nvidia/gpus/*/information; }"
+"""NVIDIA's container toolkit brings both into a container, of the cards that it may use: with their UUIDs. The program
+looks at the card itself, but cannot be executed in an image without glibc (126, 127)."""
 
 
 class ProbeFailed(JobFetcherError):
@@ -57,6 +58,7 @@ def run(
     *,
     folder: PurePosixPath | None = None,
     gpu: Gpu | None = None,
+    network: str = "none",
 ) -> str:
     """Run a shell line in a container that is removed afterwards, and return what it prints; `ProbeFailed` otherwise.
 
@@ -66,7 +68,7 @@ def run(
     host_config = client.create_host_config(
         mounts=[mount] if folder else None,
         device_requests=device_requests(gpu),
-        network_mode="none",
+        network_mode=network,
         **CONFINED,
     )
     try:
@@ -88,9 +90,10 @@ def run(
     return str(output)
 
 
-def see_gpu(client: Client, gpu: Gpu) -> None:
-    """Raise `ProbeFailed` if a container that asks for the card does not see it."""
-    if gpu.uuid not in run(client, image(client), LIST_GPUS, gpu=gpu):
+def start_as_job(client: Client, network: str, gpu: Gpu | None) -> None:
+    """Raise `ProbeFailed` if a container with a job's network and card does not start, or does not see the card."""
+    seen = run(client, image(client), LIST_GPUS if gpu else "true", network=network, gpu=gpu)
+    if gpu and gpu.uuid not in seen:
         raise ProbeFailed(f"a container with {gpu.uuid} sees other cards, or none")
 
 
@@ -113,6 +116,7 @@ def same_folder(client: Client, on_host: PurePosixPath, here: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     if not seen:
         raise SettingsError(
-            f"PATH_HOST_BASE ({on_host}) is not the folder that the worker sees as PATH_BASE ({here}): mount it there,"
-            f" with -v {on_host}:{here}, or leave PATH_HOST_BASE out"
+            f"{on_host} of the engine's host is not the folder that the worker sees as PATH_BASE ({here}): in a"
+            f" container mount it with -v {on_host}:{here} and leave PATH_HOST_BASE out; outside of one let PATH_BASE be"
+            " a folder that the engine sees (a snap's Docker: one below your home)"
         )

@@ -79,7 +79,7 @@ class Readiness:
         try:
             used_mib = hardware.used_mib(gpu)
             if self._gpu_in_doubt:
-                probe.see_gpu(self._client, gpu)
+                probe.start_as_job(self._client, "none", gpu)
                 self._gpu_in_doubt = False
         except GpuUnavailable as error:
             self._gpu_in_doubt = True  # it may come back for us and not for containers

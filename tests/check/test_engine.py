@@ -75,10 +75,10 @@ def test_relative_host_path(check: Check) -> None:
 
 def test_folder_of_the_host_that_is_another_one(check: Check, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    assert check(PATH_HOST_BASE=f"{tmp_path}/other").sentence("folder on the host") == (
-        f"PATH_HOST_BASE ({tmp_path}/other) is not the folder that the worker sees as PATH_BASE ({tmp_path}/data):"
-        f" mount it there, with -v {tmp_path}/other:{tmp_path}/data, or leave PATH_HOST_BASE out"
-    )
+    assert check(PATH_HOST_BASE=f"{tmp_path}/other").sentence("folder on the host").startswith(
+        f"{tmp_path}/other of the engine's host is not the folder that the worker sees as PATH_BASE ({tmp_path}/data):"
+        f" in a container mount it with -v {tmp_path}/other:{tmp_path}/data and leave PATH_HOST_BASE out"
+    )  # fmt: skip
     assert list((tmp_path / "other").iterdir()) == []
 
 
@@ -89,7 +89,7 @@ def test_folder_of_the_host_by_another_name_is_the_same(check: Check, tmp_path: 
 
 def test_folder_that_is_not_on_the_host(check: Check, tmp_path: Path) -> None:
     sentence = check(PATH_HOST_BASE=f"{tmp_path}/none").sentence("folder on the host")
-    assert sentence.startswith(f"PATH_HOST_BASE ({tmp_path}/none) is not the folder that the worker sees as PATH_BASE")
+    assert sentence.startswith(f"{tmp_path}/none of the engine's host is not the folder that the worker sees as PATH_")
     assert not (tmp_path / "none").exists()
 
 
