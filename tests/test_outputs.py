@@ -1,6 +1,7 @@
 """What a job leaves in its output folder, read by somebody who holds secrets."""
 
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -122,6 +123,14 @@ def test_what_is_no_file_is_listed_and_stops_nothing(files: Path) -> None:
             "loop": "is a link that leads to no file of the same folder",
             "\udcff": "its name is not UTF-8",
         }
+
+
+def test_a_folder_that_cannot_be_opened_is_lost_and_not_only_left_out(files: Path) -> None:
+    """Root may open all of them, so that here one is removed after it was listed."""
+    found = OutputFolder(files, "out").walk()
+    assert next(found) == Output("file", 7)
+    shutil.rmtree(files / "out" / "deep")
+    assert list(found) == [LeftOut("deep", "cannot be opened (No such file or directory)", is_lost=True)]
 
 
 @pytest.mark.parametrize("name", ["new\nline", "sp ace", "ü", "x" * 255, "-rf", "\\", '"', "#?%20", "\x1b[31m"])

@@ -1,7 +1,9 @@
 """The step after a job's command: all that it left arrives, once, and what does not is told."""
 
 import os
+import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from job_fetcher import outbox
 from job_fetcher.errors import JobGone, Unavailable
+from job_fetcher.outputs import LeftOut, Output, OutputFolder
 from tests.support.platform import Platform
 from tests.support.stage import Stage
 
@@ -147,6 +150,24 @@ def test_a_file_that_vanishes_is_told_and_keeps_no_other_from_arriving(
     monkeypatch.setattr(outbox.Found, "look_into", look_and_lose)
     assert stage.upload() == ["The output 'output/a' cannot be read: No such file or directory."]
     assert "output/output/b" in mock.outputs(stage.id)
+
+
+def test_a_folder_that_cannot_be_opened_is_told_and_keeps_no_file_from_arriving(
+    mock: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job was told that it had finished, and the results that lay in the folder were removed."""
+    stage = Stage(mock, tmp_path, up={"output": "output"})
+    stage.write(output__a=b"1", output__result__b=b"2")
+    walk = OutputFolder.walk
+
+    def walk_and_lose(folder: OutputFolder) -> Iterator[Output | LeftOut]:
+        for each in walk(folder):
+            yield each
+            shutil.rmtree(stage.files / "output" / "result", ignore_errors=True)
+
+    monkeypatch.setattr(OutputFolder, "walk", walk_and_lose)
+    assert stage.upload() == ["The output 'output/result' cannot be opened (No such file or directory)."]
+    assert "output/output/a" in mock.outputs(stage.id)
 
 
 def test_uploads_of_a_job_that_is_gone_end_without_a_keep_alive(mock: Platform, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Found:
         self._names = Room()
         self.uploads: list[Upload] = []
         self.left_out: list[str] = []
-        self.problems: list[str] = []
+        self.problems: set[str] = set()
 
     def look_into(self, output_type: OutputType, name: str) -> None:
         """Add the files of the job's folder `name`."""
@@ -50,9 +50,11 @@ class Found:
             self._cancelled.check()
             if isinstance(each, LeftOut):
                 self._leave_out(each, name)
+                if each.is_lost:
+                    self.problems.add(f"The {output_type} '{posixpath.join(name, each.path)}' {each.reason}.")
             elif each.size > self._room:
                 self._leave_out(LeftOut(each.path, "is beyond MAX_OUTPUT_GIB"), name)
-                self.problems = [f"The outputs are larger than this worker uploads (MAX_OUTPUT_GIB); see {LEFT_OUT}."]
+                self.problems.add(f"The outputs are larger than this worker uploads (MAX_OUTPUT_GIB); see {LEFT_OUT}.")
             else:
                 self._room -= each.size
                 base_path, file_name = posixpath.split(posixpath.join(name, each.path))

@@ -6,6 +6,7 @@ directories and regular files are opened at all. A link may lead to a file of th
 walking the link's text in the same way.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -39,10 +40,11 @@ class Output:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file, or a whole folder, that is not uploaded, and why."""
+    """A file, or a whole folder, that is not uploaded, and why. `is_lost`: only because it cannot be read."""
 
     path: str
     reason: str
+    is_lost: bool = False
 
     def told(self, folder: str) -> str:
         """A line for a list, with the odd characters of the path escaped."""
@@ -82,7 +84,7 @@ class OutputFolder:
         except FileNotFoundError:
             return
         except OSError as error:
-            yield LeftOut("", f"is not a folder of the job ({os.strerror(error.errno or 0)})")
+            yield _not_read("", "is not a folder of the job", error)
             return
         yield from self._walk(descriptor, "", 1)
 
@@ -117,7 +119,7 @@ class OutputFolder:
             for name in folders:
                 yield from self._walk_into(descriptor, prefix, name, depth)
         except OSError as error:
-            yield LeftOut(prefix, f"cannot be listed ({error.strerror})")
+            yield _not_read(prefix, "cannot be listed", error)
         finally:
             os.close(descriptor)
 
@@ -140,7 +142,7 @@ class OutputFolder:
         try:
             descriptor = os.open(name, _DIRECTORY, dir_fd=above)
         except OSError as error:
-            yield LeftOut(path, f"cannot be opened ({error.strerror})")
+            yield _not_read(path, "cannot be opened", error)
             return
         yield from self._walk(descriptor, path + "/", depth + 1)
 
@@ -199,6 +201,12 @@ class OutputFolder:
         if parts[: len(self._parts)] != self._parts or len(parts) == len(self._parts):
             raise FileNotFoundError("leads out of the output folder")
         return parts
+
+
+def _not_read(path: str, why: str, error: OSError) -> LeftOut:
+    """A folder that cannot be read. Where no folder is, nothing is lost: a job may make a link, or a file, of it."""
+    is_folder = error.errno not in (errno.ENOTDIR, errno.ELOOP)
+    return LeftOut(path, f"{why} ({error.strerror})", is_lost=is_folder)
 
 
 def _open_regular(name: str, above: int) -> int:

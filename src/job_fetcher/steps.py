@@ -146,9 +146,9 @@ def upload_outputs(
     are sent at the same time, `max_bytes` bytes at most in all. `when_failed` hears of failures that may mean that the
     job is gone; without it, the API is asked. Raises `JobGone` if it is.
 
-    Returns a sentence for each file that the storage refuses, and one if `max_bytes` is reached; neither keeps the
-    other files from arriving. What is not a file of the job (links out of the folder, FIFOs, …) is left out. All that
-    is left out is listed in `left-out.txt` beside the log.
+    Returns a sentence for each file that the storage refuses, for each file or folder that cannot be read, and one if
+    `max_bytes` is reached; none keeps the other files from arriving. What is not a file of the job (links out of the
+    folder, FIFOs, …) is left out. All that is left out is listed in `left-out.txt` beside the log.
     """
     cancelled = cancelled or Cancellation()
     found = Found(files, sys.maxsize if max_bytes is None else max_bytes, cancelled)
@@ -161,7 +161,7 @@ def upload_outputs(
 
     sender = _Sender(api, job_id, ledger, when_failed or _probe(api, job_id))
     run_all(sender.send, found.uploads, threads=transfers, cancelled=cancelled, name="upload")
-    return found.problems + sorted(sender.problems)
+    return sorted(found.problems) + sorted(sender.problems)
 
 
 class _Sender:
