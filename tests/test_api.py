@@ -60,6 +60,14 @@ def test_the_offer_is_sent_in_the_parameters_of_the_contract(mock: Platform) -> 
     assert request.query == {"limit": ["1"]} | {name: [str(value)] for name, value in OFFER.items()}
 
 
+def test_one_job_is_asked_for_whatever_is_offered(mock: Platform) -> None:
+    """Others that came with it would be ours, and nobody would know of them."""
+    for _ in range(2):
+        mock.submit("echo")
+    assert mock.api().pull_job(OFFER | {"limit": 2}) is not None
+    assert mock.api().pull_job(OFFER) is not None
+
+
 @pytest.mark.parametrize("file_id", ODD_IDS)
 def test_file_ids_are_percent_encoded_as_one_path(mock: Platform, file_id: str) -> None:
     """P18: `stack #1.tif` once hung the job."""

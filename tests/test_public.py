@@ -44,6 +44,20 @@ def test_every_public_name_is_told_by_a_docstring_of_its_own(name: str) -> None:
     assert silent in (set(), {"bearer", "renew"}), "which are told at Token, the protocol"
 
 
+def test_every_public_function_tells_what_it_raises() -> None:
+    functions = {name for name, each in PUBLIC.items() if inspect.isfunction(each)} - {"details"}  # which cannot fail
+    silent = {name for name in {"WorkerApi", *functions} if "aises `" not in PUBLIC[name].__doc__}
+    assert not silent
+
+
+def test_callers_see_the_types(tmp_path: Path) -> None:
+    """Without py.typed, every public name is `Any` to their type checker."""
+    code = "from job_fetcher import WorkerApi; reveal_type(WorkerApi.pull_job)"
+    check = [sys.executable, "-m", "mypy", "--config-file=", f"--cache-dir={tmp_path}", "--follow-imports=silent"]
+    told = subprocess.run([*check, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    assert "job_fetcher.job.Job | None" in told
+
+
 def test_a_public_name_is_listed_once_in_order_and_nothing_else_is_there() -> None:
     assert sorted(set(job_fetcher.__all__)) == job_fetcher.__all__
     typed = ast.parse(Path(job_fetcher.__file__).read_text())

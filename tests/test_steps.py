@@ -41,6 +41,14 @@ def test_the_last_status_arrives_once_even_if_its_answer_is_lost(mock: Platform,
     assert report(stage, again=True) == [("finished", FINISHED.details)]
 
 
+@pytest.mark.parametrize("ended", [JobStatus.FINISHED, JobStatus.ERROR])
+def test_a_job_that_has_ended_is_not_handed_back(mock: Platform, tmp_path: Path, ended: Any) -> None:
+    """It would be run once more, after its user has been told that it has ended."""
+    stage = Stage(mock, tmp_path)
+    report(stage, Final(status=ended, details="done"))
+    assert report(stage, Final(status=JobStatus.QUEUED, details="given back"), again=True) == [(ended, "done")]
+
+
 def test_the_last_status_survives_an_outage(mock: Platform, tmp_path: Path) -> None:
     stage = Stage(mock, tmp_path)
     mock.fault("/jobs/*", status=500, times=25)

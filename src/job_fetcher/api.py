@@ -1,7 +1,6 @@
 """The worker-facing API: one method per endpoint, each one request (and a second one when the token has expired).
 
-Every method raises `Unavailable` when the API does not answer properly now, and `CredentialsError` when it refuses the
-token; what else it raises stands at the method. Who wants patience calls through `http.retrying`.
+Who wants patience calls through `http.retrying`.
 """
 
 import json
@@ -40,7 +39,12 @@ class ProbeRequests(BaseModel):
 
 
 class WorkerApi:
-    """The API at `url`. Without a state of its own, so that every thread may use it."""
+    """The API at `url`. Without a state of its own, so that every thread may use it.
+
+    Every method raises `Unavailable` when the API does not answer properly now (`InvalidAnswer`: it is not understood),
+    `CredentialsError` when it refuses the token, and `SettingsError` when `url` cannot be one; what else it raises
+    stands at the method.
+    """
 
     def __init__(self, url: str, token: Token) -> None:
         self._url, self._token = url, token
@@ -48,9 +52,9 @@ class WorkerApi:
     def pull_job(self, offer: Mapping[str, str | int]) -> Job | None:
         """`GET /jobs`: a job that fits `offer` (the query parameters of the contract, memory in MiB), if there is one.
 
-        A job that comes is ours from then on.
+        A job that comes is ours from then on. Raises `JobFailed` if the API refuses the offer (422, …).
         """
-        response = self._request("GET", "/jobs", params={"limit": 1, **offer})
+        response = self._request("GET", "/jobs", params={**offer, "limit": 1})
         self._expect_success(response)
         try:
             jobs = http.answer(response, _Jobs).root
@@ -78,7 +82,10 @@ class WorkerApi:
             raise InvalidAnswer(f"PUT {http.without_query(str(response.url))} answered {response.status_code}, not 204")
 
     def get_status(self, job_id: str, *, timeout_s: float = TIMEOUT_S) -> JobStatus | None:
-        """`GET /jobs/{id}/status`: the status, or `None` for a job that is gone (404, every time)."""
+        """`GET /jobs/{id}/status`: the status, or `None` for a job that is gone (404, every time).
+
+        Raises `JobFailed` if the API refuses the question (422, …).
+        """
         response = self._request("GET", f"/jobs/{_quoted(job_id)}/status", timeout_s=timeout_s)
         if response.status_code == 404:
             return None
@@ -86,7 +93,7 @@ class WorkerApi:
         return http.answer(response, _Status).root
 
     def input_request(self, file_id: str) -> RequestToMake:
-        """`GET /files/{file id}/url`: the request that gives the file. `JobFailed` if there is none to make."""
+        """`GET /files/{file id}/url`: the request that gives the file. Raises `JobFailed` if there is none to make."""
         if not {".", ".."}.isdisjoint(file_id.split("/")):  # it would be another endpoint's URL
             raise JobFailed("its id has '.' or '..' for a folder, which no URL can name")
         response = self._request("GET", f"/files/{_quoted(file_id, slashes=True)}/url")
@@ -101,7 +108,7 @@ class WorkerApi:
         """`POST /jobs/{id}/files/url`: the form that takes the files of one folder, for 10 minutes.
 
         `base_path` is the folder, relative to the job folder. A job that is gone is answered with 500, so that
-        `Unavailable` may mean just that: `get_status` tells.
+        `Unavailable` may mean just that: `get_status` tells. Raises `JobFailed` if the API refuses to take the files.
         """
         params = {"type": output_type.value, "base_path": base_path}
         response = self._request("POST", f"/jobs/{_quoted(job_id)}/files/url", params=params)
@@ -157,7 +164,10 @@ class WorkerApi:
 
 
 def user_pool(api_url: str) -> UserPool:
-    """`GET /access_info`, which needs no token: where the platform's accounts log in."""
+    """`GET /access_info`, which needs no token: where the platform's accounts log in.
+
+    Raises `SettingsError` if `api_url` is not the API's address, `Unavailable` if it does not answer properly now.
+    """
     try:
         response = http.send("GET", f"{api_url}/access_info", timeout_s=TIMEOUT_S)
     except http.UnusableRequest as error:

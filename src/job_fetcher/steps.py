@@ -58,7 +58,8 @@ def download_inputs(
     """Fetch every input of `specs` into `files`, by way of `parts`: two folders that exist, on the same file system.
 
     Inputs that are there are complete and stay. `transfers` files come at the same time. Raises `JobFailed`, naming the
-    file, for one that does not exist, is refused, or does not fit on the disk.
+    file, for one that does not exist, is refused, or does not fit on the disk; the reason of `cancelled`; `OSError` if
+    nothing can be written; `CredentialsError`, `SettingsError` and `InvalidAnswer` as every step does.
     """
     beginnings: list[Task] = []
     folders = set()
@@ -144,7 +145,8 @@ def upload_outputs(
 
     `files` is the folder that the container saw as `/files`, `container_log` a file outside of it. `transfers` files
     are sent at the same time, `max_bytes` bytes at most in all. `when_failed` hears of failures that may mean that the
-    job is gone; without it, the API is asked. Raises `JobGone` if it is.
+    job is gone; without it, the API is asked. Raises `JobGone` if it is; the reason of `cancelled`; `CredentialsError`,
+    `SettingsError` and `InvalidAnswer` as every step does.
 
     Returns a sentence for each file that the storage refuses, for each file or folder that cannot be read, and one if
     `max_bytes` is reached; none keeps the other files from arriving. What is not a file of the job (links out of the
@@ -218,7 +220,8 @@ def _probe(api: WorkerApi, job_id: str) -> WhenFailed:
 def conclude(outcome: Outcome, problems: Sequence[str], container_log: Path) -> Final:
     """The last status of a job whose container has ended: `finished` only if it succeeded and all of it arrived.
 
-    `problems` is what `upload_outputs` has returned; the details end with the log's tail.
+    `problems` is what `upload_outputs` has returned; the details end with the log's tail. Raises `OSError` if the log
+    cannot be read.
     """
     return Final(
         status=JobStatus.FINISHED if outcome.succeeded and not problems else JobStatus.ERROR,
@@ -231,7 +234,9 @@ def report(
 ) -> None:
     """Send the last status of a job, once: if it may have arrived already, the API is asked before it is sent again.
 
-    `again`: somebody may have sent it before this call. Raises `JobGone` if the job is not ours any more.
+    `again`: somebody may have sent it before this call. A job that has ended stays as it is: what says otherwise comes
+    too late. Raises `JobGone` if the job is not ours any more; `JobFailed` if the API refuses the status; the reason of
+    `cancelled`; `CredentialsError`, `SettingsError` and `InvalidAnswer` as every step does.
     """
     details: str | None = final.details
 
@@ -241,7 +246,7 @@ def report(
             status = api.get_status(job_id)
             if status is None:
                 raise JobGone
-            if status == final.status:
+            if status in (final.status, JobStatus.FINISHED, JobStatus.ERROR):
                 return
         again = True
         api.put_status(job_id, final.status, details)
@@ -256,7 +261,10 @@ def report(
 
 
 def log_tail(container_log: Path, size: int = 16_384) -> str:
-    """The last `size` bytes of a log as text: no escape sequences, of each progress bar its last state."""
+    """The last `size` bytes of a log as text: no escape sequences, of each progress bar its last state.
+
+    Raises `OSError` if it is there and cannot be read; a log that is not there is empty.
+    """
     if not container_log.exists():  # somebody has removed it
         return ""
     with container_log.open("rb") as file:
