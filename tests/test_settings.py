@@ -11,36 +11,9 @@ from pydantic_core import PydanticUndefined
 
 from job_fetcher.errors import SettingsError
 from job_fetcher.settings import Settings
+from tests.support.installation import ENOUGH, Installation
 
 ROOT = Path(__file__).parents[1]
-ENOUGH = {"API_URL": "https://api.example.org", "ACCESS_TOKEN": "s3cret-token"}
-
-
-class Installation:
-    """An environment without any setting, and a place for a `.env` that is not there yet."""
-
-    def __init__(self, environment: pytest.MonkeyPatch, env_file: Path) -> None:
-        self._environment, self.env_file = environment, env_file
-        self.set(**dict.fromkeys(name.upper() for name in Settings.model_fields))
-
-    def set(self, **values: str | None) -> None:
-        for name, value in values.items():
-            if value is None:
-                self._environment.delenv(name, raising=False)
-            else:
-                self._environment.setenv(name, value)
-
-    def read(self, **values: str) -> Settings:
-        self.set(**values)
-        return Settings.read(self.env_file)
-
-    def refusal(self, **values: str) -> list[str]:
-        """The lines that tell what is wrong."""
-        with pytest.raises(SettingsError) as refused:
-            self.read(**values)
-        title, *lines = str(refused.value).split("\n")
-        assert title == "The settings are not usable:"
-        return [line.strip() for line in lines]
 
 
 @pytest.fixture
@@ -76,6 +49,7 @@ def test_the_username_of_the_desktop_session_does_not_beat_the_one_in_the_env_fi
     login = pwd.getpwuid(os.getuid()).pw_name
     assert here.read(USERNAME=login).username == "ada@lab.example"
     assert here.read(USERNAME="meant").username == "meant"
+    assert here.read(USERNAME="bob", SUDO_USER="bob").username == "ada@lab.example"  # `sudo -E poetry run run`
     here.env_file.write_text("API_URL=https://file\nPASSWORD=p\n")
     assert here.read(USERNAME=login).username == login
 
@@ -123,22 +97,6 @@ def test_an_address_that_is_no_url_is_told(here: Installation, url: str) -> None
     assert here.refusal(**ENOUGH | {"API_URL": url}) == [
         f"API_URL (is '{url}'): a URL is expected, such as https://api.example.org"
     ]
-
-
-@pytest.mark.parametrize(
-    ("value", "what"),
-    [
-        ('"https://x"', "has quotes around its value"),
-        ("'https://x'", "has quotes around its value"),
-        ("https://x # the API", "has a comment behind its value"),
-    ],
-)
-def test_quotes_and_comments_that_docker_leaves_in_a_value_are_recognised(
-    here: Installation, value: str, what: str
-) -> None:
-    """P22."""
-    [told] = here.refusal(**ENOUGH | {"API_URL": value})
-    assert told == f"API_URL (is {value!r}) {what}: `docker run --env-file` takes it as part of the value; remove it"
 
 
 def test_no_message_shows_a_secret(here: Installation) -> None:
@@ -204,6 +162,10 @@ def test_no_number_gets_through_that_nobody_means(here: Installation, name: str,
 def test_jobs_never_get_the_hosts_own_network(here: Installation, name: str) -> None:
     [told] = here.refusal(**ENOUGH, JOB_NETWORK=name)
     assert told.startswith(f"JOB_NETWORK (is '{name}'): bridge, none or the name of a network is expected")
+
+
+def test_blanks_beside_a_networks_name_are_none_of_it(here: Installation) -> None:
+    assert here.read(**ENOUGH, JOB_NETWORK=" bridge ").job_network == "bridge"
 
 
 def test_an_env_file_in_another_encoding_is_told(here: Installation) -> None:

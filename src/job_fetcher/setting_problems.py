@@ -1,16 +1,21 @@
 """How wrong settings are told: a line for each, with the value (never a secret's) and what is expected."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 
 from pydantic import ValidationError
 
+from job_fetcher.setting_values import is_proxy
+
 _QUOTED = re.compile(r"""^(["']).*\1$""", re.DOTALL)
-_COMMENTED = re.compile(r"\s#")
+_COMMENTED = re.compile(r"(^|\s)#")
+_ALIKE = 0.85
+"""`GPU_BUSY_MB` is this much like `GPU_BUSY_MIB`; settings of other programs are less like ours."""
 
 
 def with_more_than_the_value(environment: Mapping[str, str], fields: set[str], secrets: set[str]) -> dict[str, str]:
-    """What `docker run --env-file` takes literally: quotes around a value, and a comment behind it.
+    """What `docker run --env-file` takes literally: quotes around a value, a comment behind it, a secret's blanks.
 
     `fields` are the names of settings, in lower case as in `environment`; `secrets` those whose values are not shown.
     """
@@ -22,6 +27,8 @@ def with_more_than_the_value(environment: Mapping[str, str], fields: set[str], s
             what = "has quotes around its value"
         elif _COMMENTED.search(value):
             what = "has a comment behind its value"
+        elif name in secrets and value != value.strip():
+            what = "has a blank before or behind its value"
         else:
             continue
         meant = f"; if it is part of the secret, use {name.upper()}_FILE" if f"{name}_file" in fields else ""
@@ -30,6 +37,27 @@ def with_more_than_the_value(environment: Mapping[str, str], fields: set[str], s
             f" `docker run --env-file` takes it as part of the value; remove it{meant}"
         )
     return problems
+
+
+def of_names(names: Iterable[str], fields: Iterable[str]) -> dict[str, str]:
+    """Names that are no settings, but much like one: what they say would never be noticed."""
+    alike = {name: get_close_matches(name, fields, n=1, cutoff=_ALIKE) for name in set(names).difference(fields)}
+    return {
+        name: f"{name.upper()} is no setting: do you mean {meant[0].upper()}?"
+        for name, meant in sorted(alike.items())
+        if meant
+    }
+
+
+def of_proxies(proxies: Mapping[str, str]) -> dict[str, str]:
+    """Proxies that could not be used, of those by scheme (or `all`). None is shown: a password may stand in it."""
+    used = {scheme if scheme in proxies else "all" for scheme in ("https", "http")} & set(proxies)
+    return {
+        f"{scheme}_proxy": f"{scheme.upper()}_PROXY: the address of an HTTP proxy is expected, such as"
+        " http://proxy.example.org:3128 (no SOCKS; in its password write %23 for #, %2F for /, %3F for ?, %40 for @)"
+        for scheme in sorted(used)
+        if not is_proxy(proxies[scheme])
+    }
 
 
 _EXPECTED = {
@@ -61,5 +89,5 @@ def of_validation(error: ValidationError, given: Mapping[str, str], secrets: set
 
 
 def _shown(name: str, value: str | None, secrets: set[str]) -> str:
-    """` (is 'value')`, without the value of a secret."""
-    return "" if value is None or name in secrets else f" (is {value!r})"
+    """` (is 'value')`, without the value of a secret, nor the account in a URL."""
+    return "" if value is None or name in secrets else f" (is {re.sub('//.*@', '//…@', value)!r})"

@@ -28,13 +28,22 @@ def _absolute(path: PurePosixPath) -> PurePosixPath:
 
 
 def _http_url(url: str) -> str:
-    try:
-        is_url = re.fullmatch(r"https?://[^/\s?#@\\]+(/[^\s?#@]*)?", url) and urlsplit(url).port != 0
-    except ValueError:  # brackets or a port that are none
-        is_url = False
-    if not is_url:
+    if not _is_url(url, r"https?://[^/\s?#@\\]+(/[^\s?#@]*)?"):
         raise ValueError("a URL is expected, such as https://api.example.org")
     return url.rstrip("/")
+
+
+def is_proxy(address: str) -> bool:
+    """Whether requests could use a proxy at `address`: without SOCKS, and with all that is special percent-encoded."""
+    url = address if "://" in address else f"http://{address}"
+    return _is_url(url, r"(?i:https?)://([^/\s?#@\\]+@)?[^/\s?#@\\]+/?")
+
+
+def _is_url(url: str, pattern: str) -> bool:
+    try:
+        return re.fullmatch(pattern, url) is not None and urlsplit(url).port != 0
+    except ValueError:  # brackets or a port that are none
+        return False
 
 
 def _secret_file(path: Path) -> Path:
@@ -63,6 +72,7 @@ def _token(token: SecretStr | None) -> SecretStr | None:
 
 
 def _network(name: str) -> str:
+    name = name.strip()
     if name == "host" or ":" in name:
         raise ValueError("bridge, none or the name of a network is expected; jobs do not get the host's own")
     return name

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.request import getproxies_environment
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -139,21 +140,25 @@ class Settings(BaseSettings):
     @classmethod
     def read(cls, env_file: Path | None = ENV_FILE) -> "Settings":
         """The settings of this process; `SettingsError` tells all that is wrong in one message."""
-        try:
-            written = dotenv_values(env_file, interpolate=False) if env_file and env_file.is_file() else {}
-        except (OSError, UnicodeError) as error:
-            raise SettingsError(f"The file {env_file} cannot be read as UTF-8 text: {error}") from None
-        in_file = {name: value for name, value in _lower_case(written).items() if name in cls.model_fields}
-        given = in_file | _lower_case(os.environ)
+        fields, environment = set(cls.model_fields), _lower_case(os.environ)
+        written = _lower_case(_written(env_file)) if env_file and env_file.is_file() else {}
+        in_file = {name: value for name, value in written.items() if name in fields}
+        commented = {name: value for name, value in in_file.items() if value.startswith("#")}
+        given = in_file | environment
         secrets = {name for name, field in cls.model_fields.items() if "SecretStr" in str(field.annotation)}
-        problems = setting_problems.with_more_than_the_value(_lower_case(os.environ), set(cls.model_fields), secrets)
+        problems = (
+            setting_problems.with_more_than_the_value(commented | environment, fields, secrets)
+            | setting_problems.of_names(written | environment, fields)
+            | setting_problems.of_proxies(getproxies_environment())
+        )
         settings = None
         try:
             settings = cls(**in_file)  # type: ignore[arg-type] # text, which is parsed
         except ValidationError as error:
             problems = setting_problems.of_validation(error, given, secrets) | problems
         if settings is None or problems:
-            lines = "\n".join(f"  {problems[name]}" for name in cls.model_fields if name in problems)
+            told = sorted(problems, key=[*cls.model_fields, *problems].index)
+            lines = "\n".join(f"  {problems[name]}" for name in told)
             raise SettingsError(f"The settings are not usable:\n{lines}")
         return settings
 
@@ -161,7 +166,8 @@ class Settings(BaseSettings):
 class _DesktopUsername(PydanticBaseSettingsSource):
     """`USERNAME` from `.env`, where the environment has only the one that every desktop session exports.
 
-    That one equals the login name. It would otherwise replace the account's name that somebody wrote into `.env`.
+    That one equals the login name (under `sudo -E`, the one before it). It would otherwise replace the account's name
+    that somebody wrote into `.env`.
     """
 
     def __init__(
@@ -178,7 +184,8 @@ class _DesktopUsername(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         written = self._env_file().get("username")
-        return {"username": written} if written and self._environment().get("username") == _login_name() else {}
+        not_meant = (_login_name(), os.environ.get("SUDO_USER"))
+        return {"username": written} if written and self._environment().get("username") in not_meant else {}
 
 
 def _login_name() -> str | None:
@@ -187,6 +194,22 @@ def _login_name() -> str | None:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return None
+
+
+def _written(env_file: Path) -> dict[str, str | None]:
+    """What stands in `.env`, without replacing `$`s; raises `SettingsError` if it cannot be read."""
+    try:
+        with env_file.open(encoding="utf-8") as stream:
+            lines = list(parse_stream(stream))
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(f"The file {env_file} cannot be read as UTF-8 text: {error}") from None
+    for each in lines:
+        if each.error:
+            raise SettingsError(
+                f"The file {env_file} is not understood from line {each.original.line} on: NAME=value is expected, and"
+                " a quote that is closed where one is opened"
+            )
+    return {each.key: each.value for each in lines if each.key}
 
 
 def _lower_case(values: Mapping[str, str | None]) -> dict[str, str]:
