@@ -99,7 +99,6 @@ start_engine() {
         systemctl start docker
         return
     fi
-    make_gpu_hook
     say "Starting the Docker engine in the background; its log is $cache/dockerd.log"
     PATH=$PATH:$hooks setsid dockerd >"$cache/dockerd.log" 2>&1 </dev/null &
     local dockerd=$!
@@ -110,6 +109,7 @@ start_engine() {
 }
 
 set_up_engine() {
+    make_gpu_hook
     if command -v docker >/dev/null && engine_answers; then return; fi
     if ! command -v docker >/dev/null || [ "$(id -u)" = 0 ]; then
         install_missing docker:docker.io dockerd:docker.io iptables:iptables
@@ -118,12 +118,11 @@ set_up_engine() {
 }
 
 # Tests ask the engine for GPUs that are not there: it starts such containers when NVIDIA's hook was on its PATH as it
-# started. One that does nothing is enough; a machine with NVIDIA's driver gets none, since it would hide a missing one.
+# started. A machine with NVIDIA's driver gets no stand-in, which would hide that the hook is missing.
 make_gpu_hook() {
     if [ -e /dev/nvidiactl ]; then return; fi
     mkdir -p "$hooks"
-    printf '#!/bin/sh\ncat >/dev/null\n' >"$hooks/nvidia-container-runtime-hook"
-    chmod +x "$hooks/nvidia-container-runtime-hook"
+    cp tests/support/nvidia-container-runtime-hook "$hooks/"
 }
 
 check_gpu_hook() {
@@ -132,8 +131,7 @@ check_gpu_hook() {
         die "The engine cannot start a container: $(tail -n 1 "$cache/gpus.log")"
     die "The running engine cannot start containers with GPUs.
 With a GPU, install NVIDIA's container toolkit. Without one, a stand-in is enough that the engine finds when it starts:
-  printf '#!/bin/sh\ncat >/dev/null\n' >/usr/local/bin/nvidia-container-runtime-hook
-  chmod +x /usr/local/bin/nvidia-container-runtime-hook
+  cp tests/support/nvidia-container-runtime-hook /usr/local/bin/
 and restart the engine."
 }
 

@@ -6,7 +6,7 @@ import pynvml
 import pytest
 
 from job_fetcher import hardware
-from job_fetcher.errors import GpuUnavailable
+from job_fetcher.errors import GpuError, GpuUnavailable
 from job_fetcher.hardware import Gpu, Machine, find_gpu, offer
 from tests.support import nvml as stub
 from tests.support.nvml import NvmlStub
@@ -59,13 +59,22 @@ def test_the_first_of_several_cards_is_used_and_that_is_said(cards: NvmlStub, ca
 @pytest.mark.parametrize(
     "function", ["nvmlInit", "nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetUUID"]
 )
-@pytest.mark.parametrize("code", [pynvml.NVML_ERROR_DRIVER_NOT_LOADED, pynvml.NVML_ERROR_GPU_IS_LOST])
-def test_no_driver_and_a_lost_card_are_no_error(cards: NvmlStub, function: str, code: int) -> None:
+@pytest.mark.parametrize("code", [pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH, pynvml.NVML_ERROR_GPU_IS_LOST])
+def test_driver_that_fails_is_not_taken_for_a_machine_without_a_card(cards: NvmlStub, function: str, code: int) -> None:
     cards.show(stub.Gpu(), failures={function: code})
+    with pytest.raises(GpuError, match="The GPU's driver does not work"):
+        find_gpu()
+
+
+def test_card_that_is_cut_into_parts_is_not_offered_whole(cards: NvmlStub) -> None:
+    cards.show(stub.Gpu(mig=True))
+    with pytest.raises(GpuError, match="MIG"):
+        find_gpu()
+
+
+def test_no_card_no_driver_and_no_library_are_no_error(cards: NvmlStub, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_gpu() is None
-
-
-def test_no_card_and_no_library_are_no_error(cards: NvmlStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    cards.show(stub.Gpu(), failures={"nvmlInit": pynvml.NVML_ERROR_DRIVER_NOT_LOADED})
     assert find_gpu() is None
 
     def missing() -> None:
@@ -88,23 +97,39 @@ def test_a_driver_that_does_not_know_the_architecture_offers_none(cards: NvmlStu
     ("card", "used_mib"),
     [
         (stub.Gpu(), 0),
-        (stub.Gpu(used_mib=450), 0),
+        (stub.Gpu(reserved_mib=450), 0),
+        (stub.Gpu(reserved_mib=450, used_mib=12000), 12000),
         (stub.Gpu(used_mib=450, processes=[(1, 100)], graphics=[(2, 50)]), 150),
         (stub.Gpu(used_mib=450, processes=[(1, 100)], graphics=[(1, 100)]), 100),
         (stub.Gpu(used_mib=450, processes=[(1, 100), (2, -1)]), 450),
     ],
-    ids=["nobody", "the driver itself", "two", "one for both", "not told"],
+    ids=["nobody", "the driver itself", "others that a container does not see", "two", "one for both", "not told"],
 )
 def test_what_processes_hold_of_a_card_is_counted_once(cards: NvmlStub, card: stub.Gpu, used_mib: int) -> None:
     cards.show(stub.Gpu(uuid="GPU-other", processes=[(9, 9000)]), card)
     assert hardware.used_mib(replace(A4000, uuid=card.uuid)) == used_mib
 
 
-def test_parts_of_a_card_do_not_tell_of_processes_and_all_that_is_used_counts(cards: NvmlStub) -> None:
-    """MIG."""
-    part = stub.Gpu(used_mib=450, processes=[(1, 100)])
-    cards.show(part, failures={"nvmlDeviceGetComputeRunningProcesses": pynvml.NVML_ERROR_NOT_SUPPORTED})
-    assert hardware.used_mib(replace(A4000, uuid=part.uuid)) == 450
+@pytest.mark.parametrize(
+    ("failures", "used_mib"),
+    [
+        ({"nvmlDeviceGetComputeRunningProcesses": pynvml.NVML_ERROR_NOT_SUPPORTED}, 450),
+        (
+            {
+                "nvmlDeviceGetComputeRunningProcesses": pynvml.NVML_ERROR_NOT_SUPPORTED,
+                "nvmlDeviceGetMemoryInfo_v2": pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+            },
+            750,
+        ),
+    ],
+    ids=["no processes", "nor what the driver keeps for itself"],
+)
+def test_all_that_is_used_counts_where_the_driver_does_not_tell_more(
+    cards: NvmlStub, failures: dict[str, int], used_mib: int
+) -> None:
+    card = stub.Gpu(used_mib=450, reserved_mib=300, processes=[(1, 100)])
+    cards.show(card, failures=failures)
+    assert hardware.used_mib(replace(A4000, uuid=card.uuid)) == used_mib
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from job_fetcher.background import Cancellation
 @pytest.fixture(autouse=True)
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The time stamp, of this test alone."""
-    monkeypatch.setattr(health, "FILE", tmp_path / "job-fetcher.alive")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path / "job-fetcher.alive"
 
 
@@ -61,3 +62,12 @@ def test_time_stamp_is_no_way_to_other_files(file: Path, what: str) -> None:
     health.beat()
     assert (victim.read_text(), victim.stat().st_mtime) == ("as it was", 1)
     assert not (file.parent / "nothing").exists()
+
+
+def test_nothing_of_this_package_needs_a_folder_for_temporary_files() -> None:
+    """A full disk, or `docker run --read-only`, has none: the check is to tell that, and functions are to work."""
+    read_only = " && ".join(f"mount -t tmpfs -o ro none {folder}" for folder in ("/tmp", "/var/tmp"))
+    line = f"{read_only} && cd /proc && exec {sys.executable} -m job_fetcher check"
+    told = subprocess.run(["unshare", "--mount", "sh", "-c", line], check=False, capture_output=True, text=True)
+    assert (told.returncode, told.stderr) == (1, "")
+    assert "settings" in told.stdout

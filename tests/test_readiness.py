@@ -54,6 +54,15 @@ def test_worker_that_is_paused_takes_no_job_after_a_restart_neither_until_it_res
     worker.assert_nothing_left()
 
 
+def test_poetry_run_run_takes_the_same_commands(worker: WorkerProcess, tmp_path: Path) -> None:
+    """`poetry run run` starts a worker, but `poetry run run pause` does not."""
+    script = Path(sys.executable).with_name("run")
+    for argument, told in ("pause", "No new job is taken until `resume`."), ("--help", "take no new job"):
+        line = [str(script), argument]
+        result = subprocess.run(line, env=worker.environment, cwd=tmp_path, check=True, capture_output=True, text=True)
+        assert told in result.stdout
+
+
 def test_job_in_hand_goes_on_while_the_worker_is_paused(
     mock: Platform, worker: WorkerProcess, job_image: str, tmp_path: Path
 ) -> None:

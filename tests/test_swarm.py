@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from docker.models.containers import Container
 
-from job_fetcher.health import FILE
+from job_fetcher import health
 from tests.recovery.support import OUTPUTS, assert_finished_once, submit
 from tests.support.leaks import Evidence
 from tests.support.own_engine import IMAGE, OwnEngine
@@ -189,7 +189,7 @@ def test_swarm_replaces_a_worker_that_hangs(fleet: Fleet, mock: Platform) -> Non
     hanging, containers = fleet.workers()["gpu-0"], fleet.jobs()
     wait_until(lambda: fleet.health("gpu-0") == "healthy", "the worker to be healthy")
     hanging.kill("SIGSTOP")
-    assert hanging.exec_run(["python", "-c", f"import os; os.utime('{FILE}', (1, 1))"]).exit_code == 0
+    assert hanging.exec_run(["python", "-c", f"import os; os.utime('{health.file()}', (1, 1))"]).exit_code == 0
     wait_for_next(fleet, "gpu-0", hanging, OLD)
     assert fleet.jobs() == containers
     finish(fleet, mock, "gpu-0", jobs["gpu-0"])

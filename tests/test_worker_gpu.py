@@ -102,13 +102,33 @@ def test_machine_without_a_gpu_offers_and_gives_none(
     assert mock.job(never).status == "queued"
 
 
-def test_failing_driver_is_told_and_the_worker_works_without_it(
-    mock: Platform, start_worker: StartWorker, nvml: NvmlStub, job_image: str
+def test_worker_with_a_failing_driver_does_not_start_and_says_why(
+    mock: Platform, start_worker: StartWorker, nvml: NvmlStub
 ) -> None:
+    """It would never use the card again; a restart policy looks again."""
     nvml.show(CARD, failures={"nvmlDeviceGetMemoryInfo": 15})
     worker = start_worker(**nvml.environment)
-    assert mock.job(run_job(mock, "true", image=job_image)).status == "finished"
-    assert "WARNING No GPU is offered: GPU is lost" in worker.log
+    assert worker.wait() == 5
+    assert "ERROR   The GPU's driver does not work (GPU is lost): restart the machine, or install it anew" in worker.log
+    assert mock.requests("GET", "/jobs") == []
+
+
+def test_second_worker_of_the_same_card_waits_until_the_first_one_ends(
+    mock: Platform, start_worker: StartWorker, nvml: NvmlStub, gpu_engine: docker.DockerClient, job_image: str
+) -> None:
+    nvml.show(CARD)
+    first = start_worker(**nvml.environment)
+    job = mock.submit(WAIT_FOR_GO, image=job_image)
+    mock.wait_for_status(job, "running")
+    second = start_worker(**nvml.environment)
+    second.wait_for_log("No job is asked for: another worker in this PATH_BASE uses the same GPU")
+    next_job = mock.submit("true", image=job_image)
+    (first.base / job / "files" / "go").touch()
+    mock.wait_for_status(job)
+    assert first.stop() == 0
+    second.wait_for_log("Jobs are asked for again")
+    mock.wait_for_status(next_job)
+    assert mock.job(next_job).status == "finished"
 
 
 def test_driver_that_does_not_know_the_architecture_offers_the_rest(

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,22 @@ def test_the_ledger_survives_a_power_cut_at_any_byte(
     again = Ledger(path)
     assert "new" in again
     assert all(list(entry) in again for entry in entries[:survivors])
+
+
+LOCKS: dict[str, Callable[[Path], None]] = {
+    "file": Path.touch,
+    "folder": Path.mkdir,
+    "link": lambda path: path.symlink_to("/"),
+}
+
+
+@pytest.mark.parametrize("make", LOCKS.values(), ids=LOCKS)
+def test_folder_of_a_person_with_a_lock_of_its_own_is_left_alone(
+    workspace: Workspace, make: Callable[[Path], None]
+) -> None:
+    (workspace.base / "my-data").mkdir()
+    make(workspace.base / "my-data" / "lock")
+    with workspace.create(JOB):
+        pass
+    assert [folder.job_id for folder in workspace.left_behind()] == [JOB.id]
+    assert visible(workspace) == ["7", "my-data"]

@@ -1,9 +1,11 @@
 """The commands: arguments, the log, the objects; errors become exit codes."""
 
 import argparse
+import io
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -27,7 +29,7 @@ def main() -> NoReturn:
     """`python -m job_fetcher`, which is what the image runs: the worker, or the command that is given."""
     parser = argparse.ArgumentParser(prog="job-fetcher", description="The DECODE OpenCloud worker.")
     commands = parser.add_subparsers(metavar="command", description="Without one, the worker runs.")
-    commands.add_parser("run", help="run the worker (the default)").set_defaults(call=lambda _: run())
+    commands.add_parser("run", help="run the worker (the default)").set_defaults(call=lambda _: _run())
     checking = commands.add_parser("check", help="tell what a start would get wrong, and how to mend it")
     checking.add_argument("--json", action="store_true", help="a list of objects: name, ok, text, seconds")
     checking.set_defaults(call=lambda options: _check(as_json=options.json))
@@ -35,14 +37,10 @@ def main() -> NoReturn:
     pausing.set_defaults(call=lambda _: _pause(True))
     commands.add_parser("resume", help="take jobs again").set_defaults(call=lambda _: _pause(False))
     options = parser.parse_args()
-    sys.exit(options.call(options) if hasattr(options, "call") else run())
-
-
-def run() -> NoReturn:
-    """Run the worker until it is told to end; the exit code is that of the error that ended it (see `errors`)."""
-    signals.hold()
-    os.umask(0o022)  # files are for containers of any user, whatever umask the worker was started with
-    sys.exit(_with_settings(_run))
+    try:
+        sys.exit(options.call(options) if hasattr(options, "call") else _run())
+    except KeyboardInterrupt:  # of another command than the worker, which holds its signals
+        sys.exit(128 + signal.SIGINT)
 
 
 def check() -> NoReturn:
@@ -51,7 +49,14 @@ def check() -> NoReturn:
     main()
 
 
-def _run(settings: "Settings") -> int:
+def _run() -> int:
+    """Run the worker until it is told to end; the exit code is that of the error that ended it (see `errors`)."""
+    signals.hold()
+    os.umask(0o022)  # files are for containers of any user, whatever umask the worker was started with
+    return _with_settings(_work)
+
+
+def _work(settings: "Settings") -> int:
     from job_fetcher import assembly
     from job_fetcher.orders import Orders
 
@@ -74,11 +79,14 @@ def _check(*, as_json: bool) -> int:
     from job_fetcher.preflight import Preflight
 
     logging.getLogger("job_fetcher").setLevel(logging.ERROR)  # what is found is told in lines
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no ✓ shows a ?
     findings = []
     for each in Preflight().run():
         findings.append(each)
         if not as_json:
-            print(f"{'✓' if each.ok else '✗'} {each.name:<18} {each.seconds:5.1f} s  {each.text}")  # noqa: T201
+            line = f"{'✓' if each.ok else '✗'} {each.name:<18} {each.seconds:5.1f} s  {each.text}"
+            print(line, flush=True)  # noqa: T201
     if as_json:
         print(json.dumps([asdict(each) for each in findings], indent=2))  # noqa: T201
     return 0 if all(each.ok for each in findings) else NOT_WELL
@@ -94,13 +102,16 @@ def _set_paused(paused: bool, settings: "Settings") -> int:
     workspace = assembly.workspace(settings)
     try:
         workspace.prepare()
+        if paused:
+            workspace.pause()
+        else:
+            workspace.resume()
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return error.exit_code
-    if paused:
-        workspace.pause()
-    else:
-        workspace.resume()
+    except OSError as error:
+        print(f"PATH_BASE ({settings.path_base}) cannot be written to: {error.strerror}", file=sys.stderr)  # noqa: T201
+        return SettingsError.exit_code
     print("No new job is taken until `resume`." if paused else "Jobs are taken again.")  # noqa: T201
     return 0
 

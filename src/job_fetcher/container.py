@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import secrets
 import signal
 import socket
@@ -16,7 +15,7 @@ from typing import Any
 from job_fetcher.background import Cancellation, in_background
 from job_fetcher.confinement import LABEL_FOLDER, Resources, environment, host_config, labelled
 from job_fetcher.engine import Client, Missing, our_errors, patiently, retrying, seconds, started_at
-from job_fetcher.errors import EngineUnavailable, JobFailed, JobRefused, LeaveRequested
+from job_fetcher.errors import EngineUnavailable, JobFailed, LeaveRequested
 from job_fetcher.job import JobSpecs, Outcome
 from job_fetcher.leftovers import give_files_to_worker
 
@@ -32,14 +31,6 @@ STOP_GRACE_S = 3
 """Between SIGTERM and SIGKILL for a job that is given up: the worker itself has 10 s when it is stopped."""
 WAIT_S = 60
 """After so long the engine is asked anew whether the container has ended."""
-STARTING = "start the job's container"
-_NO_GPU = re.compile(
-    rf"The Docker engine cannot {STARTING}: (could not select device driver|"
-    r"(failed to create (shim( task)?|task( for container)?): )*OCI runtime create failed: "
-    r"""[^"]*error running (\w+ )?hook[^"]*nvidia-container)"""
-)
-"""What the engine says when NVIDIA's driver or toolkit cannot give a card: a job's own words come in quotes, later."""
-
 log = logging.getLogger(__name__)
 
 
@@ -85,22 +76,17 @@ class JobContainer:
         self._cancelled.result_of(self._creating)
 
     def start(self) -> None:
-        """Start it, unless it is running or has run.
-
-        Raises `JobFailed` if the engine cannot run its command, `JobRefused` if it cannot give it the GPU.
-        """
+        """Start it, unless it is running or has run. Raises `JobFailed`, `EngineUnavailable` if the engine cannot."""
 
         def once() -> None:
             if self._state()["Status"] == "created":
-                with our_errors(STARTING):
+                with our_errors("start the job's container"):
                     self._client.start(self.id)
 
         try:
             patiently(self._cancelled)(once)
-        except (JobFailed, EngineUnavailable) as error:
-            if _NO_GPU.match(str(error)):
-                raise JobRefused(f"The worker's GPU cannot be given to the job: {error}.") from error
-            raise
+        except Missing as error:  # its network
+            raise JobFailed(f"{error}.") from error
 
     def wait(
         self, max_runtime_s: float | None = None, *, when_exited: Callable[[], None] = lambda: None

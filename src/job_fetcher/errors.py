@@ -16,7 +16,8 @@
     └── WorkerError             the worker itself cannot go on: exit with `exit_code`
         ├── SettingsError       2
         ├── CredentialsError    3
-        └── EngineError         4
+        ├── EngineError         4
+        └── GpuError            5
 
 Errors of libraries are translated where they occur; what arrives at the loop as anything else is unforeseen (exit
 code 1). The messages are sentences for the one who reads them: the job's user (`JobFailed`), the worker's (the rest).
@@ -101,3 +102,9 @@ class EngineError(WorkerError):
     """The Docker engine cannot be used at all."""
 
     exit_code = 4
+
+
+class GpuError(WorkerError):
+    """There is a GPU, and it cannot be used."""
+
+    exit_code = 5

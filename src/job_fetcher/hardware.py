@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pynvml
 
-from job_fetcher.errors import GpuUnavailable
+from job_fetcher.errors import GpuError, GpuUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +19,8 @@ _ARCHITECTURES = {
     for name, value in vars(pynvml).items()
     if name.startswith("NVML_DEVICE_ARCH_") and name != "NVML_DEVICE_ARCH_UNKNOWN"
 }
+
+_NO_DRIVER = (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded)
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,11 @@ class Machine:
 
 
 def find_gpu() -> Gpu | None:
-    """The first GPU that this process may see; `None` without a GPU or a driver, which is normal.
+    """The first GPU that this process may see; `None` without a GPU or a driver. Raises `GpuError` as `gpus` does.
 
     A worker runs one job at a time and gives it one GPU, so that a machine with several runs a worker for each.
     """
-    try:
-        found = gpus()
-    except GpuUnavailable as error:
-        log.warning("No GPU is offered: %s", error)
-        return None
+    found = gpus()
     if len(found) > 1:
         log.warning(
             "This worker sees %d GPUs and uses the first, %s: start a worker for each", len(found), found[0].model
@@ -57,29 +55,44 @@ def find_gpu() -> Gpu | None:
 
 
 def gpus() -> list[Gpu]:
-    """The GPUs that this process may see; none without a driver. Raises `GpuUnavailable` if the driver fails."""
+    """The GPUs that this process may see; none without a driver, which is normal.
+
+    Raises `GpuError` if the driver fails: a worker that went on without the card would never use it again.
+    """
     try:
         with _nvml():
             return [_gpu(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(pynvml.nvmlDeviceGetCount())]
     except GpuUnavailable as error:
-        if not isinstance(error.__cause__, pynvml.NVMLError_LibraryNotFound):
-            raise
-        log.info("No GPU is offered: %s", error)
-        return []
+        if isinstance(error.__cause__, _NO_DRIVER):
+            log.info("No GPU is offered: %s", error)
+            return []
+        raise GpuError(f"The GPU's driver does not work ({error}): restart the machine, or install it anew") from error
 
 
 def used_mib(gpu: Gpu) -> int:
-    """MiB of the card's memory that processes hold, those of other containers included. Raises `GpuUnavailable`."""
+    """MiB of the card's memory that processes hold, those of other containers included. Raises `GpuUnavailable`.
+
+    In a container NVML lists none of the processes outside of it: then all that is in use counts.
+    """
     with _nvml():
         handle = pynvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
-        used: int = pynvml.nvmlDeviceGetMemoryInfo(handle).used  # the driver's own included: better than nothing
-        with suppress(pynvml.NVMLError):  # not supported on parts of a card (MIG)
+        used = _used(handle)
+        with suppress(pynvml.NVMLError):  # not supported everywhere (WSL)
             processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
             processes += pynvml.nvmlDeviceGetGraphicsRunningProcesses(handle)
             by_pid = {process.pid: process.usedGpuMemory for process in processes}
-            if None not in by_pid.values():
+            if by_pid and None not in by_pid.values():
                 used = sum(by_pid.values())
         return used // 2**20
+
+
+def _used(handle: object) -> int:
+    """Bytes of the card that are in use, without those of its driver where that tells them apart (from 510 on)."""
+    try:
+        used: int = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2).used
+    except pynvml.NVMLError_FunctionNotFound:
+        used = pynvml.nvmlDeviceGetMemoryInfo(handle).used
+    return used
 
 
 @contextmanager
@@ -95,6 +108,9 @@ def _nvml() -> Iterator[None]:
 
 
 def _gpu(handle: object) -> Gpu:
+    with suppress(pynvml.NVMLError):  # a card, or a driver, that knows no parts
+        if pynvml.nvmlDeviceGetMigMode(handle)[0] == pynvml.NVML_DEVICE_MIG_ENABLE:
+            raise GpuError("The GPU is cut into parts (MIG), which jobs cannot be given: nvidia-smi -mig 0")
     try:
         archi = _ARCHITECTURES.get(pynvml.nvmlDeviceGetArchitecture(handle))
     except pynvml.NVMLError:  # a driver older than this function

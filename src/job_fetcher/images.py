@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import posixpath
 import time
 from collections.abc import Iterable
@@ -86,9 +87,9 @@ class Images:
             for image_id in sorted(brought, key=lambda each: brought[each]):
                 if self._remove(image_id):
                     del brought[image_id]
+                    write_durably(self._record, json.dumps(brought))
                 if self._free() >= self._min_free:
                     break
-            write_durably(self._record, json.dumps(brought))
         return self._free() >= self._min_free
 
     def _pull(self, image: str, cancelled: Cancellation) -> None:
@@ -157,4 +158,4 @@ def disk(client: Client) -> Path:
     """A folder on the disk where the engine keeps its images: below a container's root lies that, too."""
     with our_errors("describe the host"):
         folder = Path(client.info()["DockerRootDir"])
-    return folder if folder.exists() else Path("/")
+    return folder if os.access(folder, os.F_OK) else Path("/")  # not for everybody to look into, either

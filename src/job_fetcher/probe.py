@@ -25,10 +25,14 @@ class ProbeFailed(JobFetcherError):
     """A container cannot be started, or does not do what it should; the message says why."""
 
 
+class NoImage(ProbeFailed):
+    """There is none to try a container with, which says nothing of containers."""
+
+
 def image(client: Client) -> str:
     """An image with a shell: this container's own, or one of the worker's that was built here, or `busybox`.
 
-    Raises `ProbeFailed` if there is none and none can be pulled.
+    Raises `NoImage` if there is none and none can be pulled.
     """
     own = engine.own_image(client)
     if own is not None:
@@ -45,7 +49,7 @@ def image(client: Client) -> str:
         with our_errors(f"pull {FALLBACK}"):
             client.pull(FALLBACK)
     except (Missing, JobFailed, EngineUnavailable) as error:
-        raise ProbeFailed(
+        raise NoImage(
             f"there is no image to try it with ({error}): build the worker's, with poetry run docker-build"
         ) from error
     return FALLBACK
@@ -117,6 +121,6 @@ def same_folder(client: Client, on_host: PurePosixPath, here: Path) -> None:
     if not seen:
         raise SettingsError(
             f"{on_host} of the engine's host is not the folder that the worker sees as PATH_BASE ({here}): in a"
-            f" container mount it with -v {on_host}:{here} and leave PATH_HOST_BASE out; outside of one let PATH_BASE be"
-            " a folder that the engine sees (a snap's Docker: one below your home)"
+            f" container mount it with -v {on_host}:{here} and leave PATH_HOST_BASE out; outside of one take a folder"
+            " that the engine sees, too (a snap's Docker: one below your home)"
         )

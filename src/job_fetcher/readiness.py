@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class Readiness:
     """What must be so for a job to be asked for. Each reason against it is told once, when it comes up.
 
-    `busy_mib`: how much of the GPU others may hold. The hours are those of the engine's host.
+    `network`: of jobs. `busy_mib`: how much of the GPU others may hold. The hours are those of the engine's host.
     """
 
     def __init__(
@@ -30,18 +30,19 @@ class Readiness:
         images: Images,
         gpu: hardware.Gpu | None,
         *,
+        network: str = "none",
         min_free: int = 0,
         busy_mib: int | None = None,
         quiet: tuple[QuietHours, ...] = (),
     ) -> None:
         self._client, self._workspace, self._images, self._gpu = client, workspace, images, gpu
-        self._min_free, self._busy_mib, self._quiet = min_free, busy_mib, quiet
-        self._gpu_in_doubt = False
+        self._network, self._min_free, self._busy_mib, self._quiet = network, min_free, busy_mib, quiet
+        self._in_doubt = gpu is not None
         self._told = ""
 
     def is_given(self) -> bool:
         """Whether a job could be run now; if not, the first reason why is logged, unless it was the last time."""
-        reason = next(self._reasons(), None)
+        reason = self.reason_against()
         words = _NUMBER.sub("", reason or "")
         if words != self._told:
             if reason is None:
@@ -51,9 +52,13 @@ class Readiness:
         self._told = words
         return reason is None
 
-    def doubt_gpu(self) -> None:
-        """A job's container did not get the GPU: try that with another one before the next job."""
-        self._gpu_in_doubt = True
+    def reason_against(self) -> str | None:
+        """The first reason why no job could be run now."""
+        return next(self._reasons(), None)
+
+    def doubt(self) -> None:
+        """A job's container did not start, or may have failed for the GPU: try another one before the next job."""
+        self._in_doubt = True
 
     def _reasons(self) -> Iterator[str]:
         """Why not, from what costs least to find out to what costs most."""
@@ -65,6 +70,8 @@ class Readiness:
             yield "these are quiet hours (QUIET_HOURS)"
         if self._gpu is not None:
             yield from self._reasons_of_gpu(self._gpu)
+        if self._in_doubt:
+            yield from self._reasons_of_containers()
         if not self._images.make_room() or free_bytes(self._workspace.base) < self._min_free:
             yield "less than MIN_FREE_GIB is free on the disk"
 
@@ -76,16 +83,24 @@ class Readiness:
         return any(now in hours for hours in self._quiet)
 
     def _reasons_of_gpu(self, gpu: hardware.Gpu) -> Iterator[str]:
+        if not self._workspace.claim_card(gpu.uuid):
+            yield "another worker in this PATH_BASE uses the same GPU: give each its own"
         try:
             used_mib = hardware.used_mib(gpu)
-            if self._gpu_in_doubt:
-                probe.start_as_job(self._client, "none", gpu)
-                self._gpu_in_doubt = False
         except GpuUnavailable as error:
-            self._gpu_in_doubt = True  # it may come back for us and not for containers
+            self._in_doubt = True  # it may come back for us and not for containers
             yield f"the GPU does not answer ({error}); if that stays so, restart the worker, then the machine"
-        except probe.ProbeFailed as error:
-            yield f"containers do not see the GPU ({error}); if that stays so, restart Docker, then the machine"
         else:
             if self._busy_mib is not None and used_mib > self._busy_mib:
                 yield f"others use {used_mib} MiB of the GPU, more than GPU_BUSY_MIB ({self._busy_mib})"
+
+    def _reasons_of_containers(self) -> Iterator[str]:
+        """A card is known to vanish from containers alone, after a `systemctl daemon-reload`; bridges break, too."""
+        try:
+            probe.start_as_job(self._client, self._network, self._gpu)
+        except probe.NoImage as error:
+            log.warning("Whether containers start, and see the GPU, cannot be found out: %s", error)
+        except probe.ProbeFailed as error:
+            yield f"containers do not start, or do not see the GPU ({error}); if that stays so, restart Docker"
+            return
+        self._in_doubt = False

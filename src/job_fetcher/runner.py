@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import PurePosixPath
 
-from job_fetcher import joblog, steps
+from job_fetcher import joblog, probe, steps
 from job_fetcher.api import WorkerApi
 from job_fetcher.background import Cancellation, in_background, run_all
 from job_fetcher.confinement import Resources
 from job_fetcher.container import JobContainer, job_container
 from job_fetcher.engine import Client, Missing
-from job_fetcher.errors import JobFailed, JobFetcherError, StopRequested
+from job_fetcher.errors import EngineUnavailable, JobFailed, JobFetcherError, JobRefused, StopRequested
 from job_fetcher.images import Images
 from job_fetcher.job import Final, JobSpecs, JobStatus, Outcome, details
 from job_fetcher.keepalive import KeepAlive
@@ -59,8 +59,10 @@ class Runner:
                     container.remove()
                 if not container.exists:
                     self._prepare(folder, specs, cancelled)
-                    self._create(container, folder.job_id, specs, cancelled)
-                container.start()
+                with self._asking_whose_fault(cancelled):
+                    if not container.exists:
+                        self._create(container, folder.job_id, specs, cancelled)
+                    container.start()
                 keep_alive.set(JobStatus.RUNNING)
                 outcome = container.wait(
                     self._max_runtime_s, when_exited=partial(keep_alive.set, JobStatus.POSTPROCESSING)
@@ -72,6 +74,24 @@ class Runner:
                     folder.record(outcome=outcome)
                     return outcome
             log.warning("Job %s: the engine's shutdown has ended its container", folder.job_id)
+
+    @contextmanager
+    def _asking_whose_fault(self, cancelled: Cancellation) -> Iterator[None]:
+        """What an engine says may be an image's words: if a container of ours does not start either, hand the job back.
+
+        Raises `JobRefused` then, else what the engine said.
+        """
+        try:
+            yield
+        except (JobFailed, EngineUnavailable) as error:
+            network, gpu = self._resources.network, self._resources.gpu
+            try:
+                cancelled.result_of(in_background(partial(probe.start_as_job, self._client, network, gpu), "probe"))
+            except probe.NoImage as unknown:
+                log.warning("Whether the job is to blame cannot be found out: %s", unknown)
+            except probe.ProbeFailed as failure:
+                raise JobRefused(f"This worker can start no container now: {failure}.") from error
+            raise
 
     def remove_container(self, folder: JobFolder) -> None:
         """Stop and remove the job's container, if there is one."""

@@ -35,7 +35,7 @@ from job_fetcher.images import Images
 from job_fetcher.job import Final, Job, JobSpecs, JobStatus, Outcome, details
 from job_fetcher.keepalive import KeepAlive
 from job_fetcher.ledger import Ledger
-from job_fetcher.orders import HAND_BACK_S, Orders
+from job_fetcher.orders import Orders
 from job_fetcher.quiet_hours import QuietHours
 from job_fetcher.readiness import Readiness
 from job_fetcher.runner import Runner, handed_back
@@ -78,7 +78,8 @@ class Worker:
         images = Images(client, workspace, options.min_free, options.allowed_images)
         self._readiness = Readiness(
             client, workspace, images, self._gpu,
-            min_free=options.min_free, busy_mib=options.gpu_busy_mib, quiet=options.quiet_hours,
+            network=options.job_network, min_free=options.min_free,
+            busy_mib=options.gpu_busy_mib, quiet=options.quiet_hours,
         )  # fmt: skip
         self._runner = Runner(
             api, client, images, options.host_base,
@@ -111,7 +112,7 @@ class Worker:
         try:
             job = self._orders.ending.result_of(pulling)
         except Cancelled as reason:
-            wait([pulling], timeout=self._orders.left_s() - HAND_BACK_S)
+            wait([pulling], timeout=self._orders.spare_s())
             if pulling.done() and not pulling.exception() and (job := pulling.result()):
                 with suppress(JobGone, JobFailed, Unavailable):
                     self._report(job.id, handed_back(reason), Cancellation())
@@ -196,8 +197,9 @@ class Worker:
         """Do the job and tell with which status it ends here; raises `JobGone` and `LeaveRequested`: with none."""
         try:
             with KeepAlive(
-                self._api, folder.job_id, _status(folder), cancelled, self._options.keep_alive_interval_s
-            ) as keep_alive:
+                self._api, folder.job_id, _status(folder), cancelled, self._options.keep_alive_interval_s,
+                last_request_s=self._orders.spare_s,
+            ) as keep_alive:  # fmt: skip
                 outcome, problems = self._do(folder, keep_alive, cancelled)
         except (JobGone, LeaveRequested):
             raise
@@ -205,7 +207,7 @@ class Worker:
             return handed_back(reason)
         except JobRefused as refusal:
             log.warning("Job %s is handed back: %s", folder.job_id, refusal)
-            self._readiness.doubt_gpu()
+            self._readiness.doubt()
             return handed_back(refusal)
         except CredentialsError as error:
             self._fatal = error
@@ -238,6 +240,8 @@ class Worker:
         specs = JobSpecs.parse(folder.state.job.raw)
         outcome = self._runner.run(folder, specs, keep_alive, cancelled)
         log.info("Job %s: %s", folder.job_id, outcome.reason)
+        if self._gpu is not None and not outcome.succeeded:
+            self._readiness.doubt()
         problems = steps.upload_outputs(
             self._api, folder.job_id, specs, folder.files, folder.log, Ledger(folder.uploads),
             max_bytes=self._options.max_output, when_failed=keep_alive.ask, cancelled=cancelled,

@@ -4,6 +4,7 @@
 
     PATH_BASE/
       .lock                 held for the moment in which a folder appears or is taken up
+      .gpu-…                held (flock) by the worker of that card
       .images.json          the images that jobs have brought
       .paused               there while no job is to be asked for
       .making-…/            a job's folder that is not complete yet
@@ -143,6 +144,7 @@ class Workspace:
 
     def __init__(self, base: Path, owner: str) -> None:
         self.base, self._owner = base, owner
+        self._card: int | None = None
 
     def prepare(self) -> None:
         """Make `base` if it is not there; raises `SettingsError` if jobs' folders cannot be made in it."""
@@ -165,6 +167,13 @@ class Workspace:
     def resume(self) -> None:
         """Let jobs be asked for again."""
         (self.base / ".paused").unlink(missing_ok=True)
+
+    def claim_card(self, gpu: str) -> bool:
+        """Whether no other worker here uses the card with that UUID; it is this one's then, until its process ends."""
+        with suppress(OSError):  # a full disk, which others tell
+            self._card = self._card or _flock(self.base / f".gpu-{gpu}")
+            return self._card is not None
+        return True
 
     def create(self, job: Job, gpu: str | None = None) -> JobFolder:
         """A new, empty folder for `job`. One that is left of an earlier try of the same job is removed first.
@@ -208,6 +217,8 @@ class Workspace:
         for path in sorted(self.base.glob(".removing-*")):
             remove_tree(path)
         for path in sorted(path.parent for path in self.base.glob("[!.]*/lock")):
+            if not (path / "parts").is_dir():  # somebody else's folder
+                continue
             with self.locked():
                 folder = self._take_up(path, gpu)
             if folder is not None:
@@ -273,9 +284,13 @@ class Workspace:
 def _lock(folder: Path) -> int | None:
     """The descriptor that holds `folder`'s lock; `None` if another process holds it, or has just removed it."""
     try:
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        return _flock(folder / "lock")
     except FileNotFoundError:  # removed in this moment, by the one who held it
         return None
+
+
+def _flock(file: Path) -> int | None:
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,6 +137,25 @@ class FakeDisk:
 
     def free(self, _path: Path) -> int:
         return 10 if len(self.names) <= self.most else 0
+
+
+def test_worker_waits_for_room_on_a_disk_without_any(small_disk: Path, start_worker: StartWorker) -> None:
+    subprocess.run(["dd", "if=/dev/zero", f"of={small_disk}/full", "bs=64K"], check=False, capture_output=True)
+    worker = start_worker(small_disk.name, MIN_FREE_GIB="1000000")
+    worker.wait_for_log("No job is asked for: less than MIN_FREE_GIB is free on the disk")
+    assert worker.stop() == 0
+
+
+def test_pause_on_a_disk_without_room_for_another_file_is_a_sentence(tmp_path: Path, worker: WorkerProcess) -> None:
+    (base := tmp_path / "full").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=2", "none", str(base)], check=True)
+    try:
+        line, settings = [sys.executable, "-m", "job_fetcher", "pause"], {**worker.environment, "PATH_BASE": str(base)}
+        told = subprocess.run(line, env=settings, check=False, capture_output=True, text=True, cwd=tmp_path)
+    finally:
+        subprocess.run(["umount", str(base)], check=True)
+    sentence = f"PATH_BASE ({base}) cannot be written to: No space left on device\n"
+    assert (told.returncode, told.stdout, told.stderr) == (2, "", sentence)
 
 
 def test_images_that_jobs_brought_are_removed_least_recently_used_first(

@@ -1,6 +1,6 @@
-"""The GPU is lost, to the driver or to containers alone: no job fails for it, and none is asked for meanwhile."""
+"""The GPU is lost, to the driver or to containers alone, or their network: no job fails for it, none is asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,12 @@ from tests.support.own_engine import IMAGE, OwnEngine, own_engine
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, wait_until
 
+StartWorker = Callable[..., WorkerProcess]
+
 CARD = Gpu()
 GPU_IS_LOST = 15
 NOT_BY_US = "No job is asked for: the GPU does not answer (GPU is lost)"
-NOT_BY_CONTAINERS = "No job is asked for: containers do not see the GPU"
+NOT_BY_CONTAINERS = "No job is asked for: containers do not start, or do not see the GPU"
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +35,31 @@ def engine(hook: GpuHook) -> Iterator[OwnEngine]:
 
 
 @pytest.fixture
-def worker(
+def start(
     mock: Platform, engine: OwnEngine, hook: GpuHook, nvml: NvmlStub, evidence: Evidence, tmp_path: Path
-) -> Iterator[WorkerProcess]:
-    """A worker of `engine` with one card, idle."""
+) -> Iterator[StartWorker]:
+    """Starts a worker of `engine` with one card."""
+    started: list[WorkerProcess] = []
     hook.give()
     nvml.show(CARD)
-    settings = {"DOCKER_HOST": engine.url, **nvml.environment}
-    worker = WorkerProcess(mock, engine.client, tmp_path / "data", evidence.file("worker"), settings)
+
+    def start(**more: str) -> WorkerProcess:
+        settings = {"DOCKER_HOST": engine.url, **nvml.environment, **more}
+        started.append(WorkerProcess(mock, engine.client, tmp_path / "data", evidence.file("worker"), settings))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.end()
+        print(worker.log)  # noqa: T201 - pytest shows it if the test has failed
+
+
+@pytest.fixture
+def worker(mock: Platform, start: StartWorker) -> WorkerProcess:
+    """One that is idle."""
+    worker = start()
     mock.wait_until(lambda: _looks(mock) > 0, "a look for a job")
-    yield worker
-    worker.end()
-    print(worker.log)  # noqa: T201 - pytest shows it if the test has failed
+    return worker
 
 
 def _looks(mock: Platform) -> int:
@@ -84,6 +99,33 @@ def test_gpu_that_was_lost_is_tried_in_a_container_before_the_next_job_is_asked_
     assert engine.client.containers.list(all=True) == [], "also none of those that only look for the card"
 
 
+def test_gpu_that_containers_do_not_see_keeps_jobs_away_from_the_start_on(
+    mock: Platform, engine: OwnEngine, hook: GpuHook, nvml: NvmlStub, start: StartWorker
+) -> None:
+    hook.give("GPU-another")
+    job = mock.submit("nvidia-smi", image=IMAGE)
+    worker = start()
+    worker.wait_for_log(NOT_BY_CONTAINERS)
+    _sees_no_card_again_and_again(hook)
+    assert (_looks(mock), mock.job(job).status) == (0, "queued")
+    hook.give()
+    mock.wait_for_status(job)
+    assert mock.job(job).status == "finished"
+
+
+def test_gpu_is_tried_in_a_container_after_a_job_that_failed_with_it(
+    mock: Platform, worker: WorkerProcess, hook: GpuHook
+) -> None:
+    job = mock.submit("until [ -e /files/go ]; do sleep 0.05; done; exit 3", image=IMAGE)
+    worker.container()
+    hook.give("GPU-another")
+    (worker.base / job / "files" / "go").touch()
+    mock.wait_for_status(job)
+    worker.wait_for_log(NOT_BY_CONTAINERS)
+    hook.give()
+    worker.wait_for_log("Jobs are asked for again")
+
+
 def test_job_whose_container_cannot_get_the_gpu_is_handed_back_and_the_next_one_waits_until_one_can(
     mock: Platform, worker: WorkerProcess, hook: GpuHook
 ) -> None:
@@ -91,7 +133,7 @@ def test_job_whose_container_cannot_get_the_gpu_is_handed_back_and_the_next_one_
     job = mock.submit("true", image=IMAGE)
     mock.wait_until(lambda: mock.statuses(job)[-1:] == ["queued"], "the job to be handed back")
     assert "error" not in mock.statuses(job)
-    assert mock.details(job).startswith("The worker's GPU cannot be given to the job: ")
+    assert mock.details(job).startswith("This worker can start no container now: ")
     assert FAILURE in mock.details(job)
     worker.wait_for_log(NOT_BY_CONTAINERS)
     next_job, before = mock.submit("true", image=IMAGE), _looks(mock)
@@ -101,3 +143,24 @@ def test_job_whose_container_cannot_get_the_gpu_is_handed_back_and_the_next_one_
     hook.give()
     mock.wait_for_status(next_job)
     assert mock.job(next_job).status == "finished"
+
+
+def test_job_whose_network_is_gone_is_handed_back_and_the_next_one_waits_until_it_is_there(
+    mock: Platform, engine: OwnEngine, nvml: NvmlStub, start: StartWorker
+) -> None:
+    """It is not the job's fault; a bridge that a firewall's restart has broken is told in the same way."""
+    nvml.show()
+    network = engine.client.networks.create("labnet")
+    worker = start(JOB_NETWORK="labnet")
+    mock.wait_until(lambda: _looks(mock) > 0, "a look for a job")
+    network.remove()
+    job = mock.submit("true", image=IMAGE)
+    mock.wait_until(lambda: mock.statuses(job)[-1:] == ["queued"], "the job to be handed back")
+    assert "network labnet not found" in mock.details(job)
+    worker.wait_for_log(NOT_BY_CONTAINERS)
+    next_job = mock.submit("true", image=IMAGE)
+    network = engine.client.networks.create("labnet")
+    mock.wait_for_status(next_job)
+    assert mock.job(next_job).status == "finished"
+    assert worker.stop() == 0
+    network.remove()

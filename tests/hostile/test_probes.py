@@ -1,6 +1,7 @@
 """The worker's own short containers: what they are given, and what a folder of jobs, or a registry away, gets a job."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +40,25 @@ def test_probe_has_no_more_rights_than_a_job_and_no_network(job_image: str) -> N
         f"CapBnd: 00000000000000fb NoNewPrivs: 1 Seccomp: 2 lo 0 {PIDS_LIMIT}".split()
     )
     client.close()
+
+
+SAYS = {
+    "its program sees it": ("echo GPU-1", 0, "GPU-1"),
+    "its program does not, the files do": ("exit 9", 1, ""),
+    "no program, or none for this image": ("exit 127", 0, "GPU-1"),
+}
+
+
+@pytest.mark.parametrize(("program", "code", "seen"), SAYS.values(), ids=SAYS)
+def test_card_is_seen_by_its_own_program_and_by_files_only_where_that_cannot_run(
+    tmp_path: Path, program: str, code: int, seen: str
+) -> None:
+    for name, line in {"nvidia-smi": program, "cat": "echo GPU-1"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    shell = ["/bin/sh", "-c", f"({probe.LIST_GPUS}); echo $?"]
+    told = subprocess.run(shell, env={"PATH": str(tmp_path)}, check=True, capture_output=True, text=True).stdout.split()
+    assert told == ([seen] if seen else []) + [str(code)]
 
 
 def test_probe_of_the_folder_sees_an_empty_one_of_its_own_and_leaves_none(

@@ -14,6 +14,7 @@ LIBRARY = "libnvidia-ml.so.1"
 class Gpu:
     """A card as NVML describes it; `architecture` is one of NVML's numbers.
 
+    `reserved_mib` is what its driver keeps for itself, `used_mib` what others use, whether NVML lists them or not.
     `processes` (that compute) and `graphics` are pairs of pid and MiB; -1 where the driver does not tell.
     """
 
@@ -24,9 +25,12 @@ class Gpu:
     architecture: int = 7  # NVML_DEVICE_ARCH_AMPERE
     processes: Sequence[tuple[int, int]] = ()
     graphics: Sequence[tuple[int, int]] = ()
+    reserved_mib: int = 0
+    mig: bool = False
 
     def lines(self) -> list[str]:
-        gpu = f"gpu {self.uuid} {self.architecture} {self.memory_mib} {self.used_mib} {self.name}"
+        memory = f"{self.memory_mib} {self.reserved_mib} {self.used_mib}"
+        gpu = f"gpu {self.uuid} {self.architecture} {int(self.mig)} {memory} {self.name}"
         kinds = {"compute": self.processes, "graphics": self.graphics}
         return [gpu, *(f"{kind} {self.uuid} {pid} {mib}" for kind, each in kinds.items() for pid, mib in each)]
 

@@ -1,7 +1,7 @@
 /* A libnvidia-ml.so.1 for machines without a card. It answers from the text file that NVML_STUB names, read anew by
  * every call, so that a test can take a card away from a worker that runs. Its lines (memory in MiB):
  *
- *     gpu UUID ARCHITECTURE TOTAL USED NAME...
+ *     gpu UUID ARCHITECTURE MIG TOTAL RESERVED USED NAME...     RESERVED by the driver, USED by others
  *     compute UUID PID USED
  *     graphics UUID PID USED     USED is -1 where the driver does not tell
  *     fail FUNCTION CODE
@@ -15,7 +15,7 @@
 enum { OK = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_FOUND = 6, TOO_SMALL = 7, NO_DRIVER = 9, GPU_LOST = 15, UNKNOWN = 999 };
 enum { MAX_GPUS = 16, MAX_PROCESSES = 64, MIB = 1 << 20 };
 
-typedef struct { char uuid[96], name[96]; unsigned architecture; unsigned long long total, used; } gpu_t;
+typedef struct { char uuid[96], name[96]; unsigned architecture, mig; unsigned long long total, reserved, used; } gpu_t;
 typedef struct { char kind[16], uuid[96]; unsigned pid; long long used; } process_t;
 typedef struct { unsigned long long total, free, used; } memory_t;
 typedef struct { unsigned version; unsigned long long total, reserved, free, used; } memory_v2_t;
@@ -33,8 +33,8 @@ static void read_line(machine_t *machine, const char *function, const char *line
     char failing[96];
     int code;
 
-    if (machine->gpu_count < MAX_GPUS && sscanf(line, "gpu %95s %u %llu %llu %95[^\n]", gpu->uuid, &gpu->architecture,
-                                                &gpu->total, &gpu->used, gpu->name) == 5)
+    if (machine->gpu_count < MAX_GPUS && sscanf(line, "gpu %95s %u %u %llu %llu %llu %95[^\n]", gpu->uuid, &gpu->architecture,
+                                                &gpu->mig, &gpu->total, &gpu->reserved, &gpu->used, gpu->name) == 7)
         machine->gpu_count++;
     else if (machine->process_count < MAX_PROCESSES &&
              sscanf(line, "%15s %95s %u %lld", process->kind, process->uuid, &process->pid, &process->used) == 4 &&
@@ -249,16 +249,32 @@ int nvmlDeviceGetMemoryInfo(void *device, memory_t *memory)
     gpu_t *gpu;
     int code = find(&machine, __func__, device, &gpu);
     if (code == OK)
-        *memory = (memory_t){gpu->total * MIB, (gpu->total - gpu->used) * MIB, gpu->used * MIB};
+        *memory = (memory_t){gpu->total * MIB, (gpu->total - gpu->reserved - gpu->used) * MIB,
+                             (gpu->reserved + gpu->used) * MIB};
     return code;
 }
 
+/* Here, and only here, what the driver keeps for itself is told apart. */
 int nvmlDeviceGetMemoryInfo_v2(void *device, memory_v2_t *memory)
 {
+    machine_t machine;
+    gpu_t *gpu;
     memory_t plain;
-    int code = nvmlDeviceGetMemoryInfo(device, &plain);
+    int code = find(&machine, __func__, device, &gpu);
     if (code == OK)
-        *memory = (memory_v2_t){memory->version, plain.total, 0, plain.free, plain.used};
+        code = nvmlDeviceGetMemoryInfo(device, &plain);
+    if (code == OK)
+        *memory = (memory_v2_t){memory->version, plain.total, gpu->reserved * MIB, plain.free, gpu->used * MIB};
+    return code;
+}
+
+int nvmlDeviceGetMigMode(void *device, unsigned *current, unsigned *pending)
+{
+    machine_t machine;
+    gpu_t *gpu;
+    int code = find(&machine, __func__, device, &gpu);
+    if (code == OK)
+        *current = *pending = gpu->mig;
     return code;
 }
 
