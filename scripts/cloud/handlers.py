@@ -18,8 +18,9 @@ import fcntl
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from job_fetcher import (
@@ -48,6 +49,10 @@ MARGIN_S = 90.0
 """Seconds before its end in which a Lambda begins nothing more: a request that hangs ends within `http`'s time-outs."""
 KEEP_ALIVE_S = 60.0
 LOG = "container.log"
+THREADS = ("down-", "upload-", "keep-alive-")
+"""How the names of the steps' threads begin."""
+LOST = {"exit_code": 125, "reason": "The machine that ran the container was lost.", "succeeded": False}
+"""What is filled in where nobody knows how the container ended."""
 
 
 class Context(Protocol):
@@ -66,16 +71,21 @@ class Cloud:
     def __init__(self, api: WorkerApi, base: Path) -> None:
         self._api, self._base = api, base
 
-    def pull(self, event: Event, context: Context) -> Event:  # noqa: ARG002 - Lambda's signature
+    def pull(self, event: Event, context: Context) -> Event:
         """`{"offer": {"memory": MiB, "cpu_cores": …, …}}` → `{"job", "next": "fetch"}`, or `{"next": "end"}`."""
+        with TemporaryDirectory(prefix=".making-", dir=self._base):
+            pass  # where no folder can be made, no job is asked for
         job = self._api.pull_job(event["offer"])
         if job is None:
             return {"next": "end"}
-        folder = self._base / job.folder_name
-        _remove(folder)  # of an earlier try
-        for each in (folder / "parts", folder / "files"):
-            each.mkdir(parents=True)
-        (folder / "files").chmod(0o777)  # the container's user may be another
+        try:
+            self._begin(job)
+        except JobFailed as error:
+            self._give_up(job, Final(status=JobStatus.ERROR, details=details(str(error))), context)
+            return {"next": "end"}
+        except OSError:
+            self._give_up(job, Final(status=JobStatus.QUEUED, details="The job's folder cannot be made."), context)
+            raise
         return {"job": job.model_dump(mode="json"), "next": "fetch"}
 
     def fetch(self, event: Event, context: Context) -> Event:
@@ -85,12 +95,10 @@ class Cloud:
     def keep_alive(self, event: Event, context: Context) -> Event:  # noqa: ARG002 - Lambda's signature
         """`{"job"}` → `{"gone": whether the container is to be ended}`. For every minute that the container runs."""
         job = Job.model_validate(event["job"])
-        if not (self._base / job.folder_name).exists():
-            return {"gone": True}
         try:
-            with suppress(Unavailable):
-                self._check_existence(job)
-                self._api.put_status(job.id, JobStatus.RUNNING)
+            with suppress(Unavailable), _held(self._base / job.folder_name) as is_there:
+                if self._status(job, is_there) is not JobStatus.POSTPROCESSING:  # this call may be late
+                    self._api.put_status(job.id, JobStatus.RUNNING)
         except JobGone:
             return {"gone": True}
         return {"gone": False}
@@ -102,6 +110,17 @@ class Cloud:
     def report(self, event: Event, context: Context) -> Event:
         """`{"job", "final": {"status", "details"}}` → `{"next": "end"}`. The job's folder is removed."""
         return self._do("report", self._report, event, context)
+
+    def _begin(self, job: Job) -> None:
+        folder = self._base / job.folder_name
+        _remove(folder)  # of an earlier try
+        for each in (folder / "parts", folder / "files"):
+            each.mkdir(parents=True)
+        (folder / "files").chmod(0o777)  # the container's user may be another
+
+    def _give_up(self, job: Job, final: Final, context: Context) -> None:
+        with suppress(JobGone, JobFailed, TimeIsUp), within(context) as cancelled:
+            steps.report(self._api, job.id, final, cancelled=cancelled)
 
     def _fetch(self, job: Job, folder: Path, event: Event, cancelled: Cancellation) -> Event:
         try:
@@ -116,14 +135,17 @@ class Cloud:
         container = {
             "image": specs.handler.image_url,
             "command": ["/bin/sh", "-c", line] if line else None,
-            "environment": specs.app.env or {},
+            "environment": {  # less what NVIDIA's runtime reads, which is Batch's to say
+                name: value for name, value in (specs.app.env or {}).items() if not name.upper().startswith("NVIDIA_")
+            },
             "files": str(folder / "files"),
             "log": str(folder / LOG),
         }
         return event | {"container": container, "next": "run"}
 
     def _upload(self, job: Job, folder: Path, event: Event, cancelled: Cancellation) -> Event:
-        outcome = Outcome.model_validate(event["outcome"])
+        known = {name: value for name, value in event["outcome"].items() if value is not None}
+        outcome = Outcome.model_validate(LOST | known)
         log = folder / LOG
         log.open("a").close()  # a container that never started has none
         with KeepAlive(self._api, job.id, JobStatus.POSTPROCESSING, cancelled, KEEP_ALIVE_S) as keep_alive:
@@ -139,28 +161,33 @@ class Cloud:
         _remove(folder)
         return {"next": "end"}
 
-    def _check_existence(self, job: Job) -> None:
-        """Raise `JobGone` for a job that is deleted, also if another call has had the one 404 that a status gets."""
-        if self._api.get_status(job.id) is None:
+    def _status(self, job: Job, is_there: bool) -> JobStatus:
+        """The status of a job that goes on; `JobGone` for another, also if another call has had the one 404 of a PUT.
+
+        Only what is over, or handed back, has no folder. A job that goes on without one has it elsewhere.
+        """
+        status = self._api.get_status(job.id)
+        is_over = status in (JobStatus.FINISHED, JobStatus.ERROR) or (status is JobStatus.QUEUED and not is_there)
+        if status is None or is_over:
             raise JobGone
+        if not is_there:
+            raise FileNotFoundError(f"Job {job.id} is {status}, without a folder in {self._base}: is that mounted?")
+        return status
 
     def _do(self, name: str, step: Step, event: Event, context: Context) -> Event:
         """Do `step`, unless the job is over. One that has no time left is the `next` once more."""
         job = Job.model_validate(event["job"])
         folder = self._base / job.folder_name
         with _held(folder) as is_there:
-            if not is_there:
-                _remove(folder)  # what a call that was cut off has left of it
-                return {"next": "end"}
             try:
+                with suppress(Unavailable) if is_there else nullcontext():
+                    self._status(job, is_there)
                 with within(context) as cancelled:
-                    with suppress(Unavailable):
-                        self._check_existence(job)
                     return step(job, folder, event, cancelled)
             except TimeIsUp:
                 return event | {"next": name}
             except JobGone:
-                _remove(folder)
+                _remove(folder)  # or what a call that was cut off has left of it
                 return {"next": "end"}
 
 
@@ -168,10 +195,10 @@ class Cloud:
 def within(context: Context) -> Iterator[Cancellation]:
     """What is done in the block is left by `TimeIsUp` before the Lambda ends, and no thread of it outlives the block.
 
-    One that did would be frozen with the Lambda, and go on in the middle of another job's call.
+    One that did would be frozen with the Lambda, and go on in the middle of another job's call. One that a host keeps
+    for longer than there is time ends with the Lambda, whose time-out is the end of its process, too.
     """
     cancelled = Cancellation()
-    before = set(threading.enumerate())
     left_s = context.get_remaining_time_in_millis() / 1000 - MARGIN_S
     timer = threading.Timer(max(0.0, left_s), cancelled.set, [TimeIsUp("The Lambda is about to end")])
     timer.start()
@@ -179,8 +206,9 @@ def within(context: Context) -> Iterator[Cancellation]:
         yield cancelled
     finally:
         timer.cancel()
-        for thread in set(threading.enumerate()) - before:
-            thread.join()
+        for thread in threading.enumerate():
+            if thread is timer or thread.name.startswith(THREADS):
+                thread.join()
 
 
 @contextmanager
