@@ -14,6 +14,7 @@ from tests.support.worker import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 OFFER = {"memory": 16_000, "cpu_cores": 4}
+OUTCOME = {"exit_code": 0, "reason": "The command ended with exit code 0.", "succeeded": True}
 
 Event = dict[str, Any]
 
