@@ -1,36 +1,39 @@
 """The worker's image: `poetry run docker-build`, `docker-run`, `docker-stop`, `docker-cleanup`.
 
-The image is `<package>:<branch>`. What belongs to this package is told by labels, so that nothing else is ever touched:
-`job-fetcher.build` of the Dockerfile, which a container has from its image, and `job-fetcher.folder` of a job's
-container, the path of the job's folder on this machine.
+The image is `<package>:<branch>`. Commands end with a sentence, and exit code 1, if something goes wrong.
 """
 
 import argparse
-import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 import docker
 import requests
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.models.containers import Container
+from docker.context import ContextAPI
+from docker.errors import APIError, DockerException, ImageNotFound
 from docker.types import DeviceRequest, LogConfig
-from docker.utils import parse_env_file
+
+from scripts import removal
+from scripts.env_file import variables
 
 ROOT = Path(__file__).resolve().parent.parent
-LABEL_BUILD = "job-fetcher.build"
-LABEL_FOLDER = "job-fetcher.folder"
 SOCKET = "/var/run/docker.sock"
+HOST_BASE = "/srv/jobs"
+"""Folder of this machine for the jobs, unless PATH_HOST_BASE names another."""
 STOP_TIMEOUT_S = 30
 """For a worker that is stopped: it needs some seconds to stop its job's container and to hand the job back."""
+
+START_S = 30
+"""For a worker that is started: after so long it is taken for one that runs."""
+LINES = 20
+"""Of the log of a worker that ends at once."""
 
 
 class Failed(Exception):
@@ -43,13 +46,14 @@ def build() -> None:
     parser.add_argument("--tag", default=image_name(), help="name of the image (default: %(default)s)")
     options = parser.parse_args()
     _tell(lambda client: build_image(client, options.tag))
+    print(f"Run it with: poetry run docker-run --image {options.tag}")
 
 
 def run() -> None:
     """Run the image in the background, with the settings of an env file."""
     parser = _parser("Run the worker in the background; it comes back after a crash and after a restart.")
     parser.add_argument("--env-file", type=Path, default=Path(".env"), help="settings (default: %(default)s)")
-    parser.add_argument("--gpus", default="auto", help="auto, all, none, or indices or UUIDs with commas between")
+    parser.add_argument("--gpus", default="auto", help="auto (0, if there is one), all, none, or indices or UUIDs")
     parser.add_argument("--image", default=image_name(), help="the image to run (default: %(default)s)")
     parser.add_argument("--name", default=package()["name"], help="the container's name (default: %(default)s)")
     options = parser.parse_args()
@@ -61,13 +65,13 @@ def stop() -> None:
     parser = _parser("Stop the workers, which hand their jobs back, and remove their containers and those they left.")
     parser.add_argument("--timeout", type=int, default=STOP_TIMEOUT_S, help="seconds until a worker is killed")
     options = parser.parse_args()
-    _tell(lambda client: stop_workers(client, options.timeout))
+    _tell(lambda client: _all_removed(removal.stop_workers(client, options.timeout)))
 
 
 def cleanup() -> None:
     """Remove all images of this package."""
     _parser("Remove the worker's images and what their builds left.").parse_args()
-    _tell(remove_images)
+    _tell(lambda client: _all_removed(removal.remove_images(client, package()["name"])))
 
 
 def package() -> Any:
@@ -86,32 +90,53 @@ def tag_of(branch: str) -> str:
     return re.sub(r"[^\w.-]", "-", branch, flags=re.ASCII).lstrip(".-")[:128] or "latest"
 
 
-def build_image(client: docker.DockerClient, tag: str) -> None:
-    """Build `tag` with the engine's own builder. Raises `Failed` with the build's error."""
+def build_image(client: docker.DockerClient, tag: str, context: IO[bytes] | None = None, *, pull: bool = False) -> None:
+    """Build `tag` with the engine's own builder, from this folder or of `context`, a tar. `pull`: its base anew.
+
+    Raises `Failed` with the build's error.
+    """
     arguments = {"VERSION": package()["version"], "REVISION": _git("rev-parse", "HEAD") or "unknown"}
-    events = client.api.build(path=str(ROOT), tag=tag, buildargs=arguments, rm=True, forcerm=True, decode=True)
-    for event in events:
+    source: Any = {"fileobj": context, "custom_context": True} if context else {"path": str(ROOT)}
+    for event in client.api.build(
+        **source, tag=tag, buildargs=arguments, pull=pull, rm=True, forcerm=True, decode=True
+    ):
         if "error" in event:
             raise Failed(f"{tag} was not built: {event['error'].strip()}")
         print(event.get("stream", ""), end="")
-    print(f"Built {tag}. Run it with: poetry run docker-run")
+    print(f"Built {tag}.")
 
 
 def run_worker(client: docker.DockerClient, image: str, name: str, env_file: Path, gpus: str) -> None:
-    """Start a worker's container and say how to follow it. Raises `Failed` with what is missing."""
+    """Start a worker's container and say how to follow it. Raises `Failed` with what is missing, or if it ends."""
     environment = read_environment(env_file)
     try:
         container = create_worker(client, image, name, environment, device_requests(client, gpus))
     except ImageNotFound:
         raise Failed(f"There is no image {image}: build it first, with poetry run docker-build") from None
     except APIError as error:
-        raise Failed(_refusal(error, name)) from error
+        raise Failed(_refusal(client, error, name)) from error
     try:
         client.api.start(container)
     except APIError as error:
         client.api.remove_container(container, force=True)
-        raise Failed(_refusal(error, name)) from error
+        raise Failed(_refusal(client, error, name)) from error
+    if not begins(client, container):
+        said = client.api.logs(container, tail=LINES).decode(errors="replace")
+        client.api.remove_container(container, force=True)
+        raise Failed(f"{said}{name} has ended with this, and is removed: mend it, then run it again")
     print(f"{name} runs in the background. Its log: docker logs -f {name}")
+
+
+def begins(client: docker.DockerClient, container: str) -> bool:
+    """Whether it offers this machine to the platform, or is still about to, instead of having ended."""
+    for _ in range(START_S):
+        try:
+            client.api.wait(container, timeout=1)
+            return False
+        except (requests.ReadTimeout, requests.ConnectionError):  # it has not ended
+            if b"Offering" in client.api.logs(container):
+                return True
+    return True
 
 
 def create_worker(
@@ -133,28 +158,39 @@ def create_worker(
 
 def read_environment(env_file: Path) -> dict[str, str]:
     """The variables of the worker, as `docker run --env-file` reads them, with both paths of the jobs' folder."""
-    if not env_file.is_file():
-        raise Failed(f"There is no {env_file}: copy .env.example to {env_file} and fill it in, or name another file.")
-    environment: dict[str, str] = parse_env_file(str(env_file))
+    try:
+        environment = dict(variables(env_file.read_text(encoding="utf-8-sig")))
+    except FileNotFoundError:
+        raise Failed(
+            f"There is no {env_file}: copy .env.example to {env_file} and fill it in, or name another file."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise Failed(f"{env_file} cannot be read: {error}") from None
     base = environment.get("PATH_BASE") or "/data"
-    host_base = os.environ.get("PATH_HOST_BASE") or environment.get("PATH_HOST_BASE") or base
+    host_base = os.environ.get("PATH_HOST_BASE") or environment.get("PATH_HOST_BASE") or HOST_BASE
     for name, path in (("PATH_BASE", base), ("PATH_HOST_BASE", host_base)):
         if not PurePosixPath(path).is_absolute():
             raise Failed(f"{name} is {path!r}: an absolute path is needed, such as /data")
     return environment | {"PATH_BASE": base, "PATH_HOST_BASE": host_base}
 
 
+def engine_host() -> str:
+    """Where the engine listens, as docker's command and docker-py find it: DOCKER_HOST, or the current context."""
+    host = os.environ.get("DOCKER_HOST") or ContextAPI.kwargs_from_context().get("base_url")
+    return host or f"unix://{SOCKET}"
+
+
 def host_socket() -> str:
     """The engine's socket on this machine, a rootless engine's too."""
-    host = os.environ.get("DOCKER_HOST", "")
+    host = engine_host()
     return host.removeprefix("unix://") if host.startswith("unix://") else SOCKET
 
 
 def device_requests(client: docker.DockerClient, gpus: str) -> list[DeviceRequest]:
-    """What `docker run --gpus` asks for. `auto` is all of them, if this machine has NVIDIA's driver or runtime."""
+    """What `docker run --gpus` asks for. `auto` is the first, if this machine has NVIDIA's driver or runtime."""
     if gpus == "auto":
         has_gpus = shutil.which("nvidia-smi") or "nvidia" in client.info().get("Runtimes", {})
-        gpus = "all" if has_gpus else "none"
+        gpus = "0" if has_gpus else "none"
     if gpus == "none":
         return []
     if gpus == "all":
@@ -162,70 +198,25 @@ def device_requests(client: docker.DockerClient, gpus: str) -> list[DeviceReques
     return [DeviceRequest(device_ids=gpus.split(","), capabilities=[["gpu"]])]
 
 
-def stop_workers(client: docker.DockerClient, timeout_s: int) -> None:
-    """Stop and remove the workers, then the jobs' containers that no living worker holds."""
-    for worker in _containers(client, f"{LABEL_BUILD}=worker"):
-        print(f"Stopping {worker.name}")
-        _stop(worker, timeout_s)
-        _remove(worker)
-    for probe in _containers(client, f"{LABEL_BUILD}=probe"):  # left by a worker that was killed meanwhile
-        _remove(probe)
-    for job in _containers(client, LABEL_FOLDER):
-        if not is_held(Path(job.labels[LABEL_FOLDER])):
-            print(f"Removing {job.name}, which a worker has left")
-            _remove(job)
-
-
-def _stop(worker: Container, timeout_s: int) -> None:
-    """Stop it by SIGTERM: another stop signal, such as that of `compose.yaml`, would leave its job running."""
-    never: Any = {"Name": "no"}
-    worker.update(restart_policy=never)
-    with suppress(APIError):  # it is not running
-        worker.kill(signal="SIGTERM")
-    with suppress(requests.RequestException):
-        worker.wait(timeout=timeout_s)
-
-
-def is_held(job_folder: Path) -> bool:
-    """Whether a living worker, in a container or not, works on this job: it then holds the lock of its folder."""
-    try:
-        with (job_folder / "lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-    except FileNotFoundError:
-        return False
-    except (BlockingIOError, PermissionError):  # whoever may not look leaves it alone
-        return True
-
-
-def remove_images(client: docker.DockerClient) -> None:
-    """Remove this package's images, the unnamed ones of its builds included. Raises `Failed` for one in use."""
-    for image in client.images.list(filters={"label": LABEL_BUILD}):
-        name = ", ".join(image.tags) or image.short_id
-        try:
-            image.remove(force=True)
-        except APIError as error:
-            raise Failed(f"{name} is not removed: {error.explanation}. First: poetry run docker-stop") from error
-        print(f"Removed {name}")
-
-
-def _containers(client: docker.DockerClient, label: str) -> Iterable[Container]:
-    return client.containers.list(all=True, ignore_removed=True, filters={"label": label})
-
-
-def _remove(container: Container) -> None:
-    with suppress(NotFound):  # a worker that stops removes its job's container itself
-        container.remove(force=True, v=True)
-
-
-def _refusal(error: APIError, name: str) -> str:
+def _refusal(client: docker.DockerClient, error: APIError, name: str) -> str:
     """The engine's reason, with what to do about the two usual ones."""
     said = str(error.explanation or error)
     if "could not select device driver" in said:
         return f"{said}. Install NVIDIA's container toolkit for the engine, or run without GPUs: --gpus none"
-    if "already in use by container" in said:
-        return f"There is a container {name} already: stop it with poetry run docker-stop, or give another --name"
-    return said
+    if "already in use by container" not in said:
+        return said
+    if client.containers.get(name).labels.get(removal.LABEL_BUILD) != "worker":
+        return f"There is a container {name} already, which is no worker of this package: give another --name"
+    return (
+        f"There is a worker {name} already. To update it in the middle of its job, first:\n"
+        f"docker kill --signal USR1 {name}; docker wait {name}; docker rm {name}\n"
+        "(poetry run docker-stop would end its job.) For a second worker give another --name."
+    )
+
+
+def _all_removed(problems: list[str]) -> None:
+    if problems:
+        raise Failed("\n".join(problems))
 
 
 def _git(*arguments: str) -> str | None:
@@ -233,7 +224,9 @@ def _git(*arguments: str) -> str | None:
     git = shutil.which("git")
     if git is None:
         return None
-    result = subprocess.run([git, "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)  # noqa: S603
+    environment = os.environ | {"GIT_CEILING_DIRECTORIES": str(ROOT.parent)}  # no clone around this folder
+    command = [git, "-C", str(ROOT), *arguments]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     return result.stdout.strip() or None
 
 
@@ -249,5 +242,9 @@ def _tell(command: Callable[[docker.DockerClient], None]) -> None:
             command(client)
         finally:
             client.close()
-    except (Failed, DockerException) as error:
+    except (Failed, APIError) as error:
         sys.exit(str(error))
+    except (DockerException, OSError) as error:
+        sys.exit(f"The Docker engine cannot be used: {error}. Does `docker info` work?")
+    except KeyboardInterrupt:
+        sys.exit("Interrupted.")

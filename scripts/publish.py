@@ -1,27 +1,29 @@
 """Publish the version that pyproject.toml names: `poetry run python -m scripts.publish --help`, docs/releasing.md.
 
 All that speaks against it is looked for before anything is changed. What is changed is a list of commands, which
-`--dry-run` prints; should one of them fail, those that are left are printed, for a person to go on with.
+`--dry-run` prints. Publishing a commit again does what an earlier time, that failed, has left to be done.
 """
 
 import argparse
-import os
+import io
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 
 import docker
 import requests
 from docker.errors import DockerException
 from packaging.version import InvalidVersion, Version
 
-from scripts.docker import ROOT, SOCKET, Failed, build_image, package, tag_of
+from scripts.docker import ROOT, Failed, build_image, package, tag_of
 from scripts.registry import published_tags
 
 Command = list[str]
+AGAIN = "Publish again, from the same commit and wherever you like: what is done already is passed over."
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class Release:
     notes: str
     """of the changelog, in Markdown; empty for a dev version that has no section there"""
     newest: Version | None
-    """the newest release that is published; `None` before the first"""
+    """the newest other release that is published; `None` before the first"""
+    done: frozenset[str] = frozenset()
+    """what an earlier time has done: the image's name if it is pushed, `latest`, `git tag`, `git push`, `gh release`"""
 
     @property
     def image(self) -> str:
@@ -58,54 +62,94 @@ def main() -> None:
     parser.add_argument("--release", action="store_true", help="push the git tag, and make the release on GitHub")
     parser.add_argument("--dry-run", action="store_true", help="check everything, change nothing, print the commands")
     options = parser.parse_args()
-    # The engine that builds must be the one that pushes: docker's command would look at its contexts, too.
-    os.environ.setdefault("DOCKER_HOST", f"unix://{SOCKET}")
     try:
         publish(options.registry, on_github=options.release, dry_run=options.dry_run)
     except requests.RequestException as error:
         sys.exit(f"The registry cannot be asked what it has: {error}")
     except (Failed, DockerException) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(f"Interrupted. {AGAIN}")
 
 
 def publish(registry: str, *, on_github: bool, dry_run: bool) -> None:
     """Build and push the image, set `latest` and the git tag; with `on_github` push that tag and make the release.
 
-    Raises `Failed` with what speaks against it, before anything is changed, or with the commands that are left.
+    Raises `Failed` with what speaks against it, before anything is changed, or with what has failed.
     """
-    release = check(registry, ["docker", "git", "gh"] if on_github else ["docker", "git"])
+    release = check(registry, on_github=on_github)
     commands, rest = publishing(release), announcing(release)
     if on_github:
         commands, rest = commands + rest, []
+    if not commands:
+        raise published_already(release.image)
     print(f"{release.image}: {about_latest(release)}")
+    is_built = release.image in release.done
     if dry_run:
-        print(f"Would build {release.image}, then run:\n{as_lines(commands)}")
+        print(f"Would {'' if is_built else f'build {release.image}, then '}run:\n{as_lines(commands)}")
     else:
-        build(release.image)
+        if not is_built:
+            build(release.image)
         execute(commands)
         print(f"Published {release.image}.")
     if rest:
         print(f"For the release on GitHub (--release) there would remain:\n{as_lines(rest)}")
 
 
-def check(registry: str, programs: list[str]) -> Release:
-    """What is to be published. Raises `Failed` with the first thing that speaks against it; changes nothing."""
-    for program in programs:
+def check(registry: str, *, on_github: bool) -> Release:
+    """What is to be published. Raises `Failed` with the first thing that speaks against it; publishes nothing."""
+    for program in ("docker", "git", "gh") if on_github else ("docker", "git"):
         if shutil.which(program) is None:
             raise Failed(f"{program} is missing: install it first.")
+    if on_github:
+        output_of("gh", "repo", "view")  # fails without a login
     name, version = package()["name"], parse_version(package()["version"])
-    if changed := git("status", "--porcelain"):
+    if changed := output_of("git", "status", "--porcelain", "--untracked-files=normal"):
         raise Failed(f"Commit or remove first what is not in the commit that would be tagged:\n{changed}")
     notes = changelog_section(str(version))
     if not notes and not version.is_devrelease:
         raise Failed(f"CHANGELOG.md says nothing about {version}: it needs a section `## {version} - <date>`.")
-    published = published_tags(f"{registry}/{name}")
-    release = Release(version, f"{registry}/{name}", git("rev-parse", "HEAD"), notes, newest_release(published))
-    if str(version) in published:
-        raise Failed(f"{release.image} is published already, and is never replaced: raise the version.")
-    if git("tag", "--list", release.tag) or git("ls-remote", "origin", f"refs/tags/{release.tag}"):
-        raise Failed(f"The git tag {release.tag} exists already: raise the version.")
-    return release
+    tags = published_tags(f"{registry}/{name}")
+    others = [each for each in versions(tags) if str(each) != str(version)]
+    if version in others:
+        raise published_already(f"{registry}/{name}:{others[others.index(version)]}")
+    newest = max((each for each in others if not each.is_prerelease), default=None)
+    commit = output_of("git", "rev-parse", "HEAD")
+    release = Release(version, f"{registry}/{name}", commit, notes, newest)
+    return replace(release, done=frozenset(images_done(release, tags) | git_done(release, on_github=on_github)))
+
+
+def images_done(release: Release, tags: set[str]) -> set[str]:
+    """The images that are published, of the registry's `tags`. Raises `Failed` if they are of another commit."""
+    if str(release.version) not in tags:
+        return set()
+    with closing(docker.from_env()) as client:
+        image = client.images.pull(release.image)
+        if image.labels.get("org.opencontainers.image.revision") != release.commit:
+            raise published_already(release.image)
+        is_latest = "latest" in tags and client.images.pull(f"{release.repository}:latest") == image
+    return {release.image, "latest"} if is_latest else {release.image}
+
+
+def git_done(release: Release, *, on_github: bool) -> set[str]:
+    """Whether the tag and the release are there. Raises `Failed` if the tag is of another commit."""
+    done = set()
+    for step, found in (
+        ("git tag", output_of("git", "tag", "--list", "--format=%(objectname)", release.tag)),
+        ("git push", output_of("git", "ls-remote", "origin", f"refs/tags/{release.tag}")),
+    ):
+        if found and not found.startswith(release.commit):
+            raise Failed(f"The git tag {release.tag} exists already, of another commit: raise the version.")
+        if found:
+            done.add(step)
+    view = ["gh", "release", "view", release.tag]
+    if on_github and subprocess.run(view, cwd=ROOT, capture_output=True, check=False).returncode == 0:  # noqa: S603
+        done.add("gh release")
+    return done
+
+
+def published_already(image: str) -> Failed:
+    return Failed(f"{image} is published already, and is never replaced: raise the version.")
 
 
 def parse_version(text: str) -> Version:
@@ -121,17 +165,13 @@ def parse_version(text: str) -> Version:
     return version
 
 
-def newest_release(tags: set[str]) -> Version | None:
-    """The newest version among the tags that is neither a dev nor a pre-version; tags like `main` are passed over."""
-    releases = []
+def versions(tags: set[str]) -> list[Version]:
+    """The versions among the tags; tags like `main` are passed over."""
+    found = []
     for tag in tags:
-        try:
-            version = parse_version(tag)
-        except Failed:
-            continue
-        if not version.is_prerelease:
-            releases.append(version)
-    return max(releases, default=None)
+        with suppress(Failed):
+            found.append(parse_version(tag))
+    return found
 
 
 def changelog_section(version: str) -> str:
@@ -144,17 +184,23 @@ def changelog_section(version: str) -> str:
 
 def publishing(release: Release) -> list[Command]:
     """The commands that publish the image, once it is built: what can fail for lack of rights comes first."""
-    commands = [["docker", "push", release.image]]
-    if release.is_latest:
+    commands = []
+    if release.image not in release.done:
+        commands.append(["docker", "push", release.image])
+    if release.is_latest and "latest" not in release.done:
         latest = f"{release.repository}:latest"
         commands += [["docker", "tag", release.image, latest], ["docker", "push", latest]]
-    return [*commands, ["git", "tag", release.tag, release.commit]]
+    if "git tag" not in release.done:
+        commands.append(["git", "tag", release.tag, release.commit])
+    return commands
 
 
 def announcing(release: Release) -> list[Command]:
     """The commands that others hear of: the tag is pushed; a release on GitHub is made unless it is a dev version."""
-    commands = [["git", "push", "origin", f"refs/tags/{release.tag}"]]
-    if release.version.is_devrelease:
+    commands = []
+    if "git push" not in release.done:
+        commands.append(["git", "push", "origin", f"refs/tags/{release.tag}"])
+    if "gh release" in release.done or release.version.is_devrelease:
         return commands
     kind = ["--prerelease"] if release.version.is_prerelease else []
     kind.append(f"--latest={str(release.is_latest).lower()}")
@@ -171,21 +217,19 @@ def about_latest(release: Release) -> str:
 
 
 def build(image: str) -> None:
-    """Raises `Failed` with the build's error."""
-    client = docker.from_env()
-    try:
-        build_image(client, image)
-    finally:
-        client.close()
+    """Build it from the commit, since ignored files may lie around, and the newest base. Raises `Failed`."""
+    archive = ["git", "-c", "tar.umask=0022", "archive", "HEAD"]
+    files = subprocess.run(archive, cwd=ROOT, capture_output=True, check=True).stdout  # noqa: S603
+    with closing(docker.from_env()) as client:
+        build_image(client, image, io.BytesIO(files), pull=True)
 
 
 def execute(commands: list[Command]) -> None:
-    """Run the commands in the clone, each told before. Raises `Failed` with those that are left when one fails."""
-    for number, command in enumerate(commands):
+    """Run the commands in the clone, each told before. Raises `Failed` at the first one that fails."""
+    for command in commands:
         print(f"$ {shlex.join(command)}", flush=True)
         if subprocess.run(command, cwd=ROOT, check=False).returncode:  # noqa: S603
-            left = as_lines(commands[number:])
-            raise Failed(f"{shlex.join(command[:2])} failed, see above. Once it is mended, go on with:\n{left}")
+            raise Failed(f"{shlex.join(command[:2])} failed, see above. Mend it first. {AGAIN}")
 
 
 def as_lines(commands: list[Command]) -> str:
@@ -193,12 +237,11 @@ def as_lines(commands: list[Command]) -> str:
     return "\n".join(shlex.join(command) for command in commands)
 
 
-def git(*arguments: str) -> str:
-    """What git prints. Raises `Failed` with its error."""
-    command = ["git", *arguments]
+def output_of(*command: str) -> str:
+    """What a command of git or gh prints. Raises `Failed` with its error."""
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
     if result.returncode:
-        raise Failed(f"git {arguments[0]} failed: {result.stderr.strip()}")
+        raise Failed(f"{shlex.join(command[:2])} failed: {result.stderr.strip()}")
     return result.stdout.rstrip()
 
 

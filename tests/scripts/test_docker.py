@@ -1,54 +1,15 @@
-"""`docker-build`, `docker-run`, `docker-stop` and `docker-cleanup`, on the real engine."""
+"""`docker-build` and `docker-run`, on the real engine."""
 
-import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import docker
 import pytest
-from docker.errors import ImageNotFound, NotFound
-from docker.models.containers import Container
+from docker.errors import NotFound
 from scripts import docker as command
-
-from tests.support.images import JobImages, add_image, shell_files
-
-# Like the worker, it ends at once when it is told to.
-WORKER = b"#!/bin/sh\ntrap 'exit 0' TERM\necho started\nsleep 1000 & wait\n"
-
-
-@pytest.fixture(autouse=True)
-def only_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Labels of this test, so that it finds nothing of somebody who works on the same machine."""
-    monkeypatch.setattr(command, "LABEL_BUILD", f"job-fetcher-test.build-{os.getpid()}")
-    monkeypatch.setattr(command, "LABEL_FOLDER", f"job-fetcher-test.folder-{os.getpid()}")
-
-
-@pytest.fixture
-def stand_in(docker_client: docker.DockerClient, job_images: JobImages) -> str:
-    """The name of an image that is the worker's as far as these commands go."""
-    files = {**shell_files(), "worker.sh": WORKER}
-    name = f"{job_images.registry}/stand-in:test"
-    return add_image(docker_client, name, files, f"LABEL {command.LABEL_BUILD}=worker", 'ENTRYPOINT ["/worker.sh"]')
-
-
-@pytest.fixture
-def env_file(tmp_path: Path) -> Path:
-    path = tmp_path / "worker.env"
-    path.write_text(f"# comment\nAPI_URL=http://x\nPASSWORD=a=b #c\nPATH_HOST_BASE={tmp_path}/data\n")
-    return path
-
-
-@pytest.fixture
-def name(docker_client: docker.DockerClient) -> Iterator[str]:
-    """A name for a container, which is removed in the end."""
-    name = f"job-fetcher-test-{os.getpid()}"
-    yield name
-    with suppress(NotFound):
-        docker_client.containers.get(name).remove(force=True)
+from scripts.env_file import variables
 
 
 def test_image_is_named_after_package_and_branch() -> None:
@@ -81,6 +42,9 @@ def test_commit_stands_in_for_the_branch_where_there_is_none(tmp_path: Path, mon
     git("commit", "--allow-empty", "--message", "x")
     git("checkout", "--detach")
     assert command.image_name() == f"job-fetcher:{git('rev-parse', '--short', 'HEAD')}"
+    (tmp_path / "unpacked").mkdir()
+    monkeypatch.setattr(command, "ROOT", tmp_path / "unpacked")
+    assert command.image_name() == "job-fetcher:latest"
 
 
 def test_worker_runs_with_its_settings_socket_folder_and_host(
@@ -106,13 +70,13 @@ def test_worker_gets_the_gpus_it_is_run_with(
     assert f"NVIDIA_VISIBLE_DEVICES={visible}\0".encode() in env
 
 
-def test_gpus_are_passed_where_the_machine_has_some(
+def test_worker_gets_one_gpu_where_the_machine_has_some(
     docker_client: docker.DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert command.device_requests(docker_client, "auto") == []
     (tmp_path / "nvidia-smi").touch(mode=0o755)
-    assert command.device_requests(docker_client, "auto")[0].count == -1
+    assert command.device_requests(docker_client, "auto")[0].device_ids == ["0"]
 
 
 def test_what_is_missing_for_a_run_is_said(
@@ -122,54 +86,102 @@ def test_what_is_missing_for_a_run_is_said(
         command.run_worker(docker_client, stand_in, name, tmp_path / "missing.env", "none")
     with pytest.raises(command.Failed, match="poetry run docker-build"):
         command.run_worker(docker_client, "job-fetcher:no-such-branch", name, env_file, "none")
-    command.run_worker(docker_client, stand_in, name, env_file, "none")
-    with pytest.raises(command.Failed, match="poetry run docker-stop"):
-        command.run_worker(docker_client, stand_in, name, env_file, "none")
     env_file.write_text("PATH_HOST_BASE=data\n")
     with pytest.raises(command.Failed, match="PATH_HOST_BASE is 'data': an absolute path"):
         command.run_worker(docker_client, stand_in, name, env_file, "none")
 
 
-def test_stop_removes_workers_and_what_dead_ones_left_but_not_what_a_living_one_holds(
-    docker_client: docker.DockerClient,
-    job_image: str,
-    stand_in: str,
-    env_file: Path,
-    name: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def job(folder: str) -> Container:
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "lock").touch()
-        labels = {command.LABEL_FOLDER: str(tmp_path / folder)}
-        return docker_client.containers.run(job_image, ["sleep", "1000"], labels=labels, detach=True)
+def test_folder_of_this_machine_is_that_of_the_readme_unless_one_is_named(env_file: Path) -> None:
+    assert command.read_environment(env_file)["PATH_HOST_BASE"] == f"{env_file.parent}/data"
+    env_file.write_text("PATH_BASE=/jobs\n")
+    assert command.read_environment(env_file) == {"PATH_BASE": "/jobs", "PATH_HOST_BASE": "/srv/jobs"}
 
-    command.run_worker(docker_client, stand_in, name, env_file, "none")
-    left, held = job("left"), job("held")
-    with (tmp_path / "held" / "lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        command.stop_workers(docker_client, timeout_s=10)
-        assert [container.id for container in command._containers(docker_client, command.LABEL_FOLDER)] == [held.id]
+
+def test_env_file_is_read_as_docker_reads_it(
+    docker_client: docker.DockerClient, job_image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FROM_HERE", "x")
+    monkeypatch.delenv("NOWHERE", raising=False)
+    path = tmp_path / "worker.env"
+    text = "A=b=c # d\r\n\n  # indented\n  INDENTED= 'e' \nEMPTY=\nFROM_HERE\nNOWHERE\n"
+    path.write_text(text, encoding="utf-8-sig")
+    line = ["docker", "run", "--rm", "--env-file", str(path), "--entrypoint", "/bin/busybox", job_image, "env"]
+    seen = dict(each.split("=", 1) for each in subprocess.check_output(line, text=True).splitlines())
+    taken = command.read_environment(path)
+    assert taken == {name: seen[name] for name in ("A", "INDENTED", "EMPTY", "FROM_HERE")} | {
+        "PATH_BASE": "/data",
+        "PATH_HOST_BASE": "/srv/jobs",
+    }
+    assert "NOWHERE" not in seen
+
+
+def test_line_that_sets_nothing_is_told_by_its_number_alone(env_file: Path) -> None:
+    env_file.write_text("A=b\nPASSWORD hunter2\n")
+    with pytest.raises(command.Failed, match=r"worker\.env cannot be read: line 2 is not NAME=value$"):
+        command.read_environment(env_file)
+    with pytest.raises(ValueError, match="line 1 is not"):
+        list(variables("=hunter2"))
+
+
+def test_env_file_that_is_no_text_is_told(env_file: Path) -> None:
+    env_file.write_bytes("PASSWORD=ü\n".encode("latin-1"))
+    with pytest.raises(command.Failed, match=r"worker\.env cannot be read: 'utf-8' codec"):
+        command.read_environment(env_file)
+
+
+def test_socket_is_that_of_the_context_which_docker_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rootless engine is often reached through a context."""
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert command.host_socket() == command.SOCKET
+    create = ["docker", "context", "create", "rootless", "--docker", "host=unix:///run/user/1/docker.sock"]
+    subprocess.run(create, check=True, capture_output=True)
+    subprocess.run(["docker", "context", "use", "rootless"], check=True, capture_output=True)
+    assert command.host_socket() == "/run/user/1/docker.sock"
+    monkeypatch.setenv("DOCKER_HOST", "unix:///x.sock")
+    assert command.host_socket() == "/x.sock"
+
+
+def test_worker_that_ends_at_once_is_told_with_its_log(
+    docker_client: docker.DockerClient, stand_in: str, env_file: Path, name: str
+) -> None:
+    env_file.write_text(f"API_URL=wrong\nPATH_HOST_BASE={env_file.parent}\n")
+    with pytest.raises(command.Failed, match=rf"^(API_URL is wrong\n)+{name} has ended with this, and is removed"):
+        command.run_worker(docker_client, stand_in, name, env_file, "none")
     with pytest.raises(NotFound):
         docker_client.containers.get(name)
-    command.stop_workers(docker_client, timeout_s=10)
-    assert not list(command._containers(docker_client, command.LABEL_FOLDER))
-    assert f"Stopping {name}" in (printed := capsys.readouterr().out)
-    assert f"Removing {left.name}" in printed
 
 
-def test_cleanup_removes_images_of_this_package_and_says_what_is_in_use(
-    docker_client: docker.DockerClient, job_image: str, stand_in: str, env_file: Path, name: str
+def test_worker_that_is_there_already_is_replaced_with_the_lines_that_are_printed(
+    docker_client: docker.DockerClient, stand_in: str, env_file: Path, name: str
 ) -> None:
     command.run_worker(docker_client, stand_in, name, env_file, "none")
-    with pytest.raises(command.Failed, match="poetry run docker-stop"):
-        command.remove_images(docker_client)
-    command.stop_workers(docker_client, timeout_s=10)
-    command.remove_images(docker_client)
-    with pytest.raises(ImageNotFound):
-        docker_client.images.get(stand_in)
-    assert docker_client.images.get(job_image)
+    with pytest.raises(command.Failed, match="in the middle of its job") as refusal:
+        command.run_worker(docker_client, stand_in, name, env_file, "none")
+    line = str(refusal.value).splitlines()[1]
+    assert line == f"docker kill --signal USR1 {name}; docker wait {name}; docker rm {name}"
+    subprocess.run(["bash", "-ec", line], check=True)
+    command.run_worker(docker_client, stand_in, name, env_file, "none")
+
+
+def test_name_of_a_container_that_is_no_worker_is_left_to_it(
+    docker_client: docker.DockerClient, stand_in: str, job_image: str, env_file: Path, name: str
+) -> None:
+    docker_client.containers.create(job_image, name=name)
+    with pytest.raises(command.Failed, match=f"a container {name} already, which is no worker") as refusal:
+        command.run_worker(docker_client, stand_in, name, env_file, "none")
+    assert "docker rm" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["docker-build", "docker-run", "docker-stop", "docker-cleanup"])
+def test_engine_that_does_not_answer_is_told_in_a_sentence(name: str, tmp_path: Path) -> None:
+    environment = os.environ | {"DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
+    installed = [str(Path(sys.executable).with_name(name))]
+    done = subprocess.run(installed, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("The Docker engine cannot be used: ")
+    assert done.stderr.endswith(" Does `docker info` work?\n")
 
 
 @pytest.mark.parametrize("name", ["docker-build", "docker-run", "docker-stop", "docker-cleanup"])

@@ -1,14 +1,20 @@
 """`python -m scripts.publish`, with a real clone, engine and registry; only `gh` is a stand-in."""
 
 import base64
+import io
 import json
 import os
 import subprocess
+import sys
+import tarfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 from scripts import registry as registry_client
+from scripts.publish import AGAIN
 
 from tests.support.clone import Clone, forget
 from tests.support.token_registry import PASSWORD, USERNAME, running_token_registry
@@ -104,18 +110,78 @@ def test_dry_run_says_everything_and_touches_nothing(
     assert not gh.exists()
 
 
-def test_what_is_left_after_a_failure_can_be_run_as_it_is_printed(clone: Clone, gh: Path) -> None:
-    hook = clone.folder.parent / "origin.git" / "hooks" / "pre-receive"
+def test_publish_that_failed_is_gone_on_with_from_another_clone_and_engine(
+    clone: Clone, gh: Path, docker_client: docker.DockerClient, tmp_path: Path
+) -> None:
+    """As after a failed run of the workflow, whose machine is gone with its images and its clone."""
+    clone.git("push", "--quiet", "origin", "main")
+    hook = tmp_path / "origin.git" / "hooks" / "pre-receive"
     hook.write_text("#!/bin/sh\nexit 1\n")
     hook.chmod(0o755)
-    refusal = clone.refusal("--release")
-    assert "git push failed, see above. Once it is mended, go on with:\n" in refusal
-    assert set(clone.published()) == {"1.2.0", "latest"}
+    assert "git push failed, see above. Mend it first. Publish again, from the same commit" in clone.refusal(
+        "--release"
+    )
     hook.unlink()
-    left = refusal.partition("go on with:\n")[2]
-    subprocess.run(["sh", "-ec", left], cwd=clone.folder, env=os.environ | clone.environment, check=True)
+    before = clone.published()
+    clone.git("clone", "--quiet", "--branch", "main", str(tmp_path / "origin.git"), str(tmp_path / "other"))
+    forget(docker_client, clone.image)
+    said = replace(clone, folder=tmp_path / "other").publish("--release")
+    assert [line.split(" ", 3)[:3] for line in said.splitlines() if line.startswith("$")] == [
+        ["$", "git", "tag"],
+        ["$", "git", "push"],
+        ["$", "gh", "release"],
+    ]
+    assert clone.published() == before
     assert "refs/tags/v1.2.0" in clone.git("ls-remote", "origin")
     assert gh.read_text().endswith('- It\'s "ok".\n')
+    assert "1.2.0 is published already" in clone.refusal("--release")
+
+
+def test_publish_without_latest_is_gone_on_with(clone: Clone, docker_client: docker.DockerClient) -> None:
+    clone.publish()
+    image = docker_client.images.get(f"{clone.image}:1.2.0")
+    (clone.folder / "new").touch()
+    clone.set_version("1.2.1")
+    clone.publish()
+    docker_client.images.get(f"{clone.image}:1.2.0").tag(clone.image, "latest")
+    docker_client.images.push(clone.image, "latest")
+    assert docker_client.images.get(f"{clone.image}:latest") == image
+    said = clone.publish()
+    assert "becomes latest (before: 1.2.0)." in said
+    assert f"$ docker push {clone.image}:1.2.1" not in said
+    assert (digests := clone.published())["latest"] == digests["1.2.1"]
+
+
+def test_publish_that_is_interrupted_says_how_to_go_on(clone: Clone, tmp_path: Path) -> None:
+    """Ctrl-C reaches the command that runs, too."""
+    program = tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nkill -INT 0\n")
+    program.chmod(0o755)
+    clone.environment["PATH"] = f"{program.parent}:{os.environ['PATH']}"
+    command = [sys.executable, "-m", "scripts.publish", "--registry", clone.registry]
+    done = subprocess.run(
+        command, cwd=clone.folder, env=os.environ | clone.environment,
+        capture_output=True, text=True, check=False, start_new_session=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, f"Interrupted. {AGAIN}\n")
+
+
+def test_image_is_built_from_the_commit_alone(clone: Clone, docker_client: docker.DockerClient) -> None:
+    """Files that git ignores, a `.env` of whoever publishes say, do not get into it."""
+    with (clone.folder / "Dockerfile").open("a") as dockerfile:
+        dockerfile.write("COPY src /src\n")
+    (clone.folder / "src").mkdir()
+    (clone.folder / "src" / "module.py").touch()
+    (clone.folder / ".gitignore").write_text("__pycache__/\n.env\n")
+    clone.set_version("1.2.1")
+    (clone.folder / "src" / ".env").write_text("PASSWORD=x\n")
+    clone.publish()
+    container = docker_client.containers.create(f"{clone.image}:1.2.1", ["/none"])
+    content: Any = container.export()
+    with tarfile.open(fileobj=io.BytesIO(b"".join(content))) as files:
+        assert [name for name in files.getnames() if name.startswith("src")] == ["src", "src/module.py"]
+    container.remove()
 
 
 def test_list_of_tags_that_comes_in_pages_is_read_to_its_end(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +199,7 @@ def test_registry_that_hands_out_tokens_is_asked_with_the_credentials_of_docker_
     (tmp_path / "registry").mkdir()
     with running_token_registry(tmp_path / "registry") as address:
         clone.registry = address
-        assert "docker push failed, see above. Once it is mended, go on with:\ndocker push" in clone.refusal()
+        assert f"docker push failed, see above. Mend it first. {AGAIN}" in clone.refusal()
         assert not clone.git("tag", "--list")
         login = ["docker", "login", "--username", USERNAME, "--password-stdin", address]
         environment = os.environ | clone.environment

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import docker
 import pytest
 
 from tests.support.clone import Clone
@@ -17,13 +18,21 @@ def test_version_that_is_published_is_refused_and_left_as_it_is(clone: Clone) ->
     assert clone.published() == before
 
 
+def test_version_that_is_published_in_another_form_is_refused(clone: Clone) -> None:
+    clone.publish()
+    clone.set_version("1.2")
+    assert f"{clone.image}:1.2.0 is published already, and is never replaced" in clone.refusal()
+    assert set(clone.published()) == {"1.2.0", "latest"}
+
+
 @pytest.mark.parametrize("where", ["clone", "origin"])
-def test_version_whose_git_tag_exists_is_refused(clone: Clone, where: str) -> None:
+def test_version_whose_git_tag_names_another_commit_is_refused(clone: Clone, where: str) -> None:
     clone.git("tag", "v1.2.0")
     if where == "origin":
         clone.git("push", "--quiet", "origin", "v1.2.0")
         clone.git("tag", "--delete", "v1.2.0")
-    assert "The git tag v1.2.0 exists already: raise the version." in clone.refusal()
+    clone.set_version("1.2.0", "## 1.2.0\n\nAnother text.\n")
+    assert "The git tag v1.2.0 exists already, of another commit: raise the version." in clone.refusal()
     assert not clone.published()
 
 
@@ -56,6 +65,8 @@ def test_version_that_is_not_one_everywhere_is_refused(clone: Clone, version: st
 
 
 def test_what_is_not_committed_is_not_published(clone: Clone) -> None:
+    """New files count for who does not want to see them, too."""
+    clone.git("config", "status.showUntrackedFiles", "no")
     (clone.folder / "Dockerfile").write_text("FROM scratch\n")
     (clone.folder / "new.txt").touch()
     refusal = clone.refusal()
@@ -70,6 +81,22 @@ def test_failed_build_publishes_nothing(clone: Clone) -> None:
     assert f"{clone.image}:1.2.1 was not built: " in clone.refusal()
     assert not clone.published()
     assert not clone.git("tag", "--list")
+
+
+def test_base_that_no_registry_has_is_not_published_upon(
+    clone: Clone, docker_client: docker.DockerClient, job_image: str
+) -> None:
+    """The newest one is asked for, even if there is one of that name here."""
+    local = f"{clone.image}:base"
+    docker_client.images.get(job_image).tag(local)
+    (clone.folder / "Dockerfile").write_text(f"FROM {local}\n")
+    clone.set_version("1.2.1")
+    assert f"{clone.image}:1.2.1 was not built: " in clone.refusal()
+
+
+def test_login_at_github_is_asked_for_before_anything_is_done(clone: Clone, gh: Path) -> None:
+    gh.with_name("gh").write_text("#!/bin/sh\necho 'run: gh auth login' >&2\nexit 4\n")
+    assert clone.refusal("--release") == "gh repo failed: run: gh auth login\n"
 
 
 def test_program_that_is_missing_is_named_before_anything_is_done(clone: Clone, tmp_path: Path) -> None:

@@ -81,8 +81,8 @@ def make_clone(folder: Path, registry: str) -> Clone:
     """A clone in `folder/clone`, at version 1.2.0, of which nothing is published."""
     clone = Clone(folder / "clone", f"{registry}/{re.sub('[^a-z0-9]+', '-', folder.name.lower()).strip('-')}")
     (clone.folder / "scripts").mkdir(parents=True)
-    for name in ("__init__.py", "docker.py", "publish.py", "registry.py"):
-        shutil.copy(ROOT / "scripts" / name, clone.folder / "scripts")
+    for script in (ROOT / "scripts").glob("*.py"):
+        shutil.copy(script, clone.folder / "scripts")
     (clone.folder / "Dockerfile").write_text(DOCKERFILE)
     (clone.folder / ".gitignore").write_text("__pycache__/\n")
     clone.git("init", "--quiet", "--initial-branch", "main")
