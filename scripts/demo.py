@@ -21,6 +21,9 @@ from typing import Any
 
 import docker
 import requests
+from docker.errors import DockerException
+
+from scripts.docker import engine_host
 
 ROOT = Path(__file__).resolve().parent.parent
 MOCK = ROOT / "mock_api"
@@ -46,12 +49,14 @@ def main() -> None:
     try:
         step("Building the job's image")
         build_image()
-        if options.mock:
+        if options.mock is not None:
             serve_mock(options.mock)
         else:
             run_demo()
-    except (DemoFailed, requests.RequestException) as error:
+    except (DemoFailed, DockerException, OSError) as error:
         sys.exit(f"The demo failed: {error}")
+    except KeyboardInterrupt:
+        sys.exit("Interrupted.")
 
 
 def run_demo() -> None:
@@ -71,7 +76,7 @@ def serve_mock(port: int) -> None:
         signal.signal(each, signal.default_int_handler)
     with running_mock("0.0.0.0", port) as url, suppress(KeyboardInterrupt):  # noqa: S104 - containers reach it so
         step(f"The platform's mock runs at {url}, until Ctrl-C. Settings of a worker in a container, for .env:")
-        host = f"http://host.docker.internal:{port}"
+        host = url.replace("127.0.0.1", "host.docker.internal")
         print("".join(f"{name}={value}\n" for name, value in settings(host).items()), end="", flush=True)
         job_id = submit(url)
         show(url, follow(url, job_id))
@@ -92,7 +97,10 @@ def step(text: str) -> None:
 
 def build_image() -> None:
     """Build the application's image; the worker finds it on this machine, since no registry `localhost` answers."""
-    client = docker.from_env()
+    try:
+        client = docker.from_env()
+    except DockerException as error:
+        raise DemoFailed(f"the Docker engine cannot be used: {error}. Does `docker info` work?") from error
     client.images.build(path=str(DEMO), tag=image_name(), rm=True)
     client.close()
 
@@ -138,6 +146,7 @@ def running_worker(url: str, base: str) -> Iterator["subprocess.Popen[bytes]"]:
         **os.environ,
         "ACCESS_TOKEN": "",  # perhaps of another worker in this shell
         **settings(url),
+        "DOCKER_HOST": engine_host(),  # the worker knows nothing of contexts
         "PATH_BASE": base,
         "PATH_HOST_BASE": base,
         "TIMEOUT_JOB": "1",

@@ -1,6 +1,7 @@
 """Fixtures for the tests of the scripts: clones, their origins, engine and registry are real; only `gh` is not."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +52,18 @@ def gh(clone: Clone, tmp_path: Path) -> Path:
     program.chmod(0o755)
     clone.environment["PATH"] = f"{program.parent}:{os.environ['PATH']}"
     return program.with_name("gh.arguments")
+
+
+@pytest.fixture
+def rootless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where a rootless engine would listen, which a context of Docker's command names."""
+    for variable in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    url = "unix:///run/user/1/docker.sock"
+    for arguments in (["create", "rootless", "--docker", f"host={url}"], ["use", "rootless"]):
+        subprocess.run(["docker", "context", *arguments], check=True, capture_output=True)
+    return url
 
 
 @pytest.fixture

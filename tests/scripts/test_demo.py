@@ -1,11 +1,17 @@
 """The demo: the mock, the worker and the job's container are the real ones, and there is a picture in the end."""
 
+import os
+import signal
+import socket
 import struct
 import subprocess
 import sys
 import zlib
 from pathlib import Path
 
+import pytest
+import requests
+from scripts import demo
 from scripts.demo import DEMO, PICTURES
 from scripts.docker import ROOT
 
@@ -40,6 +46,49 @@ def test_demo_ends_with_a_picture_and_a_log() -> None:
     lit = sum(1 for value in picture if value > 64) / len(picture)
     assert 0.05 < lit < 0.5
     assert "59482 localizations" in (PICTURES / "log.log").read_text()
+
+
+def run_demo(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    line = [sys.executable, "-m", "scripts.demo", *arguments]
+    return subprocess.run(
+        line, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_port_that_is_in_use_is_told_in_a_sentence() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        result = run_demo("--mock", str(taken.getsockname()[1]))
+    assert result.returncode == 1
+    assert result.stderr.startswith("The demo failed: [Errno 98] Address already in use")
+
+
+def test_engine_that_does_not_answer_is_told_in_a_sentence(tmp_path: Path) -> None:
+    result = run_demo(DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+    assert result.returncode == 1
+    assert result.stderr.startswith("The demo failed: the Docker engine cannot be used: ")
+    assert result.stderr.endswith(" Does `docker info` work?\n")
+
+
+def test_mock_on_any_free_port_says_which_one() -> None:
+    line = [sys.executable, "-m", "scripts.demo", "--mock", "0"]
+    with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = next(line for line in process.stdout if line.startswith("API_URL="))
+        answer = requests.get(told.strip().partition("=")[2].replace("host.docker.internal", "127.0.0.1") + "/_jobs")
+        process.send_signal(signal.SIGINT)
+    assert answer.ok
+
+
+def test_worker_uses_the_engine_that_the_demo_uses(
+    rootless: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "run"
+    program.write_text('#!/bin/sh\necho "$DOCKER_HOST" > host\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(demo, "PROGRAMS", tmp_path)
+    with demo.running_worker("http://x", str(tmp_path)) as worker:
+        worker.wait(10)
+    assert (tmp_path / "host").read_text() == f"{rootless}\n"
 
 
 def test_table_that_is_shipped_is_the_generated_one() -> None:

@@ -129,18 +129,13 @@ def test_env_file_that_is_no_text_is_told(env_file: Path) -> None:
         command.read_environment(env_file)
 
 
-def test_socket_is_that_of_the_context_which_docker_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rootless engine is often reached through a context."""
-    monkeypatch.delenv("DOCKER_HOST", raising=False)
-    monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert command.host_socket() == command.SOCKET
-    create = ["docker", "context", "create", "rootless", "--docker", "host=unix:///run/user/1/docker.sock"]
-    subprocess.run(create, check=True, capture_output=True)
-    subprocess.run(["docker", "context", "use", "rootless"], check=True, capture_output=True)
-    assert command.host_socket() == "/run/user/1/docker.sock"
+def test_socket_is_that_of_the_context_which_docker_uses(rootless: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert f"unix://{command.host_socket()}" == rootless
     monkeypatch.setenv("DOCKER_HOST", "unix:///x.sock")
     assert command.host_socket() == "/x.sock"
+    monkeypatch.delenv("DOCKER_HOST")
+    subprocess.run(["docker", "context", "use", "default"], check=True, capture_output=True)
+    assert command.host_socket() == command.SOCKET
 
 
 def test_worker_that_ends_at_once_is_told_with_its_log(
