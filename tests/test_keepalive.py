@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from job_fetcher import keepalive
 from job_fetcher.api import WorkerApi
 from job_fetcher.background import Cancellation, in_background
-from job_fetcher.errors import CredentialsError, JobGone, StopRequested, Unavailable
+from job_fetcher.errors import CredentialsError, JobGone, Unavailable
 from job_fetcher.job import JobStatus
 from job_fetcher.keepalive import KeepAlive
 from tests.support.platform import Platform
@@ -118,25 +117,6 @@ def test_nothing_is_sent_after_the_last_status(kept: Callable[[float], Kept]) ->
     job.mock.api().put_status(job.id, JobStatus.FINISHED)
     assert job.sent() == ["preprocessing", "finished"]
     assert not [each for each in threading.enumerate() if each.name == f"keep-alive-{job.id}"]
-
-
-def test_job_that_is_left_at_once_waits_for_the_request_on_its_way_as_long_as_there_is_time(
-    mock: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else it might arrive after the job was handed back, and nobody would have it for five minutes."""
-    monkeypatch.setattr(keepalive, "LAST_REQUEST_S", 0.0)
-    job, cancelled = mock.pulled(), Cancellation()
-
-    def time_left_s() -> float:
-        mock.heal()
-        return LONG_S
-
-    fault = mock.fault("/jobs/*", "PUT", hang=True)
-    status = JobStatus.PREPROCESSING
-    with KeepAlive(mock.api(), job, status, cancelled, interval_s=NEVER_S, last_request_s=time_left_s):
-        mock.wait_until(lambda: fault.matched > 0, "the request that hangs")
-        cancelled.set(StopRequested("stopped"))
-    assert mock.statuses(job) == ["preprocessing"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future, wait
 from types import TracebackType
 from typing import Self
@@ -29,23 +28,17 @@ class KeepAlive:
 
     The intervals are jittered: workers that an outage has brought into step fall out of it.
 
-    Nothing is sent after its `with` block, which waits for what is on its way: up to `last_request_s()` seconds if the
-    job is left at once. When the API says that the job is gone, or refuses the credentials for good, `cancelled` is set
-    to that; any other failure is survived, and tried again no later than the next one is due.
+    Nothing is sent after its `with` block, which waits for what is on its way. If the job is left at once it waits for
+    `LAST_REQUEST_S`: an API that is slow then needs the rest of the time for taking the job back.
+
+    When the API says that the job is gone, or refuses the credentials for good, it sets `cancelled` with that; any other
+    failure is survived, and tried again no later than the next one is due.
     """
 
     def __init__(
-        self,
-        api: WorkerApi,
-        job_id: str,
-        status: JobStatus,
-        cancelled: Cancellation,
-        interval_s: float,
-        *,
-        last_request_s: Callable[[], float] = lambda: LAST_REQUEST_S,
+        self, api: WorkerApi, job_id: str, status: JobStatus, cancelled: Cancellation, interval_s: float
     ) -> None:
         self._api, self._job_id, self._cancelled, self._interval_s = api, job_id, cancelled, interval_s
-        self._last_request_s = last_request_s
         self._last = status
         self._news: deque[JobStatus] = deque([status])
         self._changed = threading.Condition()
@@ -67,7 +60,7 @@ class KeepAlive:
             self._closed = True
             self._wake()
         if self._cancelled.is_set():
-            wait([self._ended], timeout=self._last_request_s())
+            wait([self._ended], timeout=LAST_REQUEST_S)
         else:
             self._cancelled.result_of(self._ended)
 

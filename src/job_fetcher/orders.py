@@ -55,10 +55,6 @@ class Orders:
         since_stop_s = time.monotonic() - self._stopped_at if self.stopped.is_set() else 0
         return max(HAND_BACK_S, STOP_S - since_stop_s)
 
-    def spare_s(self) -> float:
-        """… and how many of them before the API is asked to take it back."""
-        return self.left_s() - HAND_BACK_S
-
     def _end(self, reason: JobFetcherError) -> None:
         with self._lock:
             self._stopped_at = time.monotonic()

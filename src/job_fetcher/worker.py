@@ -35,7 +35,7 @@ from job_fetcher.images import Images
 from job_fetcher.job import Final, Job, JobSpecs, JobStatus, Outcome, details
 from job_fetcher.keepalive import KeepAlive
 from job_fetcher.ledger import Ledger
-from job_fetcher.orders import Orders
+from job_fetcher.orders import HAND_BACK_S, Orders
 from job_fetcher.quiet_hours import QuietHours
 from job_fetcher.readiness import Readiness
 from job_fetcher.runner import Runner, handed_back
@@ -112,7 +112,7 @@ class Worker:
         try:
             job = self._orders.ending.result_of(pulling)
         except Cancelled as reason:
-            wait([pulling], timeout=self._orders.spare_s())
+            wait([pulling], timeout=self._orders.left_s() - HAND_BACK_S)
             if pulling.done() and not pulling.exception() and (job := pulling.result()):
                 with suppress(JobGone, JobFailed, Unavailable):
                     self._report(job.id, handed_back(reason), Cancellation())
@@ -197,9 +197,8 @@ class Worker:
         """Do the job and tell with which status it ends here; raises `JobGone` and `LeaveRequested`: with none."""
         try:
             with KeepAlive(
-                self._api, folder.job_id, _status(folder), cancelled, self._options.keep_alive_interval_s,
-                last_request_s=self._orders.spare_s,
-            ) as keep_alive:  # fmt: skip
+                self._api, folder.job_id, _status(folder), cancelled, self._options.keep_alive_interval_s
+            ) as keep_alive:
                 outcome, problems = self._do(folder, keep_alive, cancelled)
         except (JobGone, LeaveRequested):
             raise
