@@ -31,7 +31,7 @@ class KeepAlive:
     Nothing is sent after its `with` block, which waits for what is on its way. If the job is left at once it waits for
     `LAST_REQUEST_S`: an API that is slow then needs the rest of the time for taking the job back.
 
-    When the API says that the job is gone, or refuses the credentials for good, it sets `cancelled` with that; any other
+    When the API says that the job is gone, or refuses the credentials for good, `cancelled` is set to that; any other
     failure is survived, and tried again no later than the next one is due.
     """
 
