@@ -1,24 +1,34 @@
 """compose.yaml as docs/fleet.md shows it: workers for several GPUs by Compose, for many machines by Swarm."""
 
+import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Event
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 from docker.models.containers import Container
 
 from job_fetcher import health
 from tests.recovery.support import OUTPUTS, assert_finished_once, submit
+from tests.support.engine import running_registry
+from tests.support.gate import Gate, running_gate
 from tests.support.leaks import Evidence
 from tests.support.own_engine import IMAGE, OwnEngine
-from tests.support.platform import Platform, running_platform
-from tests.support.swarm import BROKEN, NEW, OLD, Fleet, network_of, shown, swarm
+from tests.support.platform import PASSWORD, Platform, running_platform
+from tests.support.swarm import BROKEN, NEW, OLD, Fleet, blocks, network_of, shown, swarm
 from tests.support.worker import wait_until
 
 DEPLOY = "grep -v 'Compose only' compose.yaml | docker stack deploy --with-registry-auth --compose-file - decode"
 REMOVE = "docker stack rm decode"
 WORKER = "worker=$(docker ps --quiet --filter label=com.docker.swarm.service.name=decode_gpu-0)"
+DRAIN = "docker node update --availability drain $MACHINE"
+UPDATE = "export IMAGE=registry.example.org/job-fetcher:1.1"
+WHOLE = (UPDATE, WORKER, DRAIN)
+"""First lines of blocks that are run line by line, in the page's order."""
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +45,17 @@ def mock(engine: OwnEngine, evidence: Evidence) -> Iterator[Platform]:
             platform = running.enter_context(running_platform(host="0.0.0.0"))
         yield platform
         evidence.keep_history(platform)
+
+
+@pytest.fixture
+def registry_gate(engine: OwnEngine, tmp_path: Path) -> Iterator[Gate]:
+    """A gate in front of a registry, in the network of `engine`."""
+    (tmp_path / "registry").mkdir()
+    with ExitStack() as running:
+        with network_of(engine):
+            address = running.enter_context(running_registry(tmp_path / "registry"))
+            gate = running.enter_context(running_gate(int(address.rpartition(":")[2])))
+        yield gate
 
 
 @pytest.fixture
@@ -73,7 +94,7 @@ def wait_for_next(fleet: Fleet, service: str, before: Container, image: str) -> 
         return worker is not None and worker != before and b"Going on with job" in worker.logs()
 
     wait_until(goes_on, f"the next worker of {service}")
-    assert fleet.workers()[service].attrs["Config"]["Image"] == image
+    assert fleet.workers()[service].attrs["Config"]["Image"].split("@")[0] == image
 
 
 def finish(fleet: Fleet, mock: Platform, service: str, job: str) -> None:
@@ -91,7 +112,8 @@ def assert_nothing_left(fleet: Fleet) -> None:
 
 def test_page_shows_nothing_that_is_not_run_here() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
-    assert [line for line in shown("sh") if line and line not in source and not line.startswith("export IMAGE=")] == []
+    parts = [line for block in blocks("sh") if block[0] not in WHOLE for line in block]
+    assert [line for line in parts if line and line not in source and not line.startswith("export IMAGE=")] == []
 
 
 def assert_looked_after(worker: Container) -> None:
@@ -171,6 +193,61 @@ def test_swarm_updates_workers_in_the_middle_of_their_jobs(two: Fleet, mock: Pla
     assert_nothing_left(two)
 
 
+def test_swarm_fetches_an_image_while_its_workers_go_on(
+    engine: OwnEngine, fleet: Fleet, mock: Platform, registry_gate: Gate
+) -> None:
+    """However long the registry takes: it is asked for the new layer, which comes when the job was told of thrice."""
+    image = f"127.0.0.1:{registry_gate.port}/job-fetcher:1.1"
+    layer, asked, comes = push_with_new_layer(engine, registry_gate, image), Event(), Event()
+
+    def hold() -> Event:
+        asked.set()
+        return comes
+
+    fleet.run(DEPLOY)
+    jobs = begin_jobs(fleet, mock, 1)
+    before, containers = fleet.workers(), fleet.jobs()
+    registry_gate.before(f"GET /v2/job-fetcher/blobs/{layer}".encode(), hold)
+    ((_, *update_lines),) = blocks("sh", UPDATE)
+    with ThreadPoolExecutor() as pool:
+        update = pool.submit(fleet.run, *update_lines, image=image)
+        try:
+            wait_until(asked.is_set, "the layer to be asked for")
+            told = len(mock.requests("PUT", f"/jobs/{jobs['gpu-0']}/status"))
+            wait_until(
+                lambda: len(mock.requests("PUT", f"/jobs/{jobs['gpu-0']}/status")) >= told + 3,
+                "the worker to go on",
+            )
+            assert fleet.workers() == before
+        finally:
+            comes.set()
+        update.result()
+    wait_for_next(fleet, "gpu-0", before["gpu-0"], image)
+    assert fleet.jobs() == containers
+    finish(fleet, mock, "gpu-0", jobs["gpu-0"])
+
+
+def push_with_new_layer(engine: OwnEngine, gate: Gate, image: str) -> str:
+    """Push the worker's image with one more layer, which the engine has no more then; the layer's digest."""
+    engine.client.images.build(fileobj=io.BytesIO(f"FROM {OLD}\nRUN echo new > /new\n".encode()), tag=image, rm=True)
+    engine.client.images.push(image)
+    engine.client.images.remove(image)
+    headers = {"Accept": "application/vnd.docker.distribution.manifest.v2+json"}
+    with network_of(engine):
+        manifest = requests.get(f"{gate.url}/v2/job-fetcher/manifests/1.1", headers=headers, timeout=10).json()
+    return str(manifest["layers"][-1]["digest"])
+
+
+def test_swarm_keeps_the_password_in_a_secret(fleet: Fleet, mock: Platform) -> None:
+    fleet.keep_secret()
+    fleet.edit("  env_file: .env\n", "  env_file: .env\n  secrets: [password]\n")
+    fleet.edit("\nnetworks:", "\nsecrets: {password: {external: true}}\n\nnetworks:")
+    fleet.run("docker secret create password ./password", DEPLOY)
+    jobs = begin_jobs(fleet, mock, 1)
+    assert PASSWORD not in str(fleet.workers()["gpu-0"].attrs)
+    finish(fleet, mock, "gpu-0", jobs["gpu-0"])
+
+
 def test_swarm_rolls_back_an_update_whose_workers_do_not_start(fleet: Fleet, mock: Platform) -> None:
     fleet.run(DEPLOY)
     jobs = begin_jobs(fleet, mock, 1)
@@ -227,21 +304,18 @@ def test_machine_is_taken_out_of_a_swarm_and_comes_back(fleet: Fleet, mock: Plat
     fleet.run(DEPLOY)
     jobs = begin_jobs(fleet, mock, 1)
     before = fleet.workers()["gpu-0"]
-    fleet.run(
-        WORKER,
-        "docker exec $worker python -m job_fetcher pause",
-        "docker kill --signal SIGTERM $worker",
-        "docker wait $worker",
-    )
+    going_away, coming_back = blocks("sh", WORKER)
+    fleet.run(*going_away)
     assert mock.job(jobs["gpu-0"]).status == "queued"
     assert (fleet.jobs(), fleet.folders()) == ({}, [])
     paused = wait_until(lambda: fleet.workers().get("gpu-0"), "Swarm to start the worker again")
     assert paused != before
     assert paused is not None
     wait_until(lambda: b"No job is asked for: the worker is paused" in paused.logs(), "it to say that it is paused")
-    fleet.run("docker node update --availability drain $MACHINE")
+    ((drain, activate),) = blocks("sh", DRAIN)
+    fleet.run(drain)
     assert_nothing_left(fleet)
-    fleet.run("docker node update --availability active $MACHINE")
+    fleet.run(activate)
     wait_until(lambda: fleet.workers().get("gpu-0"), "the worker to be back")
-    fleet.run(WORKER, "docker exec $worker python -m job_fetcher resume")
+    fleet.run(*coming_back)
     assert begin_jobs(fleet, mock, 1) != jobs

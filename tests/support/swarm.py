@@ -73,6 +73,13 @@ class Fleet:
         with (self._folder / ".env").open("a", encoding="utf-8") as file:
             file.write(f"{name}={value}\n")
 
+    def keep_secret(self) -> None:
+        """Have the password in a file beside it, and no more in .env."""
+        settings = (self._folder / ".env").read_text(encoding="utf-8")
+        kept = settings.replace(f"PASSWORD={PASSWORD}", "PASSWORD_FILE=/run/secrets/password")
+        (self._folder / ".env").write_text(kept, encoding="utf-8")
+        (self._folder / "password").write_text(f"{PASSWORD}\n", encoding="utf-8")
+
     def run(self, *lines: str, image: str = OLD) -> str:
         """Run lines that the page shows, in one shell; what they print. `image` is that of the workers."""
         assert set(lines) <= set(shown("sh")), "docs/fleet.md shows nothing like that"
@@ -142,11 +149,17 @@ def _service(worker: Container) -> str:
     return labels.get("com.docker.compose.service") or labels["com.docker.swarm.service.name"].removeprefix("decode_")
 
 
-def shown(language: str) -> list[str]:
-    """The lines of the page's code blocks in `language`; commands without their comments."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+def blocks(language: str, first: str = "") -> list[list[str]]:
+    """The page's code blocks in `language`, of those all, or those with that first line; without comments."""
+    found = re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     comment = r"  +# .*" if language == "sh" else "$"
-    return [re.sub(comment, "", line) for block in blocks for line in block.splitlines()]
+    lines = [[re.sub(comment, "", line) for line in block.splitlines()] for block in found]
+    return [block for block in lines if first in ("", block[0])]
+
+
+def shown(language: str) -> list[str]:
+    """The lines of all blocks."""
+    return [line for block in blocks(language) for line in block]
 
 
 def has_compose_plugin() -> bool:
