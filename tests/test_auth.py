@@ -9,10 +9,10 @@ from pydantic import SecretStr
 
 from app.config import Account
 from job_fetcher import auth
-from job_fetcher.api import WorkerApi
-from job_fetcher.auth import CognitoToken, FixedToken, UserPool
+from job_fetcher.api import WorkerApi, user_pool
+from job_fetcher.auth import LOCKED, CognitoToken, FixedToken, UserPool
 from job_fetcher.background import in_background
-from job_fetcher.errors import CredentialsError, Unavailable
+from job_fetcher.errors import CredentialsError, SettingsError, Unavailable
 from tests.support.aws import Aws
 from tests.support.platform import PASSWORD, Platform
 
@@ -74,6 +74,12 @@ def test_each_refusal_says_what_to_do(mock: Platform, account: dict[str, Any], t
     assert "hush" not in str(raised.value)
 
 
+def test_an_address_of_the_login_service_that_is_none_is_told_as_a_setting(mock: Platform) -> None:
+    token = CognitoToken("ada", SecretStr("hush"), lambda: user_pool(mock.url), "nonsense")
+    with pytest.raises(SettingsError, match=r"^The login service cannot be used: POST nonsense: "):
+        token.bearer()
+
+
 def test_an_account_that_is_not_approved_yet_can_log_in_and_is_told(mock: Platform) -> None:
     with pytest.raises(CredentialsError, match="not approved as a worker yet"):
         WorkerApi(mock.url, mock.cognito_token("newcomer", "Newcomer-password-1")).pull_job(OFFER)
@@ -85,6 +91,8 @@ def test_an_account_that_is_not_approved_yet_can_log_in_and_is_told(mock: Platfo
         (400, {"__type": "TooManyRequestsException"}, Unavailable, "TooManyRequestsException"),
         (400, {"__type": "com.amazonaws#LimitExceededException"}, Unavailable, "LimitExceededException"),
         (400, {"__type": "com.amazonaws#UserNotFoundException"}, CredentialsError, "knows no account"),
+        (400, {"__type": "NotAuthorizedException", "message": LOCKED}, CredentialsError, "has locked the account"),
+        (400, {"__type": "NotAuthorizedException", "message": [LOCKED]}, CredentialsError, "check both"),
         (400, {"__type": "InvalidLambdaResponseException"}, CredentialsError, "InvalidLambdaResponseException"),
         (400, "<html>", Unavailable, "400"),
         (403, {"message": "a proxy's"}, Unavailable, "403"),

@@ -105,7 +105,7 @@ def test_no_address_and_no_header_brings_out_an_error_of_another_kind(
         http.send("GET", url, headers={"X-Header": header})
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 599])
+@pytest.mark.parametrize("status", [407, 408, 429, 500, 502, 503, 504, 599])
 def test_an_answer_that_means_later_is_unavailable(mock: Platform, status: int) -> None:
     mock.fault("/access_info", status=status)
     with pytest.raises(Unavailable, match=rf"GET http://[\d.:]+/access_info answered {status}$") as raised:

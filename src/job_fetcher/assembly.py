@@ -1,6 +1,7 @@
 """From the settings to the objects: what the worker and its check are made of."""
 
 import logging
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -23,6 +24,7 @@ def worker(settings: Settings, orders: Orders) -> Worker:
     folders.prepare()
     client = engine.connect()
     try:
+        engine.require_network(client, settings.job_network)
         return Worker(api(settings), client, folders, _options(settings, client), orders)
     except EngineUnavailable as error:
         raise EngineError(f"The Docker engine went away while the worker started: {error}") from error
@@ -73,23 +75,57 @@ def workspace(settings: Settings) -> Workspace:
 
 
 def host_base(settings: Settings, client: engine.Client) -> PurePosixPath:
-    """PATH_BASE as the engine's host sees it. Raises `SettingsError` if PATH_HOST_BASE is another folder.
+    """PATH_BASE as the engine's host sees it. Raises `SettingsError` if that is another folder.
 
-    A difference between what is set and what is mounted may be a link on the host, or the engine another machine's:
-    then a container has to tell.
+    The mounts of the worker's own container tell for sure. If something else is set, that may be a link on the host, or
+    the engine another machine's; outside of a container the engine may see other files (a snap's Docker, a service's
+    PrivateTmp): then a container has to tell.
     """
     told = settings.path_host_base
     try:
-        found = engine.host_path(client, settings.path_base)
+        found = host_path(client, settings.path_base)
     except SettingsError:
         if told is None:
             raise
         found = None
-    if found is not None and told in (None, found):
-        return found
-    assert told is not None
+    on_host = told or found
+    assert on_host is not None
+    if on_host == found and engine.own_container() is not None:
+        return on_host
     try:
-        probe.same_folder(client, told, Path(settings.path_base))
-    except probe.ProbeFailed as error:
-        log.warning("PATH_HOST_BASE (%s) is believed, since no container can tell: %s", told, error)
-    return told
+        probe.same_folder(client, on_host, Path(settings.path_base))
+    except (probe.ProbeFailed, OSError) as error:
+        log.warning("PATH_BASE is believed to be %s of the host, since no container can tell: %s", on_host, error)
+    return on_host
+
+
+def host_path(client: engine.Client, path: PurePosixPath) -> PurePosixPath:
+    """Where `path` of this process lies on the engine's host: the same, or, in a container, where that is mounted from.
+
+    Raises `SettingsError` if this is a container and nothing of the host is mounted at `path`.
+    """
+    own_id = engine.own_container()
+    if own_id is None:
+        return path
+    try:
+        with engine.our_errors("inspect the worker's own container"):
+            mounts = client.inspect_container(own_id)["Mounts"]
+    except engine.Missing:
+        if _runs_here(client):  # a container of another engine, and the jobs' engine inside of it
+            return path
+        raise SettingsError(
+            "PATH_HOST_BASE is not set and cannot be found out, since the engine does not know this container"
+        ) from None
+    by_depth = sorted(mounts, key=lambda mount: len(PurePosixPath(mount["Destination"]).parts), reverse=True)
+    for mount in by_depth:
+        with suppress(ValueError):
+            return PurePosixPath(mount["Source"]) / path.relative_to(mount["Destination"])
+    raise SettingsError(
+        f"Nothing of the host is mounted at PATH_BASE ({path}): start the container with -v HOST:{path}"
+    )
+
+
+def _runs_here(client: engine.Client) -> bool:
+    """Whether the engine sees the same files as this process: its own folder is there."""
+    with engine.our_errors("describe the host"):
+        return Path(client.info()["DockerRootDir"], "containers").is_dir()

@@ -13,14 +13,18 @@ from typing import Annotated, Protocol
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
 
 from job_fetcher import http
-from job_fetcher.errors import CredentialsError, InvalidAnswer, Unavailable
+from job_fetcher.errors import CredentialsError, InvalidAnswer, SettingsError, Unavailable
 
 LONGEST_MARGIN_S = 120.0
 """A token is renewed this long before it expires, or at nine tenths of its life if that is later."""
 
 log = logging.getLogger(__name__)
 
-_REFUSALS = {
+LOCKED = "Password attempts exceeded"
+"""Cognito's message for a while after some wrong passwords (up to 15 minutes), whose type is that of a wrong one."""
+REFUSALS = {
+    LOCKED: "The platform has locked the account {username!r} after too many wrong passwords: stop the worker"
+    " (docker rm -f job-fetcher), wait 15 minutes, log in on the platform's website, and start it with that password",
     "NotAuthorizedException": "The platform refuses USERNAME and PASSWORD: check both, and that the account is enabled",
     "UserNotFoundException": "The platform knows no account {username!r}: check USERNAME",
     "UserNotConfirmedException": "The account {username!r} is not confirmed yet: open the link in the mail that the"
@@ -28,7 +32,7 @@ _REFUSALS = {
     "PasswordResetRequiredException": "The password of {username!r} must be reset: do so on the platform's website,"
     " then set PASSWORD to the new one",
 }
-_CHALLENGES = {
+CHALLENGES = {
     "NEW_PASSWORD_REQUIRED": "The account {username!r} needs a new password: log in on the platform's website once to"
     " choose it, then set PASSWORD to it",
 }
@@ -139,14 +143,14 @@ class CognitoToken:
         try:
             answer = self._ask("USER_PASSWORD_AUTH", USERNAME=SecretStr(self._username), PASSWORD=self._password)
         except _Refused as refusal:
-            sentence = _REFUSALS.get(refusal.kind, "The platform refuses the login of {username!r}: {kind}")
+            sentence = REFUSALS.get(refusal.kind, "The platform refuses the login of {username!r}: {kind}")
             raise CredentialsError(sentence.format(username=self._username, kind=refusal.kind)) from None
         self._keep(answer)
 
     def _keep(self, answer: _Answer) -> None:
         if answer.tokens is None:
             otherwise = "The login of {username!r} needs another step by a person ({kind}), which a worker cannot do"
-            sentence = _CHALLENGES.get(answer.challenge or "", otherwise)
+            sentence = CHALLENGES.get(answer.challenge or "", otherwise)
             raise CredentialsError(sentence.format(username=self._username, kind=answer.challenge))
         if answer.tokens.refresh_token is None and self._tokens is not None:  # a refresh gives no new one
             answer.tokens.refresh_token = self._tokens.refresh_token
@@ -155,22 +159,25 @@ class CognitoToken:
         self._renew_at = time.monotonic() + life_s - min(LONGEST_MARGIN_S, life_s / 10)
 
     def _ask(self, flow: str, **parameters: SecretStr) -> _Answer:
-        """One `InitiateAuth`; raises `_Refused` or `Unavailable`."""
+        """One `InitiateAuth`; raises `_Refused` or `Unavailable`, and `SettingsError` if its address is none."""
         if self._pool is None:
             self._pool = self._ask_user_pool()
-        response = http.send(
-            "POST",
-            self._endpoint or f"https://cognito-idp.{self._pool.region}.amazonaws.com/",
-            headers={
-                "Content-Type": "application/x-amz-json-1.1",
-                "X-Amz-Target": "AWSCognitoIdentityProviderService.InitiateAuth",
-            },
-            json={
-                "AuthFlow": flow,
-                "ClientId": self._pool.client_id,
-                "AuthParameters": {name: value.get_secret_value() for name, value in parameters.items()},
-            },
-        )
+        try:
+            response = http.send(
+                "POST",
+                self._endpoint or f"https://cognito-idp.{self._pool.region}.amazonaws.com/",
+                headers={
+                    "Content-Type": "application/x-amz-json-1.1",
+                    "X-Amz-Target": "AWSCognitoIdentityProviderService.InitiateAuth",
+                },
+                json={
+                    "AuthFlow": flow,
+                    "ClientId": self._pool.client_id,
+                    "AuthParameters": {name: value.get_secret_value() for name, value in parameters.items()},
+                },
+            )
+        except http.UnusableRequest as error:
+            raise SettingsError(f"The login service cannot be used: {error}") from error
         if response.status_code == 200:
             answer = http.answer(response, _Answer)
             if answer.tokens is None and answer.challenge is None:
@@ -184,11 +191,13 @@ class CognitoToken:
 
 class _Error(BaseModel):
     kind: str = Field("", alias="__type")
+    message: object = None
 
 
 def _kind(body: bytes) -> str:
-    """`__type` of Cognito's error, without a namespace in front of it."""
+    """`__type` of Cognito's error, without a namespace in front of it; `LOCKED` if that is its message."""
     try:
-        return _Error.model_validate_json(body).kind.rsplit("#", 1)[-1][:100]
+        error = _Error.model_validate_json(body)
     except ValidationError:
         return ""
+    return LOCKED if error.message == LOCKED else error.kind.rsplit("#", 1)[-1][:100]

@@ -5,19 +5,20 @@ docker's errors, and those of its transport, are translated by `our_errors` and 
 `except` once took a missing image for a deleted job.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import docker
 import requests
 import tenacity
 import urllib3
-from docker.errors import APIError, DockerException, InvalidRepository, NotFound
+from docker.errors import APIError, DockerException, InvalidRepository, NotFound, TLSParameterError
 from docker.utils import kwargs_from_env
 
 from job_fetcher import http
@@ -146,6 +147,25 @@ def machine(client: Client, reserve_mib: int = 0) -> Machine:
     return Machine(cpu_cores=info["NCPU"], memory_mib=memory_mib)
 
 
+def require_network(client: Client, name: str) -> None:
+    """Raise `SettingsError` if the engine has no network `name`, or it is the host's own, which jobs do not get.
+
+    A node of a swarm is believed: it hears of some networks only when it uses them.
+    """
+    try:
+        with our_errors(f"inspect the network '{name}'"):
+            if client.inspect_network(name)["Driver"] == "host":
+                raise SettingsError(f"JOB_NETWORK ({name}) is the host's own network, which jobs do not get")
+    except Missing:
+        with our_errors("describe the host"):
+            in_swarm = client.info()["Swarm"]["LocalNodeState"] == "active"
+        if not in_swarm:
+            raise SettingsError(
+                f"JOB_NETWORK ({name}) is no network of the Docker engine: write one that `docker network ls` shows, or"
+                f" make it (docker network create {name})"
+            ) from None
+
+
 def local_time(client: Client) -> datetime:
     """The time of the engine's host in its own zone (`SystemTime` of `info`): a container's own is usually UTC."""
     with our_errors("tell the time"):
@@ -170,35 +190,9 @@ def seconds(time: str) -> float:
     return datetime.fromisoformat(time).timestamp()
 
 
-def host_path(client: Client, path: PurePosixPath) -> PurePosixPath:
-    """Where `path` of this process lies on the engine's host: the same, or, in a container, where that is mounted from.
-
-    Raises `SettingsError` if this is a container and nothing of the host is mounted at `path`.
-    """
-    own_id = _own_container()
-    if own_id is None:
-        return path
-    try:
-        with our_errors("inspect the worker's own container"):
-            mounts = client.inspect_container(own_id)["Mounts"]
-    except Missing:
-        if _runs_here(client):  # a container of another engine, and the jobs' engine inside of it
-            return path
-        raise SettingsError(
-            "PATH_HOST_BASE is not set and cannot be found out, since the engine does not know this container"
-        ) from None
-    by_depth = sorted(mounts, key=lambda mount: len(PurePosixPath(mount["Destination"]).parts), reverse=True)
-    for mount in by_depth:
-        with suppress(ValueError):
-            return PurePosixPath(mount["Source"]) / path.relative_to(mount["Destination"])
-    raise SettingsError(
-        f"Nothing of the host is mounted at PATH_BASE ({path}): start the container with -v HOST:{path}"
-    )
-
-
 def own_image(client: Client) -> str | None:
     """The id of the image that this process runs in; `None` if it runs in none of this engine."""
-    own_id = _own_container()
+    own_id = own_container()
     if own_id is None:
         return None
     try:
@@ -208,13 +202,7 @@ def own_image(client: Client) -> str | None:
         return None
 
 
-def _runs_here(client: Client) -> bool:
-    """Whether the engine sees the same files as this process: its own folder is there."""
-    with our_errors("describe the host"):
-        return Path(client.info()["DockerRootDir"], "containers").is_dir()
-
-
-def _own_container() -> str | None:
+def own_container() -> str | None:
     """The id of the container that this process runs in, if it does: engines mount files kept under that id into it."""
     mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
     found = re.search(r"/([0-9a-f]{64})/\S* /etc/(?:hostname|hosts|resolv\.conf) ", mounts)
@@ -227,14 +215,27 @@ def _said(error: APIError) -> str:
 
 def _what_to_do(error: Exception) -> str:
     text = http.reason(error.__cause__ or error)
-    where = kwargs_from_env().get("base_url", "/var/run/docker.sock")
+    where = os.environ.get("DOCKER_HOST") or "/var/run/docker.sock"
+    if isinstance(error, TLSParameterError):
+        return (
+            "DOCKER_TLS_VERIFY is set, and DOCKER_CERT_PATH has no certificates: unset both for an engine of this host"
+        )
     if "No such file" in text:
         return (
             f"there is no socket {where}: in a container, add -v /var/run/docker.sock:/var/run/docker.sock;"
             " outside of one, install and start Docker"
         )
     if "Permission denied" in text:
-        return f"this user may not use its socket {where}: add the user to the group 'docker', or run as root"
+        return (
+            f"this user may not use its socket {where}: add the user to the group 'docker', or run as root; in a"
+            " container leave out --user, and where Docker maps users or SELinux is on, add --userns=host or"
+            " --security-opt label=disable"
+        )
+    if "refused" in text and Path(where.removeprefix("unix://")).is_dir():
+        return (
+            f"{where} is a folder, which Docker makes where the host has no such socket: remove it, and mount the"
+            " socket that `docker context inspect` tells"
+        )
     if "refused" in text:
         return f"nothing listens at {where}: start Docker, or set DOCKER_HOST to where it listens"
     if "no answer" in text:

@@ -88,8 +88,8 @@ def send(
 ) -> requests.Response:
     """Send one request and return its answer, whatever its status below 500.
 
-    Raises `Unavailable` when there is no answer, or one that says "later" (408, 429, 5xx), and `UnusableRequest`
-    for a request that cannot be made. Neither tells the query of the URL, which may be a signature.
+    Raises `Unavailable` when there is no answer, or one that says "later" (408, 429, 5xx, a proxy's 407), and
+    `UnusableRequest` for a request that cannot be made. Neither tells the query of the URL, which may be a signature.
     """
     try:
         response = session().request(
@@ -109,7 +109,7 @@ def send(
         raise UnusableRequest(f"{method.upper()} {without_query(url)}: {reason(error)}") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise Unavailable(f"{method.upper()} {without_query(url)}: {reason(error)}") from None
-    if response.status_code in (408, 429) or response.status_code >= 500:
+    if response.status_code in (407, 408, 429) or response.status_code >= 500:
         response.close()
         raise Unavailable(
             f"{method.upper()} {without_query(url)} answered {response.status_code}",
@@ -155,12 +155,18 @@ def without_query(url: str) -> str:
 
 def reason(error: BaseException) -> str:
     """The innermost cause of a failed request, in words, without any URL's query (urllib3's texts have it)."""
+    if isinstance(error, requests.exceptions.ProxyError):
+        return f"through the proxy: {_innermost(error)}"
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return f"no connection within {CONNECT_TIMEOUT_S:g} s"
     if isinstance(error, requests.exceptions.ReadTimeout):
         return "no answer in time"
     if isinstance(error, requests.exceptions.InvalidHeader):  # whose text has the header's value
         return "one of its headers has characters that no header can have"
+    return _innermost(error)
+
+
+def _innermost(error: BaseException) -> str:
     innermost: Any = error
     while True:
         inner = getattr(innermost, "reason", None) or next(

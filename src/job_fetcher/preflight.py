@@ -7,14 +7,13 @@ with the same sentences (see `assembly`); this one looks at the rest as well, wi
 import email.utils
 import io
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from job_fetcher import assembly, engine, hardware, http, images, probe
+from job_fetcher import assembly, engine, hardware, http, images, meanings, probe
 from job_fetcher.api import ProbeRequests, user_pool
 from job_fetcher.background import Cancellation, in_background
 from job_fetcher.errors import GpuUnavailable, InvalidAnswer, JobFetcherError, SettingsError, Unavailable
@@ -27,21 +26,8 @@ CLOCK_S = 120.0
 """So many seconds a clock may be wrong: certificates and signed addresses live for minutes at least."""
 PROBE_SIZE, PROBE_S = 1 << 20, 30.0
 """Bytes of the file that is sent to the storage and back, and the time for it."""
-
-_FIREWALL = "a firewall may be between: let it pass HTTPS to there"
-_REASONS = (
-    (r"WRONG_VERSION_NUMBER|record layer", "nobody speaks TLS there: correct API_URL, http:// or the port"),
-    (r"[Cc]ertificate|SSL", "its certificate is not accepted: set this machine's clock, or ask who runs the proxy"),
-    (r"not known|No address|resol", "there is no such host: correct API_URL, or this machine's DNS"),
-    (
-        r"refused",
-        "nothing listens there: start the API, or correct API_URL (from a container this machine is"
-        " host.docker.internal)",
-    ),
-    (r"no connection within|unreachable|no answer", _FIREWALL),
-    (r"answered 5", "the platform has trouble of its own: try again later"),
-)
-"""What a failed request means, by words of its error."""
+NO_JOB = "0"
+"""The id of a job that there is not, in the form of all ids: who may ask for its status is a worker."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +55,7 @@ class Preflight:
             ("credentials", self._check_credentials, {"API"}),
             ("engine", self._check_engine, set()),
             ("container", self._check_container, {"engine"}),
+            ("network", self._check_network, {"settings", "container"}),
             ("folder", self._check_folder, {"settings"}),
             ("folder on the host", self._check_folder_on_host, {"folder", "container"}),
             ("disk", self._check_disk, {"folder", "engine"}),
@@ -88,7 +75,7 @@ class Preflight:
             try:
                 sentences, ok = [check()], True
                 well.add(name)
-            except (JobFetcherError, OSError) as error:
+            except (JobFetcherError, http.UnusableRequest, engine.Missing, OSError) as error:
                 sentences, ok = _sentences(error), False
             for sentence in sentences:
                 yield Finding(name, ok, sentence, time.monotonic() - started)
@@ -107,8 +94,7 @@ class Preflight:
         except InvalidAnswer as error:
             raise Failed(f"API_URL ({url}) is not the address of the platform's API, but of something else") from error
         except (http.UnusableRequest, JobFetcherError) as error:
-            meaning = next((meaning for words, meaning in _REASONS if re.search(words, str(error))), None)
-            raise Failed(f"{error}" + (f" - {meaning}" if meaning else "")) from error
+            raise Failed(meanings.explained(error)) from error
         ahead_s = _ahead_s(response.headers.get("Date"))
         if abs(ahead_s) > CLOCK_S:
             raise Failed(
@@ -118,11 +104,10 @@ class Preflight:
         return f"{url} answers, clocks differ by {abs(ahead_s):.0f} s"
 
     def _check_credentials(self) -> str:
-        """The status of a job that there is not: who may ask for it is a worker."""
         try:
-            self._api.get_status("check")
+            self._api.get_status(NO_JOB)
         except Unavailable as error:
-            raise Failed(f"{error} - {_FIREWALL}") from error
+            raise Failed(meanings.explained(error)) from error
         return "accepted, and approved as a worker"
 
     def _check_engine(self) -> str:
@@ -134,13 +119,19 @@ class Preflight:
         probe.run(self._client, self._image, "true")
         return "starts and ends"
 
+    def _check_network(self) -> str:
+        network = self._settings.job_network
+        engine.require_network(self._client, network)
+        probe.start_as_job(self._client, network, None)
+        return f"{network}, and a container in it starts and ends"
+
     def _check_folder(self) -> str:
         assembly.workspace(self._settings).prepare()
         return f"{self._settings.path_base} can be written to"
 
     def _check_folder_on_host(self) -> str:
         base = self._settings.path_base
-        on_host = self._settings.path_host_base or engine.host_path(self._client, base)
+        on_host = self._settings.path_host_base or assembly.host_path(self._client, base)
         probe.same_folder(self._client, on_host, Path(base))
         return f"{base} is {on_host} of the host, and containers write to it"
 
@@ -208,9 +199,8 @@ class Preflight:
                 " this machine's network"
             ) from None
         except (http.UnusableRequest, JobFetcherError) as error:
-            raise Failed(
-                f"The storage cannot be used: {error} - a firewall or proxy may be between: let it pass"
-            ) from error
+            meaning = meanings.meaning(error) or meanings.FIREWALL
+            raise Failed(f"The storage cannot be used: {error} - {meaning}") from error
         up, down = (PROBE_SIZE / 1e6 / max(seconds, 1e-6) for seconds in (up_s, down_s))
         return f"{PROBE_SIZE >> 20} MiB up with {up:.0f} MB/s, down with {down:.0f} MB/s"
 

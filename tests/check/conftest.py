@@ -77,6 +77,17 @@ def check(mock: Platform, probe_image: str, evidence: Evidence, tmp_path: Path) 
     return run
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """PATH_BASE on a file system of 1 MiB, for 100 files, and with what each worker leaves there."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1M,nr_inodes=100", "none", str(folder)], check=True)
+    (folder / ".lock").touch()
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
 def settings_of(mock: Platform, base: Path) -> dict[str, str]:
     """A worker's environment, with all that it needs."""
     return {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {

@@ -8,8 +8,8 @@ from tests.check.conftest import Check, run_check, settings_of
 from tests.support.platform import TOKEN, Platform
 
 ALL = [
-    *("settings", "API", "credentials", "engine", "container", "folder", "folder on the host", "disk", "GPU"),
-    *("GPU in a container", "offer", "storage"),
+    *("settings", "API", "credentials", "engine", "container", "network", "folder"),
+    *("folder on the host", "disk", "GPU", "GPU in a container", "offer", "storage"),
 ]
 
 
@@ -28,7 +28,7 @@ def test_everything_is_well(check: Check, mock: Platform, docker_client: docker.
     assert ticks["offer"] == f"cpu_cores={info['NCPU']}, memory={info['MemTotal'] // 2**20 - 1024} MiB"
     assert ticks["storage"].startswith("1 MiB up with ")
     assert {path.name for path in (tmp_path / "data").iterdir()} == {".lock"}
-    assert [each.path for each in mock.requests("GET", "/jobs")] == ["/jobs/check/status"]
+    assert [each.path for each in mock.requests("GET", "/jobs")] == ["/jobs/0/status"]
     after = docker_client.api.containers(all=True, filters={"label": "job-fetcher.build=probe"})
     assert len(after) == containers
 

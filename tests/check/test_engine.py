@@ -2,11 +2,10 @@
 
 import json
 import socket
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 
+import docker
 import pytest
 
 from tests.check.conftest import Check
@@ -15,16 +14,6 @@ from tests.support.raw_server import answer, raw_server
 NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
 READING = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
 """May read Python wherever that is, and write nowhere."""
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """PATH_BASE on a file system of 1 MiB."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1M", "none", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_no_socket(check: Check, tmp_path: Path) -> None:
@@ -40,7 +29,8 @@ def test_socket_that_this_user_may_not_use(check: Check, tmp_path: Path) -> None
     (tmp_path / "data").chmod(0o777)
     assert check(run_by=(*NOBODY, *READING)).sentence("engine") == (
         "The Docker engine cannot be used: this user may not use its socket /var/run/docker.sock: add the user to the"
-        " group 'docker', or run as root"
+        " group 'docker', or run as root; in a container leave out --user, and where Docker maps users or SELinux is"
+        " on, add --userns=host or --security-opt label=disable"
     )
 
 
@@ -49,6 +39,22 @@ def test_engine_that_was_stopped(check: Check, tmp_path: Path) -> None:
     assert check(DOCKER_HOST=f"unix://{left}").sentence("engine") == (
         f"The Docker engine cannot be used: nothing listens at unix://{left}: start Docker, or set DOCKER_HOST to where"
         " it listens"
+    )
+
+
+def test_socket_that_is_a_folder(check: Check, tmp_path: Path) -> None:
+    """Docker has made it, for a `-v` of a socket that was not there."""
+    (folder := tmp_path / "docker.sock").mkdir()
+    assert check(DOCKER_HOST=f"unix://{folder}").sentence("engine") == (
+        f"The Docker engine cannot be used: unix://{folder} is a folder, which Docker makes where the host has no such"
+        " socket: remove it, and mount the socket that `docker context inspect` tells"
+    )
+
+
+def test_certificates_that_a_shell_still_asks_for(check: Check, tmp_path: Path) -> None:
+    assert check(DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH=str(tmp_path)).sentence("engine") == (
+        "The Docker engine cannot be used: DOCKER_TLS_VERIFY is set, and DOCKER_CERT_PATH has no certificates: unset"
+        " both for an engine of this host"
     )
 
 
@@ -66,6 +72,25 @@ def test_engine_that_is_too_old(check: Check, tmp_path: Path) -> None:
     with raw_server(*answers, listener=unix_listener(tmp_path / "old.sock")) as old:
         sentence = check(DOCKER_HOST=old.url).sentence("engine")
     assert sentence == "The Docker engine is too old (API 1.39): install Docker 19.03 or newer"
+
+
+def test_network_that_there_is_not(check: Check) -> None:
+    assert check(JOB_NETWORK="lab-net").sentence("network") == (
+        "JOB_NETWORK (lab-net) is no network of the Docker engine: write one that `docker network ls` shows, or make it"
+        " (docker network create lab-net)"
+    )
+
+
+def test_network_of_the_host_by_another_name(check: Check, docker_client: docker.DockerClient) -> None:
+    own = docker_client.networks.list(names=["host"])[0].id
+    sentence = check(JOB_NETWORK=own).sentence("network")
+    assert sentence == f"JOB_NETWORK ({own}) is the host's own network, which jobs do not get"
+
+
+@pytest.mark.parametrize("network", ["bridge", "none"])
+def test_network_that_is_always_there(check: Check, network: str) -> None:
+    report = check(JOB_NETWORK=network)
+    assert (report.code, report.ticks["network"]) == (0, f"{network}, and a container in it starts and ends")
 
 
 def test_relative_host_path(check: Check) -> None:
@@ -101,6 +126,14 @@ def test_folder_that_this_user_may_not_write_to(check: Check, tmp_path: Path) ->
         f"PATH_BASE ({tmp_path}/data) cannot be written to: Permission denied - let this user write there, or set"
         " another"
     )
+
+
+def test_folder_that_only_the_worker_sees(check: Check, tmp_path: Path) -> None:
+    """As a service with PrivateTmp, or the engine of a snap: nothing is set wrongly."""
+    alone = ("unshare", "--mount", "bash", "-euc", f'mount -t tmpfs none {tmp_path}/data; exec "$@"', "bash")
+    (tmp_path / "data").mkdir()
+    sentence = check(run_by=alone).sentence("folder on the host")
+    assert sentence.startswith(f"{tmp_path}/data of the engine's host is not the folder that the worker sees as ")
 
 
 def test_disk_that_is_full(check: Check, small_disk: Path) -> None:

@@ -1,6 +1,7 @@
 """What a first start gets wrong with the platform: its address, the account, the clock, the line."""
 
 import email.utils
+import json
 import ssl
 import subprocess
 import time
@@ -9,6 +10,10 @@ from pathlib import Path
 import pytest
 
 from app.config import Account
+from job_fetcher import engine, http
+from job_fetcher.auth import LOCKED
+from job_fetcher.preflight import Preflight
+from job_fetcher.settings import Settings
 from tests.check.conftest import Check
 from tests.support.platform import PASSWORD, Platform
 from tests.support.raw_server import answer, raw_server
@@ -61,19 +66,77 @@ def test_token_that_has_expired(check: Check, mock: Platform) -> None:
 
 def test_address_where_nothing_listens(check: Check) -> None:
     sentence = check(API_URL="http://127.0.0.1:9").sentence("API")
-    assert "Connection refused - nothing listens there: start the API, or correct API_URL" in sentence
+    assert sentence.endswith(
+        "Connection refused - nothing listens there: correct the address and its port (from a container this machine is"
+        " host.docker.internal)"
+    )
 
 
 def test_login_service_that_cannot_be_reached(check: Check) -> None:
     sentence = check(AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER="http://127.0.0.1:9").sentence("credentials")
     assert sentence.startswith("POST http://127.0.0.1:9: ")
-    assert sentence.endswith(" - a firewall may be between: let it pass HTTPS to there")
+    assert "Connection refused - nothing listens there: correct the address and its port" in sentence
+
+
+def test_login_service_that_is_asked_too_often(check: Check, mock: Platform) -> None:
+    mock.fault("/cognito*", status=400, body='{"__type": "TooManyRequestsException"}')
+    sentence = check().sentence("credentials")
+    assert sentence == "Cognito answered 400 TooManyRequestsException - too many ask at the same time: try again later"
+
+
+def test_account_that_too_many_wrong_passwords_have_locked(check: Check, mock: Platform) -> None:
+    mock.fault("/cognito*", status=400, body=json.dumps({"__type": "NotAuthorizedException", "message": LOCKED}))
+    assert check(PASSWORD="right-now").sentence("credentials") == (
+        "The platform has locked the account 'worker' after too many wrong passwords: stop the worker (docker rm -f"
+        " job-fetcher), wait 15 minutes, log in on the platform's website, and start it with that password"
+    )
+
+
+def test_proxy_that_is_not_there(check: Check) -> None:
+    proxy = {"HTTPS_PROXY": "http://ada:s3cret@127.0.0.1:9", "NO_PROXY": ""}
+    sentence = check(API_URL="https://api.example.org", **proxy).sentence("API")
+    assert sentence.startswith("GET https://api.example.org/access_info: through the proxy: ")
+    assert sentence.endswith(
+        " - the proxy cannot be used: correct HTTPS_PROXY or HTTP_PROXY, or name the host in NO_PROXY"
+    )
+    assert "s3cret" not in sentence
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("status", "meaning"),
+    [
+        (
+            "407 Proxy Authentication Required",
+            "the proxy wants an account: write it into HTTPS_PROXY (or HTTP_PROXY), as http://NAME:PASSWORD@HOST:PORT",
+        ),
+        ("502 Bad Gateway", ""),
+    ],
+)
+def test_proxy_that_lets_nobody_pass(check: Check, scheme: str, status: str, meaning: str) -> None:
+    meaning = (
+        meaning
+        or {
+            "http": "the platform has trouble of its own: try again later",
+            "https": "the proxy does not let it pass: ask who runs it",
+        }[scheme]
+    )
+    with raw_server(answer(status=status)) as proxy:
+        settings = {"API_URL": f"{scheme}://api.example", "HTTP_PROXY": proxy.url, "HTTPS_PROXY": proxy.url}
+        sentence = check(ALLOW_INSECURE_HTTP="true", **settings).sentence("API")
+    assert sentence.endswith(f" - {meaning}")
+
+
+def test_proxy_that_cannot_be_one_is_told_by_its_name(check: Check) -> None:
+    sentence = check(HTTPS_PROXY="http://ada:s3cr#et@proxy:3128").crosses[0][1]
+    assert sentence.startswith("HTTPS_PROXY: the address of an HTTP proxy is expected, such as http://proxy")
+    assert "s3cr" not in sentence
 
 
 def test_host_that_there_is_not(check: Check) -> None:
     sentence = check(API_URL="https://no-such-host.invalid").sentence("API")
     assert sentence.startswith("GET https://no-such-host.invalid/access_info: ")
-    assert sentence.endswith(" - there is no such host: correct API_URL, or this machine's DNS")
+    assert sentence.endswith(" - there is no such host: correct the address, or this machine's DNS")
 
 
 @pytest.mark.parametrize("page", [answer(b"<html>", content_type="text/html"), answer(status="404 Not Found")])
@@ -93,12 +156,30 @@ def test_certificate_that_is_not_accepted(check: Check, tmp_path: Path) -> None:
     with raw_server(answer(ACCESS_INFO), tls=self_signed(tmp_path)) as unknown:
         sentence = check(API_URL=unknown.url).sentence("API")
     assert "self-signed certificate" in sentence.replace("self signed", "self-signed")
-    assert sentence.endswith("its certificate is not accepted: set this machine's clock, or ask who runs the proxy")
+    assert sentence.endswith(
+        " - its certificate is not accepted: if a proxy reads along, set REQUESTS_CA_BUNDLE to the file with the"
+        " proxy's CA certificate"
+    )
+
+
+def test_certificates_of_a_proxy_that_nobody_has_mounted(check: Check) -> None:
+    sentence = check(API_URL="https://api.example.org", REQUESTS_CA_BUNDLE="/etc/ssl/corp.pem").sentence("API")
+    assert sentence.endswith(
+        "invalid path: /etc/ssl/corp.pem - REQUESTS_CA_BUNDLE has to be a file with certificates: in a container, mount"
+        " it there (-v FILE:FILE:ro)"
+    )
+
+
+def test_certificate_of_another_host(check: Check, tmp_path: Path) -> None:
+    with raw_server(answer(ACCESS_INFO), tls=self_signed(tmp_path)) as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        sentence = check(API_URL=url, REQUESTS_CA_BUNDLE=f"{tmp_path}/certificate.pem").sentence("API")
+    assert sentence.endswith(" - its certificate is another host's: correct the address")
 
 
 def test_https_where_nobody_speaks_it(check: Check, mock: Platform) -> None:
     sentence = check(API_URL=mock.url.replace("http://", "https://")).sentence("API")
-    assert sentence.endswith(" - nobody speaks TLS there: correct API_URL, http:// or the port")
+    assert sentence.endswith(" - nobody speaks TLS there: correct the address, its https:// or its port")
 
 
 def test_credentials_that_anybody_could_read(check: Check) -> None:
@@ -122,13 +203,22 @@ def test_storage_that_cannot_be_reached(check: Check, mock: Platform, method: st
     mock.fault("/store/*", method, cut="before")
     sentence = check().sentence("storage")
     assert sentence.startswith("The storage cannot be used: ")
-    assert sentence.endswith(" - a firewall or proxy may be between: let it pass")
+    assert sentence.endswith(" - a firewall or proxy may be between: let HTTPS pass to there")
 
 
 def test_storage_that_gives_something_else_back(check: Check, mock: Platform) -> None:
     mock.fault("/store/*", "GET", body="<html>")
     sentence = check().sentence("storage")
     assert sentence.startswith("The storage cannot be used: what comes back (200) is not what was sent - ")
+
+
+@pytest.mark.parametrize("error", [http.UnusableRequest("no address"), engine.Missing("no such thing")])
+def test_no_error_of_ours_ends_the_check(error: Exception) -> None:
+    def fail() -> Settings:
+        raise error
+
+    first = next(Preflight(fail).run())
+    assert (first.name, first.ok, first.text) == ("settings", False, str(error))
 
 
 def test_all_that_is_wrong_with_the_settings_is_told_a_line_each(check: Check) -> None:

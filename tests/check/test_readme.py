@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from job_fetcher.auth import CHALLENGES, REFUSALS
+from job_fetcher.meanings import MEANINGS
+
+ENDING = {"SettingsError", "CredentialsError", "EngineError", "GpuError", "NoImage", "Failed"}
+"""What is raised with a sentence for the person who lends the machine."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -23,8 +28,20 @@ def sentences_of_readme() -> list[str]:
 @pytest.fixture(scope="module")
 def strings() -> list[str]:
     """All strings of the worker, with `…` for what is put into them."""
-    files = (ROOT / "src").rglob("*.py")
-    return [text for file in files for text in _strings(ast.parse(file.read_text(encoding="utf-8")))]
+    return [text for tree in trees() for text in _strings(tree)]
+
+
+def trees() -> list[ast.Module]:
+    return [ast.parse(file.read_text(encoding="utf-8")) for file in sorted((ROOT / "src").rglob("*.py"))]
+
+
+def told() -> list[str]:
+    """The sentences that end a start or are a cross of the check: those that are not only put around others."""
+    raised = [each.exc for tree in trees() for each in ast.walk(tree) if isinstance(each, ast.Raise)]
+    calls = [each for each in raised if isinstance(each, ast.Call) and getattr(each.func, "id", "") in ENDING]
+    written = [text for call in calls for text in list(_strings(call))[:1]]
+    sentences = [text for text in written if len(text.split()) > 7 and " - …" not in text]
+    return [*sentences, *REFUSALS.values(), *CHALLENGES.values(), *(meaning for _, meaning in MEANINGS)]
 
 
 def _strings(tree: ast.AST) -> Iterator[str]:
@@ -38,6 +55,11 @@ def _strings(tree: ast.AST) -> Iterator[str]:
 @pytest.mark.parametrize("sentence", sentences_of_readme())
 def test_sentence_of_the_readme_is_one_of_the_worker(strings: list[str], sentence: str) -> None:
     assert any(sentence in text for text in strings)
+
+
+@pytest.mark.parametrize("sentence", told())
+def test_sentence_of_the_worker_is_in_the_readme(sentence: str) -> None:
+    assert any(row in re.sub(r"\{[^}]*\}", "…", sentence) for row in sentences_of_readme())
 
 
 def test_readme_starts_a_check_as_it_starts_the_worker() -> None:

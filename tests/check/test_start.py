@@ -1,8 +1,10 @@
 """A start says the same sentences as `check`, for all that it can afford to check itself."""
 
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ MISTAKES = {
     "settings": (2, {"PATH_HOST_BASE": "data"}),
     "folder": (2, {"PATH_BASE": "/dev/null/data"}),
     "folder on the host": (2, {"PATH_HOST_BASE": "/etc"}),
+    "network": (2, {"JOB_NETWORK": "lab-net"}),
     "engine": (4, {"DOCKER_HOST": "unix:///nowhere"}),
     "credentials": (3, {"PASSWORD": "not-the-password"}),
 }
@@ -53,3 +56,27 @@ def test_start_believes_a_host_path_that_is_the_same_folder_by_another_name(
     (tmp_path / "link").symlink_to(tmp_path / "data")
     worker = start_worker(PATH_HOST_BASE=f"{tmp_path}/link")
     worker.wait_for_log("Offering")
+
+
+def test_start_refuses_a_folder_that_only_the_worker_sees(
+    start_worker: Callable[..., WorkerProcess], probe_image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the check does: the engine would make another folder there, and each job would fail for its inputs."""
+    alone = ("unshare", "--mount", "bash", "-euc", f'mount -t tmpfs none {tmp_path}/data; exec "$@"', "bash")
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(WorkerProcess, "run_by", alone)
+    worker = start_worker()
+    assert worker.wait() == 2
+    assert f"{tmp_path}/data of the engine's host is not the folder that the worker sees as PATH_BASE" in worker.log
+
+
+def test_start_goes_on_where_the_disk_is_too_full_to_try_the_folder(
+    start_worker: Callable[..., WorkerProcess], small_disk: Path
+) -> None:
+    """What it has left behind there may be what makes room."""
+    with suppress(OSError):
+        while True:
+            (small_disk / secrets.token_hex()).touch()
+    worker = start_worker()
+    worker.wait_for_log("Offering")
+    assert "No space left on device" in worker.log
