@@ -8,7 +8,7 @@ import docker
 
 from job_fetcher.disk import boot_id
 from job_fetcher.job import Job
-from job_fetcher.workspace import JobState
+from job_fetcher.job_folder import JobState
 from tests.support.platform import USERNAME, Platform
 from tests.support.worker import WorkerProcess, run_job
 

@@ -15,8 +15,8 @@ from job_fetcher.engine import Client, Missing
 from job_fetcher.errors import EngineUnavailable, JobFailed, JobFetcherError, JobRefused, StopRequested
 from job_fetcher.images import Images
 from job_fetcher.job import Final, JobSpecs, JobStatus, Outcome, details
+from job_fetcher.job_folder import JobFolder
 from job_fetcher.keepalive import KeepAlive
-from job_fetcher.workspace import JobFolder
 
 MAX_RUNS = 3
 """A job whose containers are lost with the engine so often may be the reason for it."""

@@ -33,13 +33,14 @@ from job_fetcher.errors import (
 )
 from job_fetcher.images import Images
 from job_fetcher.job import Final, Job, JobSpecs, JobStatus, Outcome, details
+from job_fetcher.job_folder import JobFolder
 from job_fetcher.keepalive import KeepAlive
 from job_fetcher.ledger import Ledger
 from job_fetcher.orders import HAND_BACK_S, Orders
 from job_fetcher.quiet_hours import QuietHours
 from job_fetcher.readiness import Readiness
 from job_fetcher.runner import Runner, handed_back
-from job_fetcher.workspace import JobFolder, Workspace
+from job_fetcher.workspace import Workspace
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from itertools import count
 from pathlib import Path
 
 from job_fetcher.job import Final, Job, JobStatus
-from job_fetcher.workspace import JobFolder, Workspace
+from job_fetcher.job_folder import JobFolder
+from job_fetcher.workspace import Workspace
 
 JOB = Job(id="7", raw={"app": {}, "handler": {"image_url": "x"}})
 

@@ -12,7 +12,8 @@ import docker
 from docker.models.containers import Container
 
 from job_fetcher.confinement import LABEL_FOLDER
-from job_fetcher.workspace import JobFolder, Workspace
+from job_fetcher.job_folder import JobFolder
+from job_fetcher.workspace import Workspace
 from tests.support.platform import USERNAME, Platform
 from tests.support.worker import WorkerProcess, wait_until
 
