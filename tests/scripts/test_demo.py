@@ -79,6 +79,16 @@ def test_mock_on_any_free_port_says_which_one() -> None:
     assert answer.ok
 
 
+def test_mock_starts_as_its_page_says() -> None:
+    line = (demo.MOCK / "README.md").read_text().partition("```bash\n")[2].partition("\n")[0]
+    assert line.startswith("poetry run uvicorn ")
+    words = [str(demo.PROGRAMS / "uvicorn"), *line.split()[3:], "--port", "0"]
+    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any("Application startup complete" in said for said in process.stderr)
+        process.terminate()
+
+
 def test_worker_uses_the_engine_that_the_demo_uses(
     rootless: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,10 +1,12 @@
 """What is in the worker's image, and what is not."""
 
 import sys
+from pathlib import Path
 
 import docker
 import pytest
-from scripts.docker import package
+from docker.utils.build import exclude_paths
+from scripts.docker import ROOT, package
 
 MAX_ADDED_MIB = 35
 BASE = "python:3.11-slim"
@@ -43,6 +45,15 @@ def test_image_is_compiled_so_that_each_start_is_quick(docker_client: docker.Doc
     line = "cd /opt/job-fetcher/job_fetcher; find . -name '*.py' | wc -l; find . -name '*.pyc' | wc -l"
     sources, compiled = shell(docker_client, worker_image, line).split()
     assert sources == compiled
+
+
+def test_settings_that_lie_among_the_sources_do_not_get_into_the_image(tmp_path: Path) -> None:
+    """Nor does anything else that the Dockerfile does not copy."""
+    for name in ("src/job_fetcher/.env", "src/job_fetcher/cli.py", "src/.env", ".env", "poetry.lock", "tests/x.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    sent = exclude_paths(str(tmp_path), (ROOT / ".dockerignore").read_text().splitlines())
+    assert {name for name in sent if (tmp_path / name).is_file()} == {"src/job_fetcher/cli.py", "poetry.lock"}
 
 
 def test_image_tells_what_it_is_and_how_it_is_started_and_stopped(
