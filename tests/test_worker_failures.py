@@ -181,3 +181,8 @@ def test_answer_that_is_no_job_does_not_end_the_worker(mock: Platform, worker: W
     faults = [mock.fault("/jobs", body=answer, times=1) for answer in answers]
     mock.wait_until(lambda: faults[-1].matched > 1, "a look after the last of them")
     assert mock.job(run_job(mock, "true", image=job_image)).status == "finished"
+
+
+def test_trouble_with_the_platform_is_told_with_what_may_mend_it(mock: Platform, worker: WorkerProcess) -> None:
+    mock.fault("/jobs", status=503)
+    worker.wait_for_log("answered 503 - the platform has trouble of its own: try again later")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
-from job_fetcher import engine, hardware, leftovers, logs, steps
+from job_fetcher import engine, hardware, leftovers, logs, meanings, steps
 from job_fetcher.api import WorkerApi
 from job_fetcher.background import Cancellation, in_background
 from job_fetcher.confinement import Resources
@@ -119,7 +119,7 @@ class Worker:
                     self._report(job.id, handed_back(reason), Cancellation())
             raise
         except (Unavailable, JobFailed) as error:
-            log.warning("No job can be asked for: %s", error)
+            log.warning("No job can be asked for: %s", meanings.explained(error))
             return False
         if job is None:
             return False
