@@ -1,14 +1,17 @@
 """From the settings to the objects: what the worker and its check are made of."""
 
 import logging
+import secrets
 from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from job_fetcher import engine, probe, quiet_hours
 from job_fetcher.api import WorkerApi, user_pool
 from job_fetcher.auth import CognitoToken, FixedToken, Token
-from job_fetcher.errors import EngineError, EngineUnavailable, SettingsError
+from job_fetcher.confinement import LABEL_BUILD, labelled
+from job_fetcher.errors import EngineError, EngineUnavailable, JobFailed, SettingsError
 from job_fetcher.orders import Orders
 from job_fetcher.settings import Settings
 from job_fetcher.transfer import GIB
@@ -90,7 +93,7 @@ def host_base(settings: Settings, client: engine.Client) -> PurePosixPath:
         found = None
     on_host = told or found
     assert on_host is not None
-    if on_host == found and engine.own_container() is not None:
+    if on_host == found and (engine.own_container() or _is_seen(client, on_host, Path(settings.path_base))):
         return on_host
     try:
         probe.same_folder(client, on_host, Path(settings.path_base))
@@ -123,6 +126,29 @@ def host_path(client: engine.Client, path: PurePosixPath) -> PurePosixPath:
     raise SettingsError(
         f"Nothing of the host is mounted at PATH_BASE ({path}): start the container with -v HOST:{path}"
     )
+
+
+def _is_seen(client: engine.Client, on_host: PurePosixPath, here: Path) -> bool:
+    """Whether the engine sees in `on_host` what this process makes in `here`: it looks before it makes a container.
+
+    Since none is started, this takes a tenth of what `probe.same_folder` takes, which tells what is wrong.
+    """
+    folder = here / f".probe-{secrets.token_hex(8)}"
+    mount: Any = {"Type": "bind", "Source": str(on_host / folder.name), "Target": "/probe"}
+    try:
+        folder.mkdir()
+        try:
+            host_config = client.create_host_config(mounts=[mount])
+            with engine.our_errors("make a container"):
+                made = client.create_container(
+                    probe.image(client), ["true"], host_config=host_config, **labelled({LABEL_BUILD: "probe"})
+                )
+                client.remove_container(made["Id"], v=True, force=True)
+        finally:
+            folder.rmdir()
+    except (engine.Missing, EngineUnavailable, JobFailed, probe.ProbeFailed, OSError):
+        return False
+    return True
 
 
 def _runs_here(client: engine.Client) -> bool:

@@ -5,11 +5,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
+from job_fetcher import assembly, engine, probe
 from tests.check.conftest import Check, settings_of
+from tests.support.installation import ENOUGH, Installation
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess
 
@@ -68,6 +70,16 @@ def test_start_refuses_a_folder_that_only_the_worker_sees(
     worker = start_worker()
     assert worker.wait() == 2
     assert f"{tmp_path}/data of the engine's host is not the folder that the worker sees as PATH_BASE" in worker.log
+
+
+def test_start_finds_its_folder_without_starting_a_container(
+    probe_image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which would take longer than the rest of the start."""
+    monkeypatch.setattr(probe, "same_folder", lambda *_: pytest.fail("a container is started"))
+    settings = Installation(monkeypatch, tmp_path / ".env").read(**ENOUGH, PATH_BASE=str(tmp_path))
+    assert assembly.host_base(settings, engine.connect()) == PurePosixPath(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_start_goes_on_where_the_disk_is_too_full_to_try_the_folder(
