@@ -93,10 +93,10 @@ def host_base(settings: Settings, client: engine.Client) -> PurePosixPath:
         found = None
     on_host = told or found
     assert on_host is not None
-    if on_host == found and (engine.own_container() or _is_seen(client, on_host, Path(settings.path_base))):
-        return on_host
+    here = Path(settings.path_base)
     try:
-        probe.same_folder(client, on_host, Path(settings.path_base))
+        if on_host != found or not (engine.own_container() or _is_seen(client, on_host, here)):
+            probe.same_folder(client, on_host, here)
     except (probe.ProbeFailed, OSError) as error:
         log.warning("PATH_BASE is believed to be %s of the host, since no container can tell: %s", on_host, error)
     return on_host
@@ -135,19 +135,16 @@ def _is_seen(client: engine.Client, on_host: PurePosixPath, here: Path) -> bool:
     """
     folder = here / f".probe-{secrets.token_hex(8)}"
     mount: Any = {"Type": "bind", "Source": str(on_host / folder.name), "Target": "/probe"}
+    host_config, image = client.create_host_config(mounts=[mount]), probe.image(client)
+    folder.mkdir()
     try:
-        folder.mkdir()
-        try:
-            host_config = client.create_host_config(mounts=[mount])
-            with engine.our_errors("make a container"):
-                made = client.create_container(
-                    probe.image(client), ["true"], host_config=host_config, **labelled({LABEL_BUILD: "probe"})
-                )
-                client.remove_container(made["Id"], v=True, force=True)
-        finally:
-            folder.rmdir()
-    except (engine.Missing, EngineUnavailable, JobFailed, probe.ProbeFailed, OSError):
+        with engine.our_errors("make a container"):
+            made = client.create_container(image, ["true"], host_config=host_config, **labelled({LABEL_BUILD: "probe"}))
+            client.remove_container(made["Id"], v=True, force=True)
+    except (engine.Missing, EngineUnavailable, JobFailed):
         return False
+    finally:
+        folder.rmdir()
     return True
 
 
