@@ -156,6 +156,7 @@ def test_worker_that_is_there_already_is_replaced_with_the_lines_that_are_printe
         command.run_worker(docker_client, stand_in, name, env_file, "none")
     line = str(refusal.value).splitlines()[1]
     assert line == f"docker kill --signal USR1 {name}; docker wait {name}; docker rm {name}"
+    assert f"\n{line.replace(name, 'job-fetcher')}\n" in (command.ROOT / "README.md").read_text()
     subprocess.run(["bash", "-ec", line], check=True)
     command.run_worker(docker_client, stand_in, name, env_file, "none")
 
