@@ -48,8 +48,13 @@ def _options(settings: Settings, client: engine.Client) -> Options:
         transfers=settings.transfers,
         memory_reserve_mib=settings.memory_reserve_mib,
         gpu_busy_mib=settings.gpu_busy_mib,
-        quiet_hours=quiet_hours.parse(settings.quiet_hours) if settings.quiet_hours else (),
+        quiet_hours=quiet(settings),
     )
+
+
+def quiet(settings: Settings) -> tuple[quiet_hours.QuietHours, ...]:
+    """The hours without new jobs."""
+    return quiet_hours.parse(settings.quiet_hours) if settings.quiet_hours else ()
 
 
 def api(settings: Settings) -> WorkerApi:

@@ -17,6 +17,7 @@ from job_fetcher import assembly, engine, hardware, http, images, meanings, prob
 from job_fetcher.api import ProbeRequests, user_pool
 from job_fetcher.background import Cancellation, in_background
 from job_fetcher.errors import GpuUnavailable, InvalidAnswer, JobFetcherError, SettingsError, Unavailable
+from job_fetcher.readiness import Readiness
 from job_fetcher.settings import Settings
 from job_fetcher.transfer import GIB, HandedOut, upload
 
@@ -63,6 +64,7 @@ class Preflight:
             ("GPU in a container", self._check_gpu_in_container, {"GPU", "container"}),
             ("offer", self._check_offer, {"settings", "engine", "GPU"}),
             ("storage", self._check_storage, {"credentials"}),
+            ("now", self._check_now, {"network", "folder on the host", "disk", "GPU in a container"}),
         )
 
     def run(self) -> Iterator[Finding]:
@@ -203,6 +205,20 @@ class Preflight:
             raise Failed(f"The storage cannot be used: {error} - {meaning}") from error
         up, down = (PROBE_SIZE / 1e6 / max(seconds, 1e-6) for seconds in (up_s, down_s))
         return f"{PROBE_SIZE >> 20} MiB up with {up:.0f} MB/s, down with {down:.0f} MB/s"
+
+    def _check_now(self) -> str:
+        settings, folders = self._settings, assembly.workspace(self._settings)
+        least, free_card = int(settings.min_free_gib * GIB), self._gpu
+        if free_card is not None and not folders.claim_card(free_card.uuid):
+            free_card = None  # a worker runs: what its job holds of the card is nothing against it
+        ready = Readiness(
+            self._client, folders, images.Images(self._client, folders, least), free_card, network=settings.job_network,
+            min_free=least, busy_mib=settings.gpu_busy_mib, quiet=assembly.quiet(settings),
+        )  # fmt: skip
+        reason = ready.reason_against()
+        if reason is not None:
+            raise Failed(f"No job is asked for: {reason}")
+        return "jobs are asked for"
 
 
 def _ahead_s(date: str | None) -> float:

@@ -9,7 +9,7 @@ from tests.support.platform import TOKEN, Platform
 
 ALL = [
     *("settings", "API", "credentials", "engine", "container", "network", "folder"),
-    *("folder on the host", "disk", "GPU", "GPU in a container", "offer", "storage"),
+    *("folder on the host", "disk", "GPU", "GPU in a container", "offer", "storage", "now"),
 ]
 
 

@@ -148,6 +148,17 @@ def test_more_memory_kept_back_than_there_is(check: Check) -> None:
     assert sentence.startswith("MEMORY_RESERVE_MIB (100000000) is more than the host has (")
 
 
+def test_worker_that_is_paused(check: Check, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / ".paused").touch()
+    assert check().sentence("now") == "No job is asked for: the worker is paused, until `resume`"
+
+
+def test_hours_that_are_quiet(check: Check) -> None:
+    sentence = check(QUIET_HOURS="00:00-24:00").sentence("now")
+    assert sentence == "No job is asked for: these are quiet hours (QUIET_HOURS)"
+
+
 def unix_listener(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))

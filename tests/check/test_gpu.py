@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from job_fetcher.workspace import Workspace
 from tests.check.conftest import IMAGE, LABEL, Check, run_check, settings_of
 from tests.check.test_readme import between
 from tests.support.gpu_hook import FAILURE, NAME, GpuHook
@@ -85,6 +86,18 @@ def test_first_card_of_several_is_used(check: Check, nvml: NvmlStub, gpu_engine:
     report = check(DOCKER_HOST=gpu_engine.url, **nvml.environment)
     assert report.code == 0
     assert report.ticks["GPU"].endswith(", the first of 2: start a worker for each")
+
+
+def test_card_that_others_use(check: Check, nvml: NvmlStub, gpu_engine: GpuEngine, tmp_path: Path) -> None:
+    """Unless a worker has it, for whose job they would be taken."""
+    nvml.show(Gpu(used_mib=900))
+    gpu_engine.hook.give()
+    settings = {"DOCKER_HOST": gpu_engine.url, "GPU_BUSY_MIB": "500"}
+    sentence = check(**settings, **nvml.environment).sentence("now")
+    assert sentence == "No job is asked for: others use 900 MiB of the GPU, more than GPU_BUSY_MIB (500)"
+    worker = Workspace(tmp_path / "data", owner="a worker")
+    assert worker.claim_card(CARD.uuid)
+    assert check(**settings, **nvml.environment).code == 0
 
 
 def test_card_that_containers_do_not_see(check: Check, nvml: NvmlStub, gpu_engine: GpuEngine) -> None:
