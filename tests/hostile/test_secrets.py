@@ -67,7 +67,7 @@ def test_secret_file_that_is_none_is_told_without_its_content(tmp_path: Path) ->
     assert "it is no regular file" in told["fifo"]
 
 
-@pytest.mark.parametrize("token", ["hush\nX: y", "hush hush", "hush\t", "hush\u20ac"])
+@pytest.mark.parametrize("token", ["hush\nX: y", "hush hush", "hush\thush", "hush\u20ac"])
 def test_token_that_no_header_can_hold_is_told_without_it(tmp_path: Path, token: str) -> None:
     """requests would show it in its error."""
     assert "a token in one line is expected" in refusal(tmp_path, ACCESS_TOKEN=token)
