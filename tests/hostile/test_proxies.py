@@ -25,12 +25,18 @@ TIMES = [
 ]
 
 
-@pytest.mark.parametrize("address", ["http://ada:hush@127.0.0.1:1", "http://ada:hush@127.0.0.1:1:1"])
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("http://ada:hush@127.0.0.1:1", "/access_info: through the proxy: "),
+        ("http://ada:hush@127.0.0.1:1:1", "_PROXY: the address of an HTTP proxy is expected"),
+    ],
+)
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_password_of_a_proxy_is_in_no_log(start_worker: StartWorker, address: str, scheme: str) -> None:
+def test_password_of_a_proxy_is_in_no_log(start_worker: StartWorker, address: str, scheme: str, told: str) -> None:
     variables = {f"{scheme}_proxy": address, f"{scheme.upper()}_PROXY": address}
     worker = start_worker(API_URL=f"{scheme}://api.local", **variables)
-    worker.wait_for_log("/access_info: ")
+    worker.wait_for_log(told)
     worker.stop()
     assert "hush" not in worker.log
 
