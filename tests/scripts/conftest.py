@@ -75,7 +75,7 @@ def stand_in(docker_client: docker.DockerClient, job_images: JobImages, monkeypa
     for label in ("LABEL_BUILD", "LABEL_FOLDER", "LABEL_HELPER"):
         monkeypatch.setattr(removal, label, f"job-fetcher-test.{label.lower()}-{os.getpid()}")
     files = {**shell_files(), "worker.sh": WORKER}
-    name = f"{job_images.registry}/job-fetcher:test"
+    name = f"{job_images.registry}/stand-in/job-fetcher:test"
     return add_image(docker_client, name, files, f"LABEL {removal.LABEL_BUILD}=worker", 'ENTRYPOINT ["/worker.sh"]')
 
 
