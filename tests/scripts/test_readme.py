@@ -1,6 +1,7 @@
 """What the README tells a newcomer to do, done."""
 
 import ast
+import os
 import re
 import signal
 import socket
@@ -71,7 +72,7 @@ def test_worker_of_the_readme_finishes_the_demo_job_in_the_background(
     assert "./scripts/demo.sh --mock" in README
     for file in PICTURES.glob("*"):
         file.unlink()
-    name = f"readme-{tmp_path.name}"
+    name = f"readme-{os.getpid()}"
     line = command("docker run --detach").replace("job-fetcher:main", worker_image).replace("/srv/jobs", str(tmp_path))
     line = line.replace("--name job-fetcher", f"--name {name}")
     with mock_of_the_demo() as mock:
