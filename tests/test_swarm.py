@@ -1,25 +1,29 @@
 """compose.yaml as docs/fleet.md shows it: workers for several GPUs by Compose, for many machines by Swarm."""
 
-import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Event
 from urllib.parse import urlsplit
 
 import pytest
-import requests
-from docker.models.containers import Container
 
 from job_fetcher import health
-from tests.recovery.support import OUTPUTS, assert_finished_once, submit
-from tests.support.engine import running_registry
-from tests.support.gate import Gate, running_gate
 from tests.support.leaks import Evidence
-from tests.support.own_engine import IMAGE, OwnEngine
+from tests.support.own_engine import OwnEngine
 from tests.support.platform import PASSWORD, Platform, running_platform
 from tests.support.swarm import BROKEN, NEW, OLD, Fleet, blocks, network_of, shown, swarm
+from tests.support.swarm_jobs import (
+    assert_looked_after,
+    assert_nothing_left,
+    begin_jobs,
+    finish,
+    gate_of_registry,
+    holding,
+    push_with_new_layer,
+    wait_for_next,
+    wait_for_signs_of_life,
+)
 from tests.support.worker import wait_until
 
 DEPLOY = "grep -v 'Compose only' compose.yaml | docker stack deploy --with-registry-auth --compose-file - decode"
@@ -48,17 +52,6 @@ def mock(engine: OwnEngine, evidence: Evidence) -> Iterator[Platform]:
 
 
 @pytest.fixture
-def registry_gate(engine: OwnEngine, tmp_path: Path) -> Iterator[Gate]:
-    """A gate in front of a registry, in the network of `engine`."""
-    (tmp_path / "registry").mkdir()
-    with ExitStack() as running:
-        with network_of(engine):
-            address = running.enter_context(running_registry(tmp_path / "registry"))
-            gate = running.enter_context(running_gate(int(address.rpartition(":")[2])))
-        yield gate
-
-
-@pytest.fixture
 def fleet(engine: OwnEngine, mock: Platform, evidence: Evidence, tmp_path: Path) -> Iterator[Fleet]:
     """compose.yaml with one GPU, and no worker yet. Swarm waits for a worker's health: it is asked more often here."""
     fleet = Fleet(engine, tmp_path, urlsplit(mock.url).port or 0)
@@ -74,53 +67,10 @@ def two(fleet: Fleet) -> Fleet:
     return fleet
 
 
-def begin_jobs(fleet: Fleet, mock: Platform, count: int = 2) -> dict[str, str]:
-    """Jobs whose commands have begun and wait for `go`, by service."""
-    begun = {}
-    for _ in range(count):
-        job = submit(mock, IMAGE)
-        mock.wait_for_status(job, "running")
-        folder = next(each for each in fleet.folders() if each.endswith(f"/{job}"))
-        wait_until((fleet.base / folder / "files/output/ran").exists, "the command to begin")
-        begun[folder.split("/")[0]] = job
-    return begun
-
-
-def wait_for_next(fleet: Fleet, service: str, before: Container, image: str) -> None:
-    """Wait until the service has another worker than `before`, of `image`, that goes on with its job."""
-
-    def goes_on() -> bool:
-        worker = fleet.workers().get(service)
-        return worker is not None and worker != before and b"Going on with job" in worker.logs()
-
-    wait_until(goes_on, f"the next worker of {service}")
-    assert fleet.workers()[service].attrs["Config"]["Image"].split("@")[0] == image
-
-
-def finish(fleet: Fleet, mock: Platform, service: str, job: str) -> None:
-    """Let the job's command end: it ran once, and the job has finished."""
-    (fleet.base / service / job / "files" / "go").touch()
-    mock.wait_for_status(job)
-    assert_finished_once(mock, job)
-    assert mock.outputs(job) == OUTPUTS
-
-
-def assert_nothing_left(fleet: Fleet) -> None:
-    wait_until(lambda: not fleet.workers(), "the workers to end")
-    assert (fleet.jobs(), fleet.folders()) == ({}, [])
-
-
 def test_page_shows_nothing_that_is_not_run_here() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
     parts = [line for block in blocks("sh") if block[0] not in WHOLE for line in block]
     assert [line for line in parts if line and line not in source and not line.startswith("export IMAGE=")] == []
-
-
-def assert_looked_after(worker: Container) -> None:
-    config, host = worker.attrs["Config"], worker.attrs["HostConfig"]
-    assert config["StopSignal"] == "SIGUSR1"
-    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-m", "job_fetcher.health"]
-    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 
 
 def test_compose_starts_a_worker_for_each_gpu(two: Fleet) -> None:
@@ -194,48 +144,25 @@ def test_swarm_updates_workers_in_the_middle_of_their_jobs(two: Fleet, mock: Pla
 
 
 def test_swarm_fetches_an_image_while_its_workers_go_on(
-    engine: OwnEngine, fleet: Fleet, mock: Platform, registry_gate: Gate
+    engine: OwnEngine, fleet: Fleet, mock: Platform, tmp_path: Path
 ) -> None:
-    """However long the registry takes: it is asked for the new layer, which comes when the job was told of thrice."""
-    image = f"127.0.0.1:{registry_gate.port}/job-fetcher:1.1"
-    layer, asked, comes = push_with_new_layer(engine, registry_gate, image), Event(), Event()
-
-    def hold() -> Event:
-        asked.set()
-        return comes
-
+    """However long the registry takes: the new layer comes when the platform was told of the job three times more."""
     fleet.run(DEPLOY)
     jobs = begin_jobs(fleet, mock, 1)
     before, containers = fleet.workers(), fleet.jobs()
-    registry_gate.before(f"GET /v2/job-fetcher/blobs/{layer}".encode(), hold)
-    ((_, *update_lines),) = blocks("sh", UPDATE)
-    with ThreadPoolExecutor() as pool:
-        update = pool.submit(fleet.run, *update_lines, image=image)
-        try:
+    ((_, *lines),) = blocks("sh", UPDATE)
+    with gate_of_registry(engine, tmp_path) as gate:
+        image = f"127.0.0.1:{gate.port}/job-fetcher:1.1"
+        layer = push_with_new_layer(engine, gate, image)
+        with ThreadPoolExecutor() as pool, holding(gate, f"GET /v2/job-fetcher/blobs/{layer}") as asked:
+            update = pool.submit(fleet.run, *lines, image=image)
             wait_until(asked.is_set, "the layer to be asked for")
-            told = len(mock.requests("PUT", f"/jobs/{jobs['gpu-0']}/status"))
-            wait_until(
-                lambda: len(mock.requests("PUT", f"/jobs/{jobs['gpu-0']}/status")) >= told + 3,
-                "the worker to go on",
-            )
+            wait_for_signs_of_life(mock, jobs["gpu-0"], 3)
             assert fleet.workers() == before
-        finally:
-            comes.set()
         update.result()
     wait_for_next(fleet, "gpu-0", before["gpu-0"], image)
     assert fleet.jobs() == containers
     finish(fleet, mock, "gpu-0", jobs["gpu-0"])
-
-
-def push_with_new_layer(engine: OwnEngine, gate: Gate, image: str) -> str:
-    """Push the worker's image with one more layer, which the engine has no more then; the layer's digest."""
-    engine.client.images.build(fileobj=io.BytesIO(f"FROM {OLD}\nRUN echo new > /new\n".encode()), tag=image, rm=True)
-    engine.client.images.push(image)
-    engine.client.images.remove(image)
-    headers = {"Accept": "application/vnd.docker.distribution.manifest.v2+json"}
-    with network_of(engine):
-        manifest = requests.get(f"{gate.url}/v2/job-fetcher/manifests/1.1", headers=headers, timeout=10).json()
-    return str(manifest["layers"][-1]["digest"])
 
 
 def test_swarm_keeps_the_password_in_a_secret(fleet: Fleet, mock: Platform) -> None:
