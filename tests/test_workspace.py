@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,3 +191,11 @@ def test_folder_of_a_person_with_a_lock_of_its_own_is_left_alone(
         pass
     assert [folder.job_id for folder in workspace.left_behind()] == [JOB.id]
     assert visible(workspace) == ["7", "my-data"]
+
+
+def test_folder_that_a_killed_worker_tried_with_goes_and_one_in_use_stays(workspace: Workspace) -> None:
+    for name, age_s in {".probe-old": 601, ".probe-new": 0}.items():
+        (workspace.base / name).mkdir()
+        os.utime(workspace.base / name, (time.time() - age_s,) * 2)
+    assert list(workspace.left_behind()) == []
+    assert visible(workspace) == [".probe-new"]

@@ -2,17 +2,20 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
 from job_fetcher import probe
-from job_fetcher.confinement import LABEL_FOLDER, LABEL_HELPER, Resources, host_config, labelled
+from job_fetcher.confinement import LABEL_BUILD, LABEL_FOLDER, LABEL_HELPER, Resources, host_config, labelled
 from job_fetcher.engine import Client, Missing, our_errors
 from job_fetcher.errors import EngineUnavailable, JobFailed
 
 CHOWN_S, CHOWN_MEMORY_MIB = 120, 512
 """What an image's `chown` gets to give a job's files to a worker that is not root."""
+STALE_S = 600.0
+"""A probe of this age (`probe.PROBE_S` is its time) has been left by a worker that was killed."""
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +52,13 @@ def remove_orphans(client: Client, host_base: PurePosixPath, is_there: Callable[
     """Remove the containers of jobs below `host_base` whose folders are not there any more, by their names.
 
     A folder that was put aside or removed by a person has left one. Of any other, the folder outlives the container.
+    Probes that a worker has left which was killed go, too.
     """
+    with our_errors("list containers"):
+        probes: list[dict[str, Any]] = client.containers(all=True, filters={"label": f"{LABEL_BUILD}=probe"})
+    for each in probes:
+        if each["Created"] < time.time() - STALE_S:
+            _remove(client, each["Id"])
     for label in (LABEL_FOLDER, LABEL_HELPER):
         with our_errors("list containers"):
             listed: list[dict[str, Any]] = client.containers(all=True, filters={"label": label})

@@ -8,6 +8,7 @@
       .images.json          the images that jobs have brought
       .paused               there while no job is to be asked for
       .making-…/            a job's folder that is not complete yet
+      .probe-…/             there while a container looks whether it sees it
       .removing-…/          a finished job's folder on its way out
       .unreadable-…/        a folder that was not understood, put aside for a person to look at
       <job id>/
@@ -40,6 +41,8 @@ from job_fetcher.job import Job
 from job_fetcher.job_folder import VERSION, JobFolder, JobState
 
 BALLAST = 65_536
+STALE_S = 600.0
+"""A folder to try (`probe`) of this age has been left by a worker that was killed."""
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +122,10 @@ class Workspace:
         with self.locked():
             for path in self.base.glob(".making-*"):
                 remove_tree(path)
+        for path in self.base.glob(".probe-*"):  # another worker may be looking now
+            with suppress(FileNotFoundError):
+                if path.lstat().st_mtime < time.time() - STALE_S:
+                    remove_tree(path)
         for path in sorted(self.base.glob(".removing-*")):
             remove_tree(path)
         for path in sorted(path.parent for path in self.base.glob("[!.]*/lock")):

@@ -1,10 +1,13 @@
 """The GPU is lost, to the driver or to containers alone, or their network: no job fails for it, none is asked for."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
+from job_fetcher import leftovers
+from job_fetcher.confinement import LABEL_BUILD, labelled
+from job_fetcher.engine import connect
 from tests.support.gpu_hook import FAILURE, GpuHook
 from tests.support.images import add_image, shell_files
 from tests.support.leaks import Evidence
@@ -164,3 +167,18 @@ def test_job_whose_network_is_gone_is_handed_back_and_the_next_one_waits_until_i
     assert mock.job(next_job).status == "finished"
     assert worker.stop() == 0
     network.remove()
+
+
+def test_container_that_a_killed_worker_tried_goes_and_one_in_use_stays(
+    engine: OwnEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", engine.url)
+    client = connect()
+    left = client.create_container(IMAGE, ["true"], **labelled({LABEL_BUILD: "probe"}))["Id"]
+    nobody = PurePosixPath("/nobody")
+    leftovers.remove_orphans(client, nobody, lambda _: True)
+    assert [each.id for each in engine.client.containers.list(all=True)] == [left]
+    monkeypatch.setattr(leftovers, "STALE_S", -60.0)
+    leftovers.remove_orphans(client, nobody, lambda _: True)
+    assert engine.client.containers.list(all=True) == []
+    client.close()
