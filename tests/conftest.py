@@ -1,6 +1,7 @@
 """Fixtures for tests with real parts: the platform's mock, the engine, a registry, images for jobs, GPUs for NVML."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,11 @@ from tests.support.leaks import Evidence
 from tests.support.nvml import NvmlStub, compile_stub
 from tests.support.platform import Platform, running_platform
 from tests.support.worker import WorkerProcess
+
+
+def pytest_configure() -> None:
+    """A shell that starts this in the background lets it ignore SIGINT, which the programs under test would inherit."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

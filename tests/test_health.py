@@ -66,7 +66,8 @@ def test_time_stamp_is_no_way_to_other_files(file: Path, what: str) -> None:
 
 def test_nothing_of_this_package_needs_a_folder_for_temporary_files() -> None:
     """A full disk, or `docker run --read-only`, has none: the check is to tell that, and functions are to work."""
-    read_only = " && ".join(f"mount -t tmpfs -o ro none {folder}" for folder in ("/tmp", "/var/tmp"))
+    folders = ("/tmp", "/var/tmp")
+    read_only = " && ".join(f"mount --bind {each} {each} && mount -o remount,bind,ro {each}" for each in folders)
     line = f"{read_only} && cd /proc && exec {sys.executable} -m job_fetcher check"
     told = subprocess.run(["unshare", "--mount", "sh", "-c", line], check=False, capture_output=True, text=True)
     assert (told.returncode, told.stderr) == (1, "")
