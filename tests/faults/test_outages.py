@@ -41,7 +41,8 @@ def test_job_goes_on_after_a_fault(campaign: Campaign, fault: str, stage: str) -
     if (fault, stage) == ("cut after the request is done", "last status"):
         assert armed.matched == 1  # it has arrived, which the worker finds out before it sends it, and a mail, again
     else:
-        assert armed.matched >= TRIES
+        tries = 1 if stage == "postprocessing" else TRIES  # the job may be over before that is tried again
+        assert armed.matched >= tries
 
 
 def test_retry_after_is_waited_out_in_every_stage(campaign: Campaign) -> None:
