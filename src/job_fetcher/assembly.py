@@ -1,17 +1,14 @@
 """From the settings to the objects: what the worker and its check are made of."""
 
 import logging
-import secrets
 from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from job_fetcher import engine, probe, quiet_hours
 from job_fetcher.api import WorkerApi, user_pool
 from job_fetcher.auth import CognitoToken, FixedToken, Token
-from job_fetcher.confinement import LABEL_BUILD, labelled
-from job_fetcher.errors import EngineError, EngineUnavailable, JobFailed, SettingsError
+from job_fetcher.errors import EngineError, EngineUnavailable, SettingsError
 from job_fetcher.orders import Orders
 from job_fetcher.settings import Settings
 from job_fetcher.transfer import GIB
@@ -100,7 +97,7 @@ def host_base(settings: Settings, client: engine.Client) -> PurePosixPath:
     assert on_host is not None
     here = Path(settings.path_base)
     try:
-        if on_host != found or not (engine.own_container() or _is_seen(client, on_host, here)):
+        if on_host != found or not (engine.own_container() or probe.is_seen(client, on_host, here)):
             probe.same_folder(client, on_host, here)
     except (probe.ProbeFailed, OSError) as error:
         log.warning("PATH_BASE is believed to be %s of the host, since no container can tell: %s", on_host, error)
@@ -131,26 +128,6 @@ def host_path(client: engine.Client, path: PurePosixPath) -> PurePosixPath:
     raise SettingsError(
         f"Nothing of the host is mounted at PATH_BASE ({path}): start the container with -v HOST:{path}"
     )
-
-
-def _is_seen(client: engine.Client, on_host: PurePosixPath, here: Path) -> bool:
-    """Whether the engine sees in `on_host` what this process makes in `here`: it looks before it makes a container.
-
-    Since none is started, this takes a tenth of what `probe.same_folder` takes, which tells what is wrong.
-    """
-    folder = here / f".probe-{secrets.token_hex(8)}"
-    mount: Any = {"Type": "bind", "Source": str(on_host / folder.name), "Target": "/probe"}
-    host_config, image = client.create_host_config(mounts=[mount]), probe.image(client)
-    folder.mkdir()
-    try:
-        with engine.our_errors("make a container"):
-            made = client.create_container(image, ["true"], host_config=host_config, **labelled({LABEL_BUILD: "probe"}))
-            client.remove_container(made["Id"], v=True, force=True)
-    except (engine.Missing, EngineUnavailable, JobFailed):
-        return False
-    finally:
-        folder.rmdir()
-    return True
 
 
 def _runs_here(client: engine.Client) -> bool:
