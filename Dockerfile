@@ -29,7 +29,7 @@ RUN printf '#!/bin/sh\nexec python -m job_fetcher "$@"\n' > /usr/local/bin/job-f
     && chmod +x /usr/local/bin/job-fetcher
 STOPSIGNAL SIGTERM
 # Reads one time stamp: the worker says by when it will have got on. The start period is for jobs left behind.
-HEALTHCHECK --interval=60s --timeout=10s --start-period=120s --retries=2 CMD ["python", "-m", "job_fetcher.health"]
+HEALTHCHECK --interval=60s --timeout=10s --start-period=120s --retries=2 CMD ["python", "-m", "job_fetcher.core.health"]
 # It runs as root: who may use the mounted Docker socket is root on the host anyway, and job files belong to anybody.
 ENTRYPOINT ["python", "-m", "job_fetcher"]
 ARG VERSION=unknown

@@ -25,11 +25,11 @@ from typing import Any, cast
 
 from pydantic import SecretStr
 
-from job_fetcher import engine
-from job_fetcher.api import WorkerApi
-from job_fetcher.auth import FixedToken
-from job_fetcher.worker import Options, Worker
-from job_fetcher.workspace import Workspace
+from job_fetcher.engine import client as engine
+from job_fetcher.platform.api import WorkerApi
+from job_fetcher.platform.auth import FixedToken
+from job_fetcher.worker.loop import Options, Worker
+from job_fetcher.workspace.workspace import Workspace
 from scripts.benchmark.report import machine_alone
 from scripts.benchmark.stage import TOKEN, Mock
 

@@ -36,8 +36,8 @@ from tests.support.platform import Platform, running_platform
 from tests.support.worker import WorkerProcess
 
 from app.config import DEFAULT_ACCOUNTS
-from job_fetcher.confinement import LABEL_FOLDER
-from job_fetcher.container import LABEL_JOB
+from job_fetcher.engine.container import LABEL_JOB
+from job_fetcher.engine.isolation import LABEL_FOLDER
 
 QUEUED = 4
 """So many jobs are waiting at any time."""

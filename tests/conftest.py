@@ -10,7 +10,7 @@ import docker
 import pytest
 from scripts.docker import build_image
 
-from job_fetcher.background import Cancellation
+from job_fetcher.core.background import Cancellation
 from tests.support.aws import Aws, running_aws
 from tests.support.engine import connect, remove_litter, require_gpu_hook, running_registry
 from tests.support.images import JobImages, make_job_images, remove_images

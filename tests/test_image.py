@@ -108,7 +108,7 @@ def test_image_tells_whether_its_worker_is_well(platform: Platform, container: C
     platform.wait_until(lambda: len(platform.requests("GET", "/jobs")) > 1, "two looks for a job")
     assert container.exec_run(check).exit_code == 0
     container.kill("SIGSTOP")
-    late = "import os; from job_fetcher.health import file; os.utime(file(), (1, 1))"
+    late = "import os; from job_fetcher.core.health import file; os.utime(file(), (1, 1))"
     assert container.exec_run(["python", "-c", late]).exit_code == 0
     assert container.exec_run(check).exit_code == 1
     container.kill("SIGCONT")

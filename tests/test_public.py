@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -55,7 +56,7 @@ def test_callers_see_the_types(tmp_path: Path) -> None:
     code = "from job_fetcher import WorkerApi; reveal_type(WorkerApi.pull_job)"
     check = [sys.executable, "-m", "mypy", "--config-file=", f"--cache-dir={tmp_path}", "--follow-imports=silent"]
     told = subprocess.run([*check, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False).stdout
-    assert "job_fetcher.job.Job | None" in told
+    assert "job_fetcher.core.job.Job | None" in told
 
 
 def test_a_public_name_is_listed_once_in_order_and_nothing_else_is_there() -> None:
@@ -71,16 +72,18 @@ def test_a_public_name_is_listed_once_in_order_and_nothing_else_is_there() -> No
 
 def test_the_package_itself_imports_nothing() -> None:
     """Else the worker would start later."""
-    assert modules_after("import job_fetcher").isdisjoint({"requests", "pydantic", "job_fetcher.errors"})
+    assert modules_after("import job_fetcher").isdisjoint({"requests", "pydantic", "job_fetcher.core.errors"})
 
 
 def test_all_of_it_works_without_docker_and_without_the_environment() -> None:
     modules = modules_after("from job_fetcher import *")
     assert modules.isdisjoint({"pynvml", "pydantic_settings", "dotenv", "docker.errors"})
     ours = {name for name in modules if name.startswith("job_fetcher.")}
-    assert {"job_fetcher.steps", "job_fetcher.api", "job_fetcher.job", "job_fetcher.errors"} < ours
+    assert {"job_fetcher.steps", "job_fetcher.platform.api", "job_fetcher.core.job", "job_fetcher.core.errors"} < ours
     for name in ours:
-        source = ROOT / "src" / "job_fetcher" / f"{name.partition('.')[2]}.py"
+        spec = find_spec(name)
+        assert spec is not None
+        source = Path(str(spec.origin))
         used = {getattr(node, "attr", getattr(node, "id", None)) for node in ast.walk(ast.parse(source.read_text()))}
         assert used.isdisjoint({"environ", "environb", "getenv", "getenvb"}), source
 

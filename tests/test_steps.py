@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from job_fetcher import steps
-from job_fetcher.errors import JobGone
-from job_fetcher.job import Final, JobStatus
+from job_fetcher.core.errors import JobGone
+from job_fetcher.core.job import Final, JobStatus
 from tests.support.platform import Platform
 from tests.support.stage import Stage
 

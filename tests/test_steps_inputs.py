@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from job_fetcher import steps
-from job_fetcher.background import Cancellation
-from job_fetcher.errors import JobFailed, JobGone
+from job_fetcher.core.background import Cancellation
+from job_fetcher.core.errors import JobFailed, JobGone
 from tests.support.files import LARGE, ODD_NAMES
 from tests.support.platform import Platform
 from tests.support.stage import Stage

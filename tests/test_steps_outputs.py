@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from job_fetcher import outbox
-from job_fetcher.errors import JobGone, Unavailable
-from job_fetcher.outputs import LeftOut, Output, OutputFolder
+from job_fetcher.core.errors import JobGone, Unavailable
+from job_fetcher.transfer import outbox
+from job_fetcher.transfer.outputs import LeftOut, Output, OutputFolder
 from tests.support.platform import Platform
 from tests.support.stage import Stage
 
@@ -141,13 +141,13 @@ def test_a_file_that_vanishes_is_told_and_keeps_no_other_from_arriving(
 ) -> None:
     stage = Stage(mock, tmp_path, up={"output": "output"})
     stage.write(output__a=b"1", output__b=b"2")
-    look = outbox.Found.look_into
+    look = outbox.Outbox.look_into
 
     def look_and_lose(*arguments: Any) -> None:
         look(*arguments)
         (stage.files / "output" / "a").unlink()
 
-    monkeypatch.setattr(outbox.Found, "look_into", look_and_lose)
+    monkeypatch.setattr(outbox.Outbox, "look_into", look_and_lose)
     assert stage.upload() == ["The output 'output/a' cannot be read: No such file or directory."]
     assert "output/output/b" in mock.outputs(stage.id)
 

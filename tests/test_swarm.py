@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from job_fetcher import health
+from job_fetcher.core import health
 from tests.support.leaks import Evidence
 from tests.support.own_engine import OwnEngine
 from tests.support.platform import PASSWORD, Platform, running_platform

@@ -17,8 +17,8 @@ import requests
 from tests.support.engine import connect, running_registry
 from tests.support.images import add_image, push, remove_images, shell_files
 
-from job_fetcher.confinement import LABEL_FOLDER
-from job_fetcher.container import LABEL_JOB
+from job_fetcher.engine.container import LABEL_JOB
+from job_fetcher.engine.isolation import LABEL_FOLDER
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "worker-fixed-token"  # noqa: S105 - the mock's own

@@ -9,10 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from job_fetcher.api import WorkerApi, user_pool
-    from job_fetcher.auth import CognitoToken, FixedToken, Token, UserPool
-    from job_fetcher.background import Cancellation
-    from job_fetcher.errors import (
+    from job_fetcher.core.background import Cancellation
+    from job_fetcher.core.errors import (
         Cancelled,
         CredentialsError,
         InvalidAnswer,
@@ -23,10 +21,12 @@ if TYPE_CHECKING:
         Unavailable,
         WorkerError,
     )
-    from job_fetcher.job import Final, Job, JobSpecs, JobStatus, Outcome, OutputType, RequestToMake, details
-    from job_fetcher.keepalive import KeepAlive
-    from job_fetcher.ledger import Ledger
+    from job_fetcher.core.job import Final, Job, JobSpecs, JobStatus, Outcome, OutputType, RequestToMake, details
+    from job_fetcher.platform.api import WorkerApi, user_pool
+    from job_fetcher.platform.auth import CognitoToken, FixedToken, Token, UserPool
     from job_fetcher.steps import conclude, download_inputs, log_tail, make_output_folders, report, upload_outputs
+    from job_fetcher.worker.keepalive import KeepAlive
+    from job_fetcher.workspace.ledger import Ledger
 
 __all__ = [
     "Cancellation",
@@ -63,7 +63,16 @@ __all__ = [
     "user_pool",
 ]
 
-_ROOMS = ("errors", "job", "auth", "api", "background", "keepalive", "ledger", "steps")
+_ROOMS = (
+    "core.errors",
+    "core.job",
+    "core.background",
+    "platform.auth",
+    "platform.api",
+    "workspace.ledger",
+    "worker.keepalive",
+    "steps",
+)
 
 
 def __getattr__(name: str) -> Any:

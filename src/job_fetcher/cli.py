@@ -12,12 +12,12 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
-from job_fetcher import signals
-from job_fetcher.background import in_background
-from job_fetcher.errors import Cancelled, SettingsError, WorkerError
+from job_fetcher.core.background import in_background
+from job_fetcher.core.errors import Cancelled, SettingsError, WorkerError
+from job_fetcher.worker import signals
 
 if TYPE_CHECKING:
-    from job_fetcher.settings import Settings
+    from job_fetcher.config.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -51,19 +51,19 @@ def check() -> NoReturn:
 
 def _run() -> int:
     """Run the worker until it is told to end; the exit code is that of the error that ended it (see `errors`)."""
-    signals.hold()
+    signals.block()
     os.umask(0o022)  # files are for containers of any user, whatever umask the worker was started with
     return _with_settings(_work)
 
 
 def _work(settings: "Settings") -> int:
-    from job_fetcher import assembly
-    from job_fetcher.orders import Orders
+    from job_fetcher.worker import wiring
+    from job_fetcher.worker.shutdown import Shutdown
 
-    orders = Orders()
-    signals.obey(orders)
+    shutdown = Shutdown()
+    signals.handle(shutdown)
     try:
-        orders.ending.result_of(in_background(partial(assembly.worker, settings, orders), "start")).run_forever()
+        shutdown.ending.result_of(in_background(partial(wiring.worker, settings, shutdown), "start")).run_forever()
     except Cancelled as reason:
         log.info("The worker ends before it has begun: %s", reason)
     except WorkerError as error:
@@ -97,9 +97,9 @@ def _pause(paused: bool) -> int:
 
 
 def _set_paused(paused: bool, settings: "Settings") -> int:
-    from job_fetcher import assembly
+    from job_fetcher.worker import wiring
 
-    workspace = assembly.workspace(settings)
+    workspace = wiring.workspace(settings)
     try:
         workspace.prepare()
         if paused:
@@ -118,8 +118,8 @@ def _set_paused(paused: bool, settings: "Settings") -> int:
 
 def _with_settings(command: "Callable[[Settings], int]") -> int:
     """Read the settings, without whose secrets nothing is logged, and do `command` with them."""
-    from job_fetcher import logs
-    from job_fetcher.settings import Settings
+    from job_fetcher.config.settings import Settings
+    from job_fetcher.core import logs
 
     try:
         settings = Settings.read()

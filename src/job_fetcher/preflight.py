@@ -13,13 +13,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from job_fetcher import assembly, engine, hardware, http, images, meanings, probe
-from job_fetcher.api import ProbeRequests, user_pool
-from job_fetcher.background import Cancellation, in_background
-from job_fetcher.errors import GpuUnavailable, InvalidAnswer, JobFetcherError, SettingsError, Unavailable
-from job_fetcher.readiness import Readiness
-from job_fetcher.settings import Settings
-from job_fetcher.transfer import GIB, HandedOut, upload
+from job_fetcher.config.settings import Settings
+from job_fetcher.core.background import Cancellation, in_background
+from job_fetcher.core.errors import GpuUnavailable, InvalidAnswer, JobFetcherError, SettingsError, Unavailable
+from job_fetcher.engine import client as engine
+from job_fetcher.engine import hardware, images, probe
+from job_fetcher.platform import diagnosis, http
+from job_fetcher.platform.api import ProbeRequests, user_pool
+from job_fetcher.transfer.presigned import PresignedRequest
+from job_fetcher.transfer.upload import upload
+from job_fetcher.worker import wiring
+from job_fetcher.worker.readiness import Readiness
+from job_fetcher.workspace.disk import GIB
 
 ANSWER_S = 10
 """So long the API and the engine may take for their first answer: who looks on has no more patience."""
@@ -84,7 +89,7 @@ class Preflight:
 
     def _check_settings(self) -> str:
         self._settings = self._read_settings()
-        self._api = assembly.api(self._settings)
+        self._api = wiring.api(self._settings)
         account = "ACCESS_TOKEN" if self._settings.access_token else f"USERNAME {self._settings.username}"
         return f"{account} at {self._settings.api_url}"
 
@@ -96,7 +101,7 @@ class Preflight:
         except InvalidAnswer as error:
             raise Failed(f"API_URL ({url}) is not the address of the platform's API, but of something else") from error
         except (http.UnusableRequest, JobFetcherError) as error:
-            raise Failed(meanings.explained(error)) from error
+            raise Failed(diagnosis.with_hint(error)) from error
         ahead_s = _ahead_s(response.headers.get("Date"))
         if abs(ahead_s) > CLOCK_S:
             raise Failed(
@@ -109,7 +114,7 @@ class Preflight:
         try:
             self._api.get_status(NO_JOB)
         except Unavailable as error:
-            raise Failed(meanings.explained(error)) from error
+            raise Failed(diagnosis.with_hint(error)) from error
         return "accepted, and approved as a worker"
 
     def _check_engine(self) -> str:
@@ -128,12 +133,12 @@ class Preflight:
         return f"{network}, and a container in it starts and ends"
 
     def _check_folder(self) -> str:
-        assembly.workspace(self._settings).prepare()
+        wiring.workspace(self._settings).prepare()
         return f"{self._settings.path_base} can be written to"
 
     def _check_folder_on_host(self) -> str:
         base = self._settings.path_base
-        on_host = self._settings.path_host_base or assembly.host_path(self._client, base)
+        on_host = self._settings.path_host_base or wiring.host_path(self._client, base)
         probe.same_folder(self._client, on_host, Path(base))
         return f"{base} is {on_host} of the host, and containers write to it"
 
@@ -201,19 +206,19 @@ class Preflight:
                 " this machine's network"
             ) from None
         except (http.UnusableRequest, JobFetcherError) as error:
-            meaning = meanings.meaning(error) or meanings.FIREWALL
+            meaning = diagnosis.hint(error) or diagnosis.FIREWALL
             raise Failed(f"The storage cannot be used: {error} - {meaning}") from error
         up, down = (PROBE_SIZE / 1e6 / max(seconds, 1e-6) for seconds in (up_s, down_s))
         return f"{PROBE_SIZE >> 20} MiB up with {up:.0f} MB/s, down with {down:.0f} MB/s"
 
     def _check_now(self) -> str:
-        settings, folders = self._settings, assembly.workspace(self._settings)
-        least, free_card = int(settings.min_free_gib * GIB), self._gpu
-        if free_card is not None and not folders.claim_card(free_card.uuid):
-            free_card = None  # a worker runs: what its job holds of the card is nothing against it
+        settings, folders = self._settings, wiring.workspace(self._settings)
+        least, free_gpu = int(settings.min_free_gib * GIB), self._gpu
+        if free_gpu is not None and not folders.claim_gpu(free_gpu.uuid):
+            free_gpu = None  # a worker runs: what its job holds of the card is nothing against it
         ready = Readiness(
-            self._client, folders, images.Images(self._client, folders, least), free_card, network=settings.job_network,
-            min_free=least, busy_mib=settings.gpu_busy_mib, quiet=assembly.quiet(settings),
+            self._client, folders, images.Images(self._client, folders, least), free_gpu, network=settings.job_network,
+            min_free=least, busy_mib=settings.gpu_busy_mib, quiet=wiring.quiet(settings),
         )  # fmt: skip
         reason = ready.reason_against()
         if reason is not None:
@@ -232,7 +237,9 @@ def _ahead_s(date: str | None) -> float:
 def _there_and_back(requests: ProbeRequests, late: Cancellation) -> tuple[float, float]:
     """Seconds for a file to the storage and for the same back; nothing is tried again."""
     content, started = os.urandom(PROBE_SIZE), time.monotonic()
-    upload(HandedOut(lambda: requests.upload), "probe", io.BytesIO(content), cancelled=late, when_failed=late.set)
+    upload(
+        PresignedRequest(lambda: requests.upload), "probe", io.BytesIO(content), cancelled=late, when_failed=late.set
+    )
     arrived = time.monotonic()
     response = http.send(requests.download.method, requests.download.url, headers=requests.download.headers)
     if response.content != content:

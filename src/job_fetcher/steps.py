@@ -24,16 +24,17 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
-from job_fetcher import http
-from job_fetcher.api import WorkerApi
-from job_fetcher.background import Cancellation, Task, run_all
-from job_fetcher.disk import is_full
-from job_fetcher.download import Download
-from job_fetcher.errors import JobFailed, JobGone, Unavailable
-from job_fetcher.job import Final, JobSpecs, JobStatus, Outcome, OutputType, details
-from job_fetcher.ledger import Ledger
-from job_fetcher.outbox import CONTAINER_LOG, LEFT_OUT, Found, Upload
-from job_fetcher.transfer import HandedOut, upload
+from job_fetcher.core import retry
+from job_fetcher.core.background import Cancellation, Task, run_all
+from job_fetcher.core.errors import JobFailed, JobGone, Unavailable
+from job_fetcher.core.job import Final, JobSpecs, JobStatus, Outcome, OutputType, details
+from job_fetcher.platform.api import WorkerApi
+from job_fetcher.transfer.download import Download
+from job_fetcher.transfer.outbox import CONTAINER_LOG, LEFT_OUT, Outbox, Upload
+from job_fetcher.transfer.presigned import PresignedRequest
+from job_fetcher.transfer.upload import upload
+from job_fetcher.workspace.disk import is_full
+from job_fetcher.workspace.ledger import Ledger
 
 TRANSFERS = 8
 """Files that are on their way at the same time."""
@@ -67,7 +68,7 @@ def download_inputs(
         target = files / path
         folders |= {parent for parent in target.parents if files in parent.parents}
         if not _is_there(target, path):
-            request = HandedOut(partial(api.input_request, file_id))
+            request = PresignedRequest(partial(api.input_request, file_id))
             beginnings.append(Download(path, request, target, parts / str(number)).begin)
 
     run_all(
@@ -153,17 +154,17 @@ def upload_outputs(
     folder, FIFOs, …) is left out. All that is left out is listed in `left-out.txt` beside the log.
     """
     cancelled = cancelled or Cancellation()
-    found = Found(files, sys.maxsize if max_bytes is None else max_bytes, cancelled)
+    outbox = Outbox(files, sys.maxsize if max_bytes is None else max_bytes, cancelled)
     for output_type, name in (specs.handler.files_up or {}).items():
-        found.look_into(output_type, name)
+        outbox.look_into(output_type, name)
     log_folder = (specs.handler.files_up or {}).get(OutputType.LOG, "log")
-    found.add_log(log_folder, CONTAINER_LOG, lambda: container_log.open("rb"))
-    if found.left_out:
-        found.add_log(log_folder, LEFT_OUT, partial(BytesIO, "".join(found.left_out).encode()))
+    outbox.add_log(log_folder, CONTAINER_LOG, lambda: container_log.open("rb"))
+    if outbox.left_out:
+        outbox.add_log(log_folder, LEFT_OUT, partial(BytesIO, "".join(outbox.left_out).encode()))
 
-    sender = _Sender(api, job_id, ledger, when_failed or _probe(api, job_id))
-    run_all(sender.send, found.uploads, threads=transfers, cancelled=cancelled, name="upload")
-    return sorted(found.problems) + sorted(sender.problems)
+    sender = _Sender(api, job_id, ledger, when_failed or _ask_api(api, job_id))
+    run_all(sender.send, outbox.uploads, threads=transfers, cancelled=cancelled, name="upload")
+    return sorted(outbox.problems) + sorted(sender.problems)
 
 
 class _Sender:
@@ -172,7 +173,7 @@ class _Sender:
     def __init__(self, api: WorkerApi, job_id: str, ledger: Ledger, when_failed: WhenFailed) -> None:
         self.problems: list[str] = []
         self._api, self._job_id, self._ledger, self._when_failed = api, job_id, ledger, when_failed
-        self._forms: dict[tuple[OutputType, str], HandedOut] = {}
+        self._forms: dict[tuple[OutputType, str], PresignedRequest] = {}
         self._lock = Lock()
 
     def send(self, each: Upload, cancelled: Cancellation) -> None:
@@ -190,10 +191,10 @@ class _Sender:
         else:
             self._ledger.add(entry)
 
-    def _form(self, output_type: OutputType, base_path: str) -> HandedOut:
+    def _form(self, output_type: OutputType, base_path: str) -> PresignedRequest:
         with self._lock:
             ask = partial(self._api.output_request, self._job_id, output_type, base_path)
-            return self._forms.setdefault((output_type, base_path), HandedOut(ask))
+            return self._forms.setdefault((output_type, base_path), PresignedRequest(ask))
 
 
 def _version(file: BinaryIO) -> tuple[int, int]:
@@ -205,16 +206,16 @@ def _version(file: BinaryIO) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _probe(api: WorkerApi, job_id: str) -> WhenFailed:
+def _ask_api(api: WorkerApi, job_id: str) -> WhenFailed:
     """For callers without a keep-alive: ask whether the job is still there when something answers 500."""
 
-    def probe(failure: Unavailable) -> None:
+    def ask(failure: Unavailable) -> None:
         if failure.status == 500:
             with suppress(Unavailable):
                 if api.get_status(job_id) is None:
                     raise JobGone
 
-    return probe
+    return ask
 
 
 def conclude(outcome: Outcome, problems: Sequence[str], container_log: Path) -> Final:
@@ -251,13 +252,13 @@ def report(
         again = True
         api.put_status(job_id, final.status, details)
 
-    patiently = http.retrying(cancelled or Cancellation())
+    retrying = retry.retrying(cancelled or Cancellation())
     try:
-        patiently(put)
+        retrying(put)
     except JobFailed as error:  # the details are what may be refused (too long, odd characters)
         log.warning("The API refuses the details of job %s, sent without them: %s", job_id, error)
         details = None
-        patiently(put)
+        retrying(put)
 
 
 def log_tail(container_log: Path, size: int = 16_384) -> str:

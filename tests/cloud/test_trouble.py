@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from scripts.cloud.handlers import within
 
-from job_fetcher.background import in_background
+from job_fetcher.core.background import in_background
 from tests.support.cloud import OFFER, OUTCOME, Cloud
 from tests.support.lambda_runner import Context
 from tests.support.platform import Platform

@@ -9,11 +9,11 @@ from pathlib import Path
 import docker
 import pytest
 
-from job_fetcher import images
-from job_fetcher.background import Cancellation
-from job_fetcher.engine import connect
-from job_fetcher.images import Images
-from job_fetcher.workspace import Workspace
+from job_fetcher.core.background import Cancellation
+from job_fetcher.engine import images
+from job_fetcher.engine.client import connect
+from job_fetcher.engine.images import Images
+from job_fetcher.workspace.workspace import Workspace
 from tests.faults.conftest import StartWorker
 from tests.support.images import add_image, push, remove_images, shell_files
 from tests.support.platform import Platform

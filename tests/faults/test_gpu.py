@@ -5,9 +5,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from job_fetcher import leftovers
-from job_fetcher.confinement import LABEL_BUILD, labelled
-from job_fetcher.engine import connect
+from job_fetcher.engine import cleanup
+from job_fetcher.engine.client import connect
+from job_fetcher.engine.isolation import LABEL_BUILD, labelled
 from tests.support.gpu_hook import FAILURE, GpuHook
 from tests.support.images import add_image, shell_files
 from tests.support.leaks import Evidence
@@ -176,9 +176,9 @@ def test_container_that_a_killed_worker_tried_goes_and_one_in_use_stays(
     client = connect()
     left = client.create_container(IMAGE, ["true"], **labelled({LABEL_BUILD: "probe"}))["Id"]
     nobody = PurePosixPath("/nobody")
-    leftovers.remove_orphans(client, nobody, lambda _: True)
+    cleanup.remove_orphans(client, nobody, lambda _: True)
     assert [each.id for each in engine.client.containers.list(all=True)] == [left]
-    monkeypatch.setattr(leftovers, "STALE_S", -60.0)
-    leftovers.remove_orphans(client, nobody, lambda _: True)
+    monkeypatch.setattr(cleanup, "STALE_S", -60.0)
+    cleanup.remove_orphans(client, nobody, lambda _: True)
     assert engine.client.containers.list(all=True) == []
     client.close()

@@ -3,9 +3,9 @@
 import pytest
 
 from app.faults import ArmedFault
-from job_fetcher import http
-from job_fetcher.background import Cancellation
-from job_fetcher.errors import Unavailable
+from job_fetcher.core.background import Cancellation
+from job_fetcher.core.errors import Unavailable
+from job_fetcher.core.retry import MAX_WAIT_S, retrying
 from tests.faults.campaign import POLLING, STAGES, Campaign
 from tests.faults.cases import CUT_DOWNLOAD, HANGING, PASSING, TRIES
 
@@ -96,9 +96,9 @@ def test_patience_has_no_end(waits: list[float]) -> None:
             raise Unavailable("away")
         return "back"
 
-    assert http.retrying(Cancellation())(call) == "back"
-    assert max(waits) <= http.LONGEST_WAIT_S
-    assert len(waits) > day_s / http.LONGEST_WAIT_S
+    assert retrying(Cancellation())(call) == "back"
+    assert max(waits) <= MAX_WAIT_S
+    assert len(waits) > day_s / MAX_WAIT_S
 
 
 def test_faults_are_met_in_every_stage() -> None:

@@ -7,14 +7,18 @@ from pathlib import Path, PurePosixPath
 import docker
 import pytest
 
-from job_fetcher import download, engine, http, leftovers, outbox, outputs, probe, steps
-from job_fetcher.background import Cancellation
-from job_fetcher.confinement import Resources
-from job_fetcher.container import JobContainer
-from job_fetcher.errors import InvalidAnswer, JobFailed, StopRequested
-from job_fetcher.job import JobSpecs
-from job_fetcher.ledger import Ledger
-from job_fetcher.outputs import LeftOut, OutputFolder
+from job_fetcher import steps
+from job_fetcher.core.background import Cancellation
+from job_fetcher.core.errors import InvalidAnswer, JobFailed, StopRequested
+from job_fetcher.core.job import JobSpecs
+from job_fetcher.engine import cleanup, probe
+from job_fetcher.engine import client as engine
+from job_fetcher.engine.container import JobContainer
+from job_fetcher.engine.isolation import Resources
+from job_fetcher.platform import http
+from job_fetcher.transfer import download, outbox, outputs
+from job_fetcher.transfer.outputs import LeftOut, OutputFolder
+from job_fetcher.workspace.ledger import Ledger
 from tests.support.images import JobImages, add_image, shell_files
 from tests.support.platform import Platform
 from tests.support.raw_server import answer, raw_server
@@ -33,14 +37,14 @@ def files(tmp_path: Path) -> Path:
 
 
 def test_names_without_end_do_not_fill_the_workers_memory(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outputs, "MOST_NAMES", 10_000)
+    monkeypatch.setattr(outputs, "MAX_NAME_BYTES", 10_000)
     left_out = [each for each in OutputFolder(files, "output").walk() if isinstance(each, LeftOut)]
     assert len(left_out) < 100
     assert left_out[-1] == LeftOut("2/", "has more files than a worker looks at")
 
 
 def test_list_of_what_is_left_out_ends(mock: Platform, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "MOST_TOLD", 10)
+    monkeypatch.setattr(outbox, "MAX_LISTED", 10)
     job = mock.pulled("true")
     steps.upload_outputs(mock.api(), job, SPECS, files, files.parent / "log", Ledger(files.parent / "ledger"))
     lines = mock.outputs(job)["log/log/left-out.txt"].decode().splitlines()
@@ -89,7 +93,7 @@ def test_chown_of_a_hostile_image_has_no_more_rights_than_the_job_and_ends(
     chown = b"#!/bin/sh\ngrep -E '^(NoNewPrivs|CapBnd)' /proc/self/status > /files/seen\nexec sleep 600\n"
     others = {path: content for path, content in shell_files().items() if path != "bin/chown"}
     image = add_image(docker_client, f"{job_images.registry}/chown:latest", {**others, "bin/chown": chown})
-    monkeypatch.setattr(leftovers, "CHOWN_S", 2)
+    monkeypatch.setattr(cleanup, "CHOWN_S", 2)
     monkeypatch.setattr(probe, "image", _none)
     (tmp_path / "files").mkdir()
     specs = JobSpecs.parse({"app": {"cmd": ["true"]}, "handler": {"image_url": image}})

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from docker.errors import ImageNotFound
 
-from job_fetcher import engine, probe
+from job_fetcher.engine import client as engine
+from job_fetcher.engine import probe
 from tests.support.gpu_hook import GpuHook
 from tests.support.images import add_image, shell_files
 from tests.support.leaks import Evidence

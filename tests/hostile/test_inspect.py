@@ -6,7 +6,7 @@ from typing import Any
 import docker
 import pytest
 
-from job_fetcher.confinement import CAPABILITIES
+from job_fetcher.engine.isolation import CAPABILITIES
 from tests.hostile.conftest import LAB_SECRET, Victim
 from tests.support.platform import PASSWORD
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from job_fetcher import logs, outputs, steps
-from job_fetcher.job import JobSpecs
-from job_fetcher.ledger import Ledger
-from job_fetcher.outputs import LONGEST_TOLD, LeftOut, Output, OutputFolder
+from job_fetcher import steps
+from job_fetcher.core import logs
+from job_fetcher.core.job import JobSpecs
+from job_fetcher.transfer import outputs
+from job_fetcher.transfer.outputs import MAX_LISTED_PATH, LeftOut, Output, OutputFolder
+from job_fetcher.workspace.ledger import Ledger
 from tests.support.files import peak_memory
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess
@@ -74,7 +76,7 @@ def test_redaction_takes_eight_times_as_long_for_eight_times_the_text(call: Call
 
 def test_line_of_a_list_takes_no_longer_for_a_path_without_measure() -> None:
     def told(path: str) -> str:
-        return LeftOut(path, "is a FIFO").told("output")
+        return LeftOut(path, "is a FIFO").line("output")
 
     assert seconds(told, "\x01" * 4_000_000) / seconds(told, "\x01" * 40_000) < 40
 
@@ -107,7 +109,7 @@ def test_list_of_what_is_left_out_stays_small_however_long_the_paths_are(mock: P
         steps.upload_outputs(*arguments)
     lines = mock.outputs(job)["log/log/left-out.txt"].splitlines()
     assert 1_000 < len(lines) <= 3_001
-    assert max(map(len, lines)) < LONGEST_TOLD + 100
+    assert max(map(len, lines)) < MAX_LISTED_PATH + 100
     assert peak() < 64 << 20, "all of their paths have 150 MB"
 
 
@@ -118,7 +120,7 @@ def test_room_for_names_is_one_for_all_output_folders_of_a_job(
     for number in range(100):
         (folder / f"{number}").touch()
     (tmp_path / "log").write_bytes(b"")
-    monkeypatch.setattr(outputs, "MOST_NAMES", 150_000)
+    monkeypatch.setattr(outputs, "MAX_NAME_BYTES", 150_000)
     job = mock.pulled("true")
     arguments = (mock.api(), job, specs("output", "artifact", "log"), tmp_path / "files", tmp_path / "log")
     steps.upload_outputs(*arguments, Ledger(tmp_path / "ledger"))
@@ -154,7 +156,7 @@ def test_links_by_long_ways_are_left_out_as_soon_as_there_is_no_room_for_them(
         return really(*arguments, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "open", counting)
-    monkeypatch.setattr(outputs, "MOST_NAMES", 10_000_000)
+    monkeypatch.setattr(outputs, "MAX_NAME_BYTES", 10_000_000)
     left_out = list(OutputFolder(linked, "output").walk())
     assert len([each for each in left_out if isinstance(each, LeftOut)]) >= 3_000
     assert opened < 700 * 200 + 10_000, "10,000 bytes for each hop leave room for 700 of them"

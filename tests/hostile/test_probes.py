@@ -11,9 +11,10 @@ import docker
 import pytest
 from docker.errors import NotFound
 
-from job_fetcher import engine, probe
-from job_fetcher.confinement import LABEL_HELPER, PIDS_LIMIT
-from tests.check.conftest import run_check
+from job_fetcher.engine import client as engine
+from job_fetcher.engine import probe
+from job_fetcher.engine.isolation import LABEL_HELPER, PIDS_LIMIT
+from tests.preflight.conftest import run_check
 from tests.support.gate import running_gate
 from tests.support.images import add_image, push, remove_images, shell_files
 from tests.support.platform import Platform

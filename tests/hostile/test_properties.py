@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from job_fetcher import steps
-from job_fetcher.background import in_background
-from job_fetcher.errors import JobFailed
-from job_fetcher.job import JobSpecs
-from job_fetcher.ledger import Ledger
+from job_fetcher.core.background import in_background
+from job_fetcher.core.errors import JobFailed
+from job_fetcher.core.job import JobSpecs
+from job_fetcher.workspace.ledger import Ledger
 from tests.support.platform import Platform, running_platform
 
 SECRET = b"none of the job's business"

@@ -8,9 +8,11 @@ from pathlib import Path, PurePosixPath
 import docker
 import pytest
 
-from job_fetcher import engine, http, leftovers, probe
-from job_fetcher.background import Cancellation
-from job_fetcher.errors import StopRequested, Unavailable
+from job_fetcher.core.background import Cancellation
+from job_fetcher.core.errors import StopRequested, Unavailable
+from job_fetcher.engine import cleanup, probe
+from job_fetcher.engine import client as engine
+from job_fetcher.platform import http
 from tests.support.images import JobImages, add_image, shell_files
 from tests.support.platform import Platform
 from tests.support.raw_server import answer, raw_server
@@ -50,7 +52,7 @@ def test_odd_time_to_come_again_is_one_to_wait_for_or_none() -> None:
         reply = answer(b"", "503 x", retry_after=value.encode().decode("latin-1"))
         with raw_server(reply) as server, pytest.raises(Unavailable) as raised:
             http.send("GET", server.url)
-        assert 0 <= (raised.value.retry_after_s or 0) <= http.LONGEST_RETRY_AFTER_S, value
+        assert 0 <= (raised.value.retry_after_s or 0) <= http.MAX_RETRY_AFTER_S, value
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def test_proxy_of_the_owner_is_not_in_the_environment_of_other_containers(
     assert "proxy" not in probe.run(client, image, "env").lower()
     monkeypatch.setattr(probe, "image", lambda _: image)
     (home / "files").mkdir()
-    leftovers.give_files_to_worker(client, "", PurePosixPath(home))
+    cleanup.give_files_to_worker(client, "", PurePosixPath(home))
     seen = (home / "files" / "seen").read_text()
     assert "PATH=" in seen
     assert "proxy" not in seen.lower()

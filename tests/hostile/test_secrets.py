@@ -16,10 +16,10 @@ import docker
 import pytest
 from pydantic import SecretStr
 
-from job_fetcher.auth import FixedToken
-from job_fetcher.errors import JobFetcherError
-from job_fetcher.job import Job
-from job_fetcher.workspace import Workspace
+from job_fetcher.core.errors import JobFetcherError
+from job_fetcher.core.job import Job
+from job_fetcher.platform.auth import FixedToken
+from job_fetcher.workspace.workspace import Workspace
 from tests.support.platform import PASSWORD, Platform
 from tests.support.worker import WorkerProcess, run_job
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-from job_fetcher.job import Final, Job, JobStatus
-from job_fetcher.job_folder import JobFolder
-from job_fetcher.workspace import Workspace
+from job_fetcher.core.job import Final, Job, JobStatus
+from job_fetcher.workspace.job_folder import JobFolder
+from job_fetcher.workspace.workspace import Workspace
 
 JOB = Job(id="7", raw={"app": {}, "handler": {"image_url": "x"}})
 
@@ -26,24 +26,24 @@ def create(workspace: Workspace) -> None:
 
 
 def record(workspace: Workspace) -> None:
-    for folder in workspace.left_behind():
+    for folder in workspace.resumable():
         with folder:
             folder.record(runs=1, final=Final(status=JobStatus.FINISHED, details="x" * 3_000))
 
 
-def begin_anew(workspace: Workspace) -> None:
-    for folder in workspace.left_behind():
+def reset(workspace: Workspace) -> None:
+    for folder in workspace.resumable():
         with folder:
-            folder.begin_anew()
+            folder.reset()
 
 
 def remove(workspace: Workspace) -> None:
-    for folder in workspace.left_behind():
+    for folder in workspace.resumable():
         with folder:
             folder.remove()
 
 
-ACTIONS: dict[str, Callable[[Workspace], None]] = {each.__name__: each for each in (create, record, begin_anew, remove)}
+ACTIONS: dict[str, Callable[[Workspace], None]] = {each.__name__: each for each in (create, record, reset, remove)}
 
 
 def is_killed(action: Callable[[Workspace], None], workspace: Workspace, step: int) -> bool:
@@ -68,7 +68,7 @@ def assert_usable(folder: JobFolder) -> None:
     """The next start can go on with the folder, wherever the kill was."""
     final = folder.state.final
     assert (folder.state.runs, final is None) in [(0, True), (1, False)], "the record is the old one or the new one"
-    folder.begin_anew()
+    folder.reset()
     assert list(folder.files.iterdir()) == list(folder.parts.iterdir()) == []
     folder.record(runs=2)
 
@@ -82,11 +82,11 @@ def main(action: str, base: Path) -> None:
             with workspace.create(JOB) as folder:
                 (folder.files / "in").write_text("x")
         killed = is_killed(ACTIONS[action], workspace, step)
-        found = list(workspace.left_behind())
+        found = list(workspace.resumable())
         assert len(found) < 2
         for folder in found:
             with folder:
-                if action != "begin_anew":
+                if action != "reset":
                     assert folder.files.is_dir(), "a job's folder appears, and vanishes, as a whole"
                     assert folder.parts.is_dir()
                 assert_usable(folder)

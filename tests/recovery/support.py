@@ -11,9 +11,9 @@ from typing import Any
 import docker
 from docker.models.containers import Container
 
-from job_fetcher.confinement import LABEL_FOLDER
-from job_fetcher.job_folder import JobFolder
-from job_fetcher.workspace import Workspace
+from job_fetcher.engine.isolation import LABEL_FOLDER
+from job_fetcher.workspace.job_folder import JobFolder
+from job_fetcher.workspace.workspace import Workspace
 from tests.support.platform import USERNAME, Platform
 from tests.support.worker import WorkerProcess, wait_until
 
@@ -83,7 +83,7 @@ def state(base: Path, job: str) -> dict[str, Any]:
 @contextmanager
 def taken_up(mock: Platform, base: Path, job: str) -> Iterator[JobFolder]:
     """The folder that a killed worker has left, as its next start takes it up, to put it into a state of its life."""
-    [folder] = [each for each in Workspace(base, f"{USERNAME} at {mock.url}").left_behind() if each.job_id == job]
+    [folder] = [each for each in Workspace(base, f"{USERNAME} at {mock.url}").resumable() if each.job_id == job]
     with folder:
         yield folder
 

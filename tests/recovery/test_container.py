@@ -9,8 +9,8 @@ import pytest
 from docker.models.containers import Container
 from scripts.docker import create_worker
 
-from job_fetcher.confinement import LABEL_FOLDER
-from job_fetcher.container import LABEL_JOB
+from job_fetcher.engine.container import LABEL_JOB
+from job_fetcher.engine.isolation import LABEL_FOLDER
 from tests.recovery.support import LOG, OUTPUTS, RAN, WAIT_FOR_GO, assert_finished_once, sent
 from tests.support.leaks import Evidence
 from tests.support.platform import PASSWORD, USERNAME, Platform

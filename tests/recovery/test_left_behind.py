@@ -7,11 +7,11 @@ from pathlib import PurePosixPath
 import docker
 import pytest
 
-from job_fetcher.background import Cancellation
-from job_fetcher.confinement import Resources
-from job_fetcher.container import JobContainer
-from job_fetcher.engine import connect
-from job_fetcher.job import JobSpecs, Outcome
+from job_fetcher.core.background import Cancellation
+from job_fetcher.core.job import JobSpecs, Outcome
+from job_fetcher.engine.client import connect
+from job_fetcher.engine.container import JobContainer
+from job_fetcher.engine.isolation import Resources
 from tests.recovery.support import (
     LOG,
     OUTPUTS,

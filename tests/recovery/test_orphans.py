@@ -9,7 +9,7 @@ import pytest
 from docker.errors import NotFound
 from docker.models.containers import Container
 
-from job_fetcher.confinement import LABEL_HELPER
+from job_fetcher.engine.isolation import LABEL_HELPER
 from tests.recovery.support import killed_while_running, submit, wait_for_next_look
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from job_fetcher.disk import write_durably
-from job_fetcher.job import Job
-from job_fetcher.workspace import Workspace
+from job_fetcher.core.job import Job
+from job_fetcher.workspace.disk import write_durably
+from job_fetcher.workspace.workspace import Workspace
 from tests.recovery import killed_at_each_step
 from tests.recovery.support import wait_for_next_look
 from tests.support.platform import Platform
@@ -44,10 +44,10 @@ def test_record_that_was_cut_at_any_byte_leaves_the_one_before(tmp_path: Path) -
     new = record.read_text().replace('"runs":0', '"runs":1').encode()
     for size in range(len(new) + 1):
         record.with_name("job.json.new").write_bytes(new[:size])
-        [found] = workspace.left_behind()
+        [found] = workspace.resumable()
         with found:
             assert (found.state.job, found.state.runs) == (JOB, 0)
-    [found] = workspace.left_behind()
+    [found] = workspace.resumable()
     with found:
         found.record(runs=1)
     assert record.read_bytes() == new
@@ -75,7 +75,7 @@ def test_record_of_the_first_release_is_understood(tmp_path: Path) -> None:
     (folder / "job.json").write_text(JOB_JSON)
     workspace = Workspace(tmp_path / "data", OWNER)
     workspace.prepare()
-    [found] = workspace.left_behind()
+    [found] = workspace.resumable()
     with found:
         assert (found.job_id, found.state.runs, found.state.outcome, found.state.final) == ("7", 1, None, None)
 

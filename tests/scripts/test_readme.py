@@ -1,6 +1,5 @@
 """What the README tells a newcomer to do, done."""
 
-import ast
 import os
 import re
 import signal
@@ -88,24 +87,6 @@ def test_worker_of_the_readme_finishes_the_demo_job_in_the_background(
         finally:
             evidence.file("readme").write_bytes(container.logs())
             container.remove(force=True)
-
-
-def imports(room: str) -> set[str]:
-    """The rooms that a room imports from, at its top or where it needs them."""
-    tree = ast.parse((SOURCE / f"{room}.py").read_text(encoding="utf-8"))
-    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
-    inner = {each.name for node in froms if node.module == "job_fetcher" for each in node.names}
-    return inner | {
-        str(node.module).removeprefix("job_fetcher.") for node in froms if "job_fetcher." in str(node.module)
-    }
-
-
-def test_rooms_are_told_in_order_of_dependence() -> None:
-    """A room imports only from those told before it, and all are told."""
-    rooms = re.findall(r"\[(\w+)\]\(src/job_fetcher/\1\.py\)", README.split("## Development")[1])
-    assert set(rooms) == {path.stem for path in SOURCE.glob("[!_]*.py")}
-    for number, room in enumerate(rooms):
-        assert imports(room) <= set(rooms[:number]), room
 
 
 def test_every_page_that_the_readme_links_is_there() -> None:

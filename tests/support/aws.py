@@ -8,7 +8,7 @@ import boto3
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
-from job_fetcher.job import RequestToMake
+from job_fetcher.core.job import RequestToMake
 
 BUCKET = "bucket"
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from job_fetcher.errors import SettingsError
-from job_fetcher.settings import Settings
+from job_fetcher.config.settings import Settings
+from job_fetcher.core.errors import SettingsError
 
 ENOUGH = {"API_URL": "https://api.example.org", "ACCESS_TOKEN": "s3cret-token"}
 """What is needed, and no more."""

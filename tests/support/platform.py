@@ -15,8 +15,8 @@ from app.faults import ArmedFault, Fault
 from app.jobs import Job, Offer
 from app.state import Mock, RecordedRequest
 from app.store import input_key, output_prefix
-from job_fetcher.api import WorkerApi, user_pool
-from job_fetcher.auth import CognitoToken, FixedToken
+from job_fetcher.platform.api import WorkerApi, user_pool
+from job_fetcher.platform.auth import CognitoToken, FixedToken
 from tests.support.servers import serve
 
 TOKEN = "worker-fixed-token"

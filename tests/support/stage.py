@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from job_fetcher import steps
-from job_fetcher.job import JobSpecs
-from job_fetcher.ledger import Ledger
+from job_fetcher.core.job import JobSpecs
+from job_fetcher.workspace.ledger import Ledger
 from tests.support.platform import Platform
 
 

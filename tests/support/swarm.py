@@ -16,7 +16,7 @@ from docker.errors import APIError
 from docker.models.containers import Container
 from scripts.docker import ROOT
 
-from job_fetcher.confinement import LABEL_FOLDER
+from job_fetcher.engine.isolation import LABEL_FOLDER
 from tests.support.leaks import Evidence
 from tests.support.own_engine import OwnEngine, own_engine
 from tests.support.platform import PASSWORD, USERNAME

@@ -64,7 +64,7 @@ def wait_for_signs_of_life(mock: Platform, job: str, count: int) -> None:
 def assert_looked_after(worker: Container) -> None:
     config, host = worker.attrs["Config"], worker.attrs["HostConfig"]
     assert config["StopSignal"] == "SIGUSR1"
-    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-m", "job_fetcher.health"]
+    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-m", "job_fetcher.core.health"]
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 
 

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import docker
 from docker.models.containers import Container
 
-from job_fetcher.confinement import LABEL_FOLDER
-from job_fetcher.container import LABEL_JOB
+from job_fetcher.engine.container import LABEL_JOB
+from job_fetcher.engine.isolation import LABEL_FOLDER
 from tests.support.platform import PASSWORD, USERNAME, Platform
 
 PATIENCE_S = 60.0

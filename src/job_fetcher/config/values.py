@@ -1,0 +1,118 @@
+"""What the value of a setting may be: types with a sentence for everything else."""
+
+import errno
+import re
+from ipaddress import ip_address
+from pathlib import Path, PurePosixPath
+from socket import inet_aton, inet_ntoa
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from job_fetcher.config import quiet_hours
+
+TEN_DAYS_S = 864_000.0
+"""Longer than anybody means by seconds, and short enough for what the system waits for at a time."""
+
+MAX_GIB = 1_000_000.0
+"""More than any disk has."""
+
+
+def _absolute(path: PurePosixPath) -> PurePosixPath:
+    if not path.is_absolute():
+        raise ValueError("an absolute path is expected, such as /data")
+    if ":" in str(path):
+        raise ValueError("a path without colons is expected, since Docker takes them for separators")
+    return path
+
+
+def _http_url(url: str) -> str:
+    if not _is_url(url, r"https?://[^/\s?#@\\]+(/[^\s?#@]*)?"):
+        raise ValueError("a URL is expected, such as https://api.example.org")
+    return url.rstrip("/")
+
+
+def is_proxy(address: str) -> bool:
+    """Whether requests could use a proxy at `address`: without SOCKS, and with all that is special percent-encoded."""
+    url = address if "://" in address else f"http://{address}"
+    return _is_url(url, r"(?i:https?)://([^/\s?#@\\]+@)?[^/\s?#@\\]+/?")
+
+
+def _is_url(url: str, pattern: str) -> bool:
+    try:
+        return re.fullmatch(pattern, url) is not None and urlsplit(url).port != 0
+    except ValueError:  # brackets or a port that are none
+        return False
+
+
+def _secret_file(path: Path) -> Path:
+    try:
+        secret = read_secret(path)
+    except OSError as error:
+        raise ValueError(f"a file that can be read is expected ({error.strerror})") from None
+    except UnicodeError:  # whose text has some of the secret
+        raise ValueError("a file with text in UTF-8 is expected") from None
+    if not secret:
+        raise ValueError("the file is empty")
+    return path
+
+
+def read_secret(path: Path) -> str:
+    """The secret in a file, without the line break that editors and `echo` put behind it."""
+    if path.exists() and not path.is_file():  # to read a FIFO would wait for ever
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return path.read_text(encoding="utf-8").rstrip("\r\n")
+
+
+def _token(token: SecretStr | None) -> SecretStr | None:
+    if token is not None and not re.fullmatch(r"[!-~]+", token.get_secret_value()):
+        raise ValueError("a token in one line is expected, without spaces and letters beyond ASCII")
+    return token
+
+
+def _network(name: str) -> str:
+    name = name.strip()
+    if name == "host" or ":" in name:
+        raise ValueError("bridge, none or the name of a network is expected; jobs do not get the host's own")
+    return name
+
+
+def _words(text: str) -> str:
+    words = ",".join(word.strip() for word in text.split(",") if word.strip())
+    if not words:
+        raise ValueError("at least one word is expected")
+    return words
+
+
+def _hours(text: str) -> str:
+    quiet_hours.parse(text)
+    return text
+
+
+def is_near(url: str) -> bool:
+    """Whether `url` is on this host or in a private network, as far as its name tells."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ip_address(_dotted(host))
+    except ValueError:
+        return "." not in host or host.endswith((".localhost", ".local", ".lan", ".internal", ".home.arpa"))
+    return address.is_private or address.is_loopback or address.is_link_local
+
+
+def _dotted(host: str) -> str:
+    """`134744072` → `8.8.8.8`: the other ways to write an IPv4 address are understood by the system's resolver, too."""
+    try:
+        return inet_ntoa(inet_aton(host))
+    except (OSError, UnicodeError):
+        return host
+
+
+AbsolutePath = Annotated[PurePosixPath, AfterValidator(_absolute)]
+SecretFile = Annotated[Path, AfterValidator(_secret_file)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Token = Annotated[SecretStr, AfterValidator(_token)]
+Network = Annotated[str, AfterValidator(_network)]
+Words = Annotated[str, AfterValidator(_words)]
+Hours = Annotated[str, AfterValidator(_hours)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

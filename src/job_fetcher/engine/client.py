@@ -1,0 +1,206 @@
+"""The connection to the Docker engine, the translation of its errors, and what it knows of the host. Without jobs.
+
+`translate_errors` translates the errors of docker-py and of its transport. None of them leaves this room: docker's
+`APIError` is a `requests.HTTPError`, and a broad `except` once took a missing image for a deleted job.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+import urllib3
+from docker.errors import APIError, DockerException, InvalidRepository, NotFound, TLSParameterError
+from docker.utils import kwargs_from_env
+
+from job_fetcher.core.errors import EngineError, EngineUnavailable, JobFailed, SettingsError
+from job_fetcher.engine.hardware import Machine
+from job_fetcher.platform import http
+
+CALL_TIMEOUT_S = 60
+OLDEST_API = (1, 40)
+"""Device requests came with it, in Docker 19.03."""
+STALL_S = 300.0
+"""A stream of the engine that is silent for so long has stalled; it may need minutes to verify one large layer."""
+
+
+class Missing(Exception):
+    """The engine knows no such container, image or network."""
+
+
+class Client(docker.APIClient):
+    """docker-py's client, which waits for ever where docker-py would (`pull`): here for `STALL_S`."""
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = STALL_S
+        return super().request(*args, **kwargs)
+
+
+@contextmanager
+def translate_errors(doing: str) -> Iterator[None]:
+    """Translate what docker-py and its transport raise; `doing` completes "The Docker engine cannot …".
+
+    Raises `Missing` for 404, `JobFailed` for another refusal (4xx), `EngineUnavailable` for the rest.
+    """
+    try:
+        yield
+    except NotFound as error:
+        raise Missing(f"The Docker engine cannot {doing}: {_said(error)}") from error
+    except APIError as error:
+        text = f"The Docker engine cannot {doing}: {_said(error)}"
+        if error.status_code is None or error.status_code >= 500:
+            raise EngineUnavailable(text, status=error.status_code) from error
+        raise JobFailed(text) from error
+    except InvalidRepository as error:  # docker-py's own judgement of a name: nobody was asked
+        raise JobFailed(f"The Docker engine cannot {doing}: invalid reference format ({error})") from error
+    except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise EngineUnavailable(f"The Docker engine does not answer (to {doing}): {http.reason(error)}") from error
+
+
+def connect(patience_s: int = CALL_TIMEOUT_S) -> Client:
+    """The client of the engine at `DOCKER_HOST`, or at the usual socket. Raises `EngineError` with what to do.
+
+    The engine has `patience_s` for its first answer.
+    """
+    try:
+        client = Client(**kwargs_from_env(), timeout=patience_s)
+        client.ping()
+    except (DockerException, requests.RequestException, OSError) as error:
+        raise EngineError(f"The Docker engine cannot be used: {_what_to_do(error)}") from error
+    client.timeout = CALL_TIMEOUT_S
+    if tuple(map(int, client.api_version.split("."))) < OLDEST_API:
+        raise EngineError(f"The Docker engine is too old (API {client.api_version}): install Docker 19.03 or newer")
+    return client
+
+
+def is_up(client: Client) -> bool:
+    """Whether the engine answers now."""
+    try:
+        with translate_errors("answer"):
+            return client.ping()
+    except (EngineUnavailable, JobFailed, Missing):
+        return False
+
+
+def version(client: Client) -> tuple[str, str]:
+    """The engine's version and that of its newest API."""
+    with translate_errors("tell its version"):
+        told = client.version(api_version=False)
+    return told["Version"], told["ApiVersion"]
+
+
+def machine(client: Client, reserve_mib: int = 0) -> Machine:
+    """What jobs may have of the host: its CPUs and memory by the engine's `info` (`MemTotal` in bytes), less a reserve.
+
+    Raises `SettingsError` if the reserve leaves nothing.
+    """
+    with translate_errors("describe the host"):
+        info = client.info()
+    memory_mib = info["MemTotal"] // 2**20 - reserve_mib
+    if memory_mib <= 0:
+        raise SettingsError(
+            f"MEMORY_RESERVE_MIB ({reserve_mib}) is more than the host has ({memory_mib + reserve_mib})"
+        )
+    return Machine(cpu_cores=info["NCPU"], memory_mib=memory_mib)
+
+
+def require_network(client: Client, name: str) -> None:
+    """Raise `SettingsError` if the engine has no network `name`, or it is the host's own, which jobs do not get.
+
+    A node of a swarm is believed: it hears of some networks only when it uses them.
+    """
+    try:
+        with translate_errors(f"inspect the network '{name}'"):
+            if client.inspect_network(name)["Driver"] == "host":
+                raise SettingsError(f"JOB_NETWORK ({name}) is the host's own network, which jobs do not get")
+    except Missing:
+        with translate_errors("describe the host"):
+            in_swarm = client.info()["Swarm"]["LocalNodeState"] == "active"
+        if not in_swarm:
+            raise SettingsError(
+                f"JOB_NETWORK ({name}) is no network of the Docker engine: write one that `docker network ls` shows, or"
+                f" make it (docker network create {name})"
+            ) from None
+
+
+def local_time(client: Client) -> datetime:
+    """The time of the engine's host in its own zone (`SystemTime` of `info`): a container's own is usually UTC."""
+    with translate_errors("tell the time"):
+        return datetime.fromisoformat(client.info()["SystemTime"])
+
+
+def started_at(client: Client) -> float | None:
+    """When the engine was started, in seconds since the epoch; `None` if it cannot be told.
+
+    It has no field for that, but makes its default network `bridge` anew at each start, unless containers lived on
+    (moby: `daemon.initNetworkController`). Nor was it running before the host was (`btime` in proc_stat(5)).
+    """
+    booted = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
+    times = [float(booted[1])] if booted else []
+    with suppress(Missing), translate_errors("inspect the network 'bridge'"):
+        times.append(seconds(client.inspect_network("bridge")["Created"]))
+    return max(times, default=None)
+
+
+def seconds(time: str) -> float:
+    """A time of the engine's (RFC 3339, with nanoseconds) in seconds since the epoch."""
+    return datetime.fromisoformat(time).timestamp()
+
+
+def own_image(client: Client) -> str | None:
+    """The id of the image that this process runs in; `None` if it runs in none of this engine."""
+    own_id = own_container()
+    if own_id is None:
+        return None
+    try:
+        with translate_errors("inspect the worker's own container"):
+            return str(client.inspect_container(own_id)["Image"])
+    except Missing:
+        return None
+
+
+def own_container() -> str | None:
+    """The id of the container that this process runs in, if it does: engines mount files kept under that id into it."""
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    found = re.search(r"/([0-9a-f]{64})/\S* /etc/(?:hostname|hosts|resolv\.conf) ", mounts)
+    return found[1] if found else None
+
+
+def _said(error: APIError) -> str:
+    return str(error.explanation or error)[:500].strip()
+
+
+def _what_to_do(error: Exception) -> str:
+    text = http.reason(error.__cause__ or error)
+    where = os.environ.get("DOCKER_HOST") or "/var/run/docker.sock"
+    if isinstance(error, TLSParameterError):
+        return (
+            "DOCKER_TLS_VERIFY is set, and DOCKER_CERT_PATH has no certificates: unset both for an engine of this host"
+        )
+    if "No such file" in text:
+        return (
+            f"there is no socket {where}: in a container, add -v /var/run/docker.sock:/var/run/docker.sock;"
+            " outside of one, install and start Docker"
+        )
+    if "Permission denied" in text:
+        return (
+            f"this user may not use its socket {where}: add the user to the group 'docker', or run as root; in a"
+            " container leave out --user, and where Docker maps users or SELinux is on, add --userns=host or"
+            " --security-opt label=disable"
+        )
+    if "refused" in text and Path(where.removeprefix("unix://")).is_dir():
+        return (
+            f"{where} is a folder, which Docker makes where the host has no such socket: remove it, and mount the"
+            " socket that `docker context inspect` tells"
+        )
+    if "refused" in text:
+        return f"nothing listens at {where}: start Docker, or set DOCKER_HOST to where it listens"
+    if "no answer" in text:
+        return f"it does not answer at {where}: restart Docker"
+    return f"{text} (at {where}): correct DOCKER_HOST, or restart Docker"

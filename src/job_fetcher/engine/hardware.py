@@ -1,0 +1,135 @@
+"""What this machine offers to jobs: its GPU, as NVML tells (NVIDIA Management Library API reference).
+
+The CPUs and the memory are the engine's to tell (`engine.machine`): jobs run there, not here.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import pynvml
+
+from job_fetcher.core.errors import GpuError, GpuUnavailable
+
+log = logging.getLogger(__name__)
+
+_ARCHITECTURES = {
+    value: name.removeprefix("NVML_DEVICE_ARCH_").capitalize()
+    for name, value in vars(pynvml).items()
+    if name.startswith("NVML_DEVICE_ARCH_") and name != "NVML_DEVICE_ARCH_UNKNOWN"
+}
+
+_NO_DRIVER = (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded)
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU. `uuid` is what names it in a container's device request; `archi` is e.g. `Ampere`."""
+
+    uuid: str
+    model: str
+    memory_mib: int
+    archi: str | None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What jobs may have of the host where they run."""
+
+    cpu_cores: int
+    memory_mib: int
+
+
+def find_gpu() -> Gpu | None:
+    """The first GPU that this process may see; `None` without a GPU or a driver. Raises `GpuError` as `gpus` does.
+
+    A worker runs one job at a time and gives it one GPU, so that a machine with several runs a worker for each.
+    """
+    found = gpus()
+    if len(found) > 1:
+        log.warning(
+            "This worker sees %d GPUs and uses the first, %s: start a worker for each", len(found), found[0].model
+        )
+    return found[0] if found else None
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs that this process may see; none without a driver, which is normal.
+
+    Raises `GpuError` if the driver fails: a worker that went on without the card would never use it again.
+    """
+    try:
+        with _nvml():
+            return [_gpu(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(pynvml.nvmlDeviceGetCount())]
+    except GpuUnavailable as error:
+        if isinstance(error.__cause__, _NO_DRIVER):
+            log.info("No GPU is offered: %s", error)
+            return []
+        raise GpuError(f"The GPU's driver does not work ({error}): restart the machine, or install it anew") from error
+
+
+def used_mib(gpu: Gpu) -> int:
+    """MiB of the card's memory that processes hold, those of other containers included. Raises `GpuUnavailable`.
+
+    In a container NVML lists none of the processes outside of it: then all that is in use counts.
+    """
+    with _nvml():
+        handle = pynvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
+        used = _used(handle)
+        with suppress(pynvml.NVMLError):  # not supported everywhere (WSL)
+            processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+            processes += pynvml.nvmlDeviceGetGraphicsRunningProcesses(handle)
+            by_pid = {process.pid: process.usedGpuMemory for process in processes}
+            if by_pid and None not in by_pid.values():
+                used = sum(by_pid.values())
+        return used // 2**20
+
+
+def _used(handle: object) -> int:
+    """Bytes of the card that are in use, without those of its driver where that tells them apart (from 510 on)."""
+    try:
+        used: int = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2).used
+    except pynvml.NVMLError_FunctionNotFound:
+        used = pynvml.nvmlDeviceGetMemoryInfo(handle).used
+    return used
+
+
+@contextmanager
+def _nvml() -> Iterator[None]:
+    try:
+        pynvml.nvmlInit()
+        try:
+            yield
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        raise GpuUnavailable(str(error).rstrip(".")) from error
+
+
+def _gpu(handle: object) -> Gpu:
+    with suppress(pynvml.NVMLError):  # a card, or a driver, that knows no parts
+        if pynvml.nvmlDeviceGetMigMode(handle)[0] == pynvml.NVML_DEVICE_MIG_ENABLE:
+            raise GpuError("The GPU is cut into parts (MIG), which jobs cannot be given: nvidia-smi -mig 0")
+    try:
+        archi = _ARCHITECTURES.get(pynvml.nvmlDeviceGetArchitecture(handle))
+    except pynvml.NVMLError:  # a driver older than this function
+        archi = None
+    return Gpu(
+        uuid=pynvml.nvmlDeviceGetUUID(handle),
+        model=pynvml.nvmlDeviceGetName(handle),
+        memory_mib=pynvml.nvmlDeviceGetMemoryInfo(handle).total // 2**20,
+        archi=archi,
+    )
+
+
+def offer(
+    machine: Machine, gpu: Gpu | None, *, model: str | None = None, archi: str | None = None
+) -> dict[str, str | int]:
+    """The query parameters of `GET /jobs`, memory in MiB. `model` and `archi` replace what the driver tells."""
+    parameters: dict[str, str | int] = {"cpu_cores": machine.cpu_cores, "memory": machine.memory_mib}
+    if gpu is not None:
+        parameters |= {"gpu_mem": gpu.memory_mib, "gpu_model": model or gpu.model}
+        if archi or gpu.archi:
+            parameters["gpu_archi"] = archi or gpu.archi or ""
+    return parameters

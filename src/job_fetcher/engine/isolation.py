@@ -1,0 +1,92 @@
+"""What a job's container gets of the host, whoever wrote the code in it: SECURITY.md says what that guards against."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from docker.types import DeviceRequest, LogConfig
+
+from job_fetcher.engine.client import Client
+from job_fetcher.engine.hardware import Gpu
+
+PIDS_LIMIT = 4096
+LOG_SIZE_MB, LOG_FILES = 20, 3
+"""What the engine keeps of a job's log: the newest of it, so that a chatty command cannot fill the engine's disk."""
+CAPABILITIES = {
+    "CHOWN": "entrypoints give folders to the user that they go on as",
+    "DAC_OVERRIDE": "root of the image writes into folders of other users, the job's inputs among them",
+    "FOWNER": "… and changes their modes",
+    "FSETID": "… without losing the set-group-id of shared folders",
+    "KILL": "shells end the processes that they have started as another user",
+    "SETGID": "entrypoints go on as another user (gosu, su-exec)",
+    "SETUID": "… likewise",
+}
+"""What a job's container keeps of root's capabilities, and why; see capabilities(7). All others are dropped."""
+ISOLATION: dict[str, Any] = {
+    "pids_limit": PIDS_LIMIT,
+    "security_opt": ["no-new-privileges"],
+    "cap_drop": ["ALL"],
+    "cap_add": list(CAPABILITIES),
+}
+"""Of `HostConfig`: what every container gets that a worker makes."""
+
+
+LABEL_FOLDER = "job-fetcher.folder"
+LABEL_HELPER = "job-fetcher.helper"
+LABEL_BUILD = "job-fetcher.build"
+"""Labels: the host's path of a job's folder, on its container and on the one that gives its files to the worker; what
+an image or a container is to this package (`worker` in the Dockerfile, `probe`)."""
+
+_NO_MORE_DEVICES = {"NVIDIA_GDS": "disabled", "NVIDIA_MOFED": "disabled", "NVIDIA_IMEX_CHANNELS": ""}
+"""What an image might ask NVIDIA's toolkit for besides a card."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a job's container gets of the machine. `network`: `bridge`, `none`, or a network's name."""
+
+    memory_mib: int
+    gpu: Gpu | None
+    network: str = "bridge"
+
+
+def host_config(client: Client, folder: PurePosixPath, resources: Resources) -> dict[str, Any]:
+    """The engine's `HostConfig` for the job in `folder` (of the host): its files, `resources`, and nothing else."""
+    gpu = resources.gpu
+    config: dict[str, Any] = client.create_host_config(
+        binds={str(folder / "files"): {"bind": "/files", "mode": "rw"}},
+        network_mode=resources.network,
+        ipc_mode="private",
+        device_requests=device_requests(gpu),
+        mem_limit=f"{resources.memory_mib}m",
+        memswap_limit=f"{resources.memory_mib}m",  # no swap on top of it
+        oom_score_adj=500,  # before the worker and the engine
+        shm_size=f"{resources.memory_mib // 2}m",  # PyTorch's data loaders pass their batches through it
+        **ISOLATION,
+        log_config=LogConfig(
+            type=LogConfig.types.JSON, config={"max-size": f"{LOG_SIZE_MB}m", "max-file": str(LOG_FILES)}
+        ),
+    )
+    return config
+
+
+def labelled(labels: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments of docker-py's `create_container`: `labels`, and nothing that the image or the owner's Docker adds.
+
+    A container inherits the labels and the health check of its image, which may be a job's, and docker-py gives it the
+    proxies of the owner's Docker, whose address may have a password.
+    """
+    ours = dict.fromkeys((LABEL_FOLDER, LABEL_HELPER, LABEL_BUILD), "")
+    return {"labels": ours | dict(labels), "healthcheck": {"test": ["NONE"]}, "use_config_proxy": False}
+
+
+def device_requests(gpu: Gpu | None) -> list[DeviceRequest] | None:
+    """What makes NVIDIA's container toolkit give a container that card, and no other."""
+    return [DeviceRequest(device_ids=[gpu.uuid], capabilities=[["gpu"]])] if gpu else None
+
+
+def environment(wanted: Mapping[str, str], gpu: Gpu | None) -> dict[str, str]:
+    """The environment that a job asks for, less what NVIDIA's runtime reads: that names the job's own GPU, or none."""
+    harmless = {name: value for name, value in wanted.items() if not name.upper().startswith("NVIDIA_")}
+    return harmless | {"NVIDIA_VISIBLE_DEVICES": gpu.uuid if gpu else "void"} | _NO_MORE_DEVICES

@@ -1,0 +1,159 @@
+"""Short-lived containers that find out what a job's container would see of this machine."""
+
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from job_fetcher.core.errors import EngineUnavailable, JobFailed, JobFetcherError, SettingsError
+from job_fetcher.engine import client as engine
+from job_fetcher.engine.client import Client, Missing, translate_errors
+from job_fetcher.engine.hardware import Gpu
+from job_fetcher.engine.isolation import ISOLATION, LABEL_BUILD, device_requests, labelled
+
+_OURS = re.compile("job-fetcher:")
+"""What `docker-build` calls the worker's own images: a label alone may be on a job's, which is not to be trusted."""
+FALLBACK = "busybox:latest"
+PROBE_S, LINES = 60, 100
+LIST_GPUS = "nvidia-smi -L || { [ $? -ge 126 ] && cat /proc/driver/nvidia/gpus/*/information; }"
+"""NVIDIA's container toolkit brings both into a container, of the cards that it may use: with their UUIDs. The program
+looks at the card itself, but cannot be executed in an image without glibc (126, 127)."""
+
+
+class ProbeFailed(JobFetcherError):
+    """A container cannot be started, or does not do what it should; the message says why."""
+
+
+class NoImage(ProbeFailed):
+    """There is none to try a container with, which says nothing of containers."""
+
+
+def image(client: Client) -> str:
+    """An image with a shell: this container's own, or one of the worker's that was built here, or `busybox`.
+
+    Raises `NoImage` if there is none and none can be pulled.
+    """
+    own = engine.own_image(client)
+    if own is not None:
+        return own
+    try:
+        with translate_errors("list the images"):
+            built: list[dict[str, Any]] = client.images(filters={"label": f"{LABEL_BUILD}=worker"})
+        ours = [each for each in built if any(_OURS.match(tag) for tag in each["RepoTags"] or [])]
+        if ours:
+            return str(max(ours, key=lambda each: each["Created"])["Id"])
+        with translate_errors(f"look for {FALLBACK}"):
+            if client.images(name=FALLBACK):
+                return FALLBACK
+        with translate_errors(f"pull {FALLBACK}"):
+            client.pull(FALLBACK)
+    except (Missing, JobFailed, EngineUnavailable) as error:
+        raise NoImage(
+            f"there is no image to try it with ({error}): build the worker's, with poetry run docker-build"
+        ) from error
+    return FALLBACK
+
+
+def run(
+    client: Client,
+    image: str,
+    line: str,
+    *,
+    folder: PurePosixPath | None = None,
+    gpu: Gpu | None = None,
+    network: str = "none",
+) -> str:
+    """Run a shell line in a container that is removed afterwards, and return what it prints; `ProbeFailed` otherwise.
+
+    `folder` of the host is mounted at /probe; it has to be there.
+    """
+    host_config = client.create_host_config(
+        mounts=[_mount(folder)] if folder else None,
+        device_requests=device_requests(gpu),
+        network_mode=network,
+        **ISOLATION,
+    )
+    try:
+        with translate_errors("start a container"):
+            container = client.create_container(
+                image, entrypoint=["/bin/sh", "-c", line], command=[], user="0", host_config=host_config,
+                environment={"NVIDIA_DRIVER_CAPABILITIES": "utility"}, **labelled({LABEL_BUILD: "probe"}),
+            )["Id"]  # fmt: skip
+            try:
+                client.start(container)
+                code = client.wait(container, timeout=PROBE_S)["StatusCode"]
+                output = client.logs(container, tail=LINES).decode(errors="replace")
+            finally:
+                client.remove_container(container, v=True, force=True)
+    except (Missing, JobFailed, EngineUnavailable) as error:
+        raise ProbeFailed(str(error)) from error
+    if code != 0:
+        raise ProbeFailed(f"exit code {code}: {output.strip()[-300:]}")
+    return str(output)
+
+
+def start_as_job(client: Client, network: str, gpu: Gpu | None) -> None:
+    """Raise `ProbeFailed` if a container with a job's network and card does not start, or does not see the card."""
+    seen = run(client, image(client), LIST_GPUS if gpu else "true", network=network, gpu=gpu)
+    if gpu and gpu.uuid not in seen:
+        raise ProbeFailed(f"a container with {gpu.uuid} sees other cards, or none")
+
+
+def is_seen(client: Client, on_host: PurePosixPath, here: Path) -> bool:
+    """Whether the engine sees in `on_host` what this process makes in `here`: it looks before it makes a container.
+
+    Since none is started, this takes a tenth of what `same_folder` takes, which tells what is wrong.
+    """
+    probe_image = image(client)
+    with _folder_to_try(here) as folder:
+        host_config = client.create_host_config(mounts=[_mount(on_host / folder.name)])
+        try:
+            with translate_errors("make a container"):
+                made = client.create_container(
+                    probe_image, ["true"], host_config=host_config, **labelled({LABEL_BUILD: "probe"})
+                )
+                client.remove_container(made["Id"], v=True, force=True)
+        except (Missing, EngineUnavailable, JobFailed):
+            return False
+    return True
+
+
+def same_folder(client: Client, on_host: PurePosixPath, here: Path) -> None:
+    """Raise `SettingsError` if `on_host` of the engine's host is not the folder that this process sees as `here`.
+
+    A container mounts a folder of ours in it, which is there in no other, and writes to it.
+    """
+    with _folder_to_try(here) as folder:
+        try:
+            run(client, image(client), "echo seen > /probe/file", folder=on_host / folder.name)
+            seen = (folder / "file").exists()
+        except ProbeFailed as error:
+            if "bind source path does not exist" not in str(error):
+                raise
+            seen = False
+    if not seen:
+        raise SettingsError(
+            f"{on_host} of the engine's host is not the folder that the worker sees as PATH_BASE ({here}): in a"
+            f" container mount it with -v {on_host}:{here} and leave PATH_HOST_BASE out; outside of one take a folder"
+            " that the engine sees, too (a snap's Docker: one below your home)"
+        )
+
+
+@contextmanager
+def _folder_to_try(here: Path) -> Iterator[Path]:
+    """A folder in `here` that is there in no other, and that any user may write to."""
+    folder = here / f".probe-{secrets.token_hex(8)}"
+    folder.mkdir(mode=0o777)
+    try:
+        folder.chmod(0o777)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _mount(folder: PurePosixPath) -> Any:
+    """A bind mount at /probe: unlike `-v`, it makes no folder on the host."""
+    return {"Type": "bind", "Source": str(folder), "Target": "/probe"}

@@ -1,0 +1,134 @@
+"""The thread that keeps a job alive: the one sender of its statuses, and the one that hears that the job is over."""
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future, wait
+from types import TracebackType
+from typing import Self
+
+from job_fetcher.core import health
+from job_fetcher.core.background import Cancellation, in_background
+from job_fetcher.core.errors import CredentialsError, JobGone, Unavailable
+from job_fetcher.core.job import JobStatus
+from job_fetcher.core.retry import keep_alive_wait_s
+from job_fetcher.platform.api import WorkerApi
+
+LAST_REQUEST_S = 1.0
+"""A job that is left at once waits so long for the request that the thread is in the middle of."""
+
+log = logging.getLogger(__name__)
+
+
+class KeepAlive:
+    """Sends each status of a job when it is set, in order, then the last one again, at least every `interval_s`.
+
+    The intervals are jittered: workers that an outage has brought into step fall out of it.
+
+    Nothing is sent after its `with` block, which waits for what is on its way. If the job is left at once it waits for
+    `LAST_REQUEST_S`: an API that is slow then needs the rest of the time for taking the job back.
+
+    When the API says that the job is gone, or refuses the credentials for good, `cancelled` is set to that; any other
+    failure is survived, and tried again no later than the next one is due.
+    """
+
+    def __init__(
+        self, api: WorkerApi, job_id: str, status: JobStatus, cancelled: Cancellation, interval_s: float
+    ) -> None:
+        self._api, self._job_id, self._cancelled, self._interval_s = api, job_id, cancelled, interval_s
+        self._last = status
+        self._news: deque[JobStatus] = deque([status])
+        self._changed = threading.Condition()
+        self._woken = False
+        self._closed = False
+        self._in_doubt = False
+        self._failures = 0
+        self._ended: Future[None] = Future()
+        self.tried: Future[None] = Future()
+        """Done when the first status has been tried to send, with whatever result."""
+
+    def __enter__(self) -> Self:
+        self._ended = in_background(self._run, f"keep-alive-{self._job_id}")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """End the thread, and wait for what it is in the middle of: nothing may arrive after the last status."""
+        with self._changed:
+            self._closed = True
+            self._wake()
+        if self._cancelled.is_set():
+            wait([self._ended], timeout=LAST_REQUEST_S)
+        else:
+            self._cancelled.result_of(self._ended)
+
+    def set(self, status: JobStatus) -> None:
+        """Send `status` now, unless that is being done already, and keep sending it."""
+        with self._changed:
+            if status != (self._news[-1] if self._news else self._last):
+                self._news.append(status)
+                self._wake()
+
+    def ask(self, failure: Unavailable) -> None:
+        """Something about the job has failed: if that was a 500, find out at once whether the job is gone."""
+        if failure.status == 500:
+            with self._changed:
+                self._in_doubt = True
+                self._wake()
+
+    def _wake(self) -> None:
+        self._woken = True
+        self._changed.notify()
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while self._wait_until(due):
+            health.beat(self._interval_s)
+            started = time.monotonic()
+            try:
+                self._check_existence()
+                self._send()
+            except (JobGone, CredentialsError) as error:
+                self._cancelled.set(error)
+                return
+            except Exception as error:  # noqa: BLE001 - whatever it is, the job must not die of its keep-alive
+                self._failures += 1
+                self._tell(error)
+                due = time.monotonic() + keep_alive_wait_s(self._failures, self._interval_s)
+            else:
+                self._failures = 0
+                due = started + (0 if self._news else random.uniform(0.75, 1) * self._interval_s)  # noqa: S311
+            if not self.tried.done():
+                self.tried.set_result(None)
+
+    def _wait_until(self, due: float) -> bool:
+        """Wait until `due`, or until something changes. False when there is nothing more to send."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._woken or self._closed, timeout=max(0.0, due - time.monotonic()))
+            self._woken = False
+            return not self._closed or (bool(self._news) and self._failures == 0)
+
+    def _check_existence(self) -> None:
+        """After a 500, which may mean anything, ask for the status: 404 means gone, every time."""
+        if self._in_doubt:
+            self._in_doubt = False
+            if self._api.get_status(self._job_id) is None:
+                raise JobGone
+
+    def _send(self) -> None:
+        news = self._news[0] if self._news else None  # more may come while this is on its way
+        status = news or self._last
+        try:
+            self._api.put_status(self._job_id, status, timeout_s=max(10.0, self._interval_s / 2))
+        except Unavailable as error:
+            self._in_doubt = error.status == 500
+            raise
+        self._last = status
+        if news is not None:
+            self._news.popleft()
+
+    def _tell(self, error: Exception) -> None:
+        foreseen = isinstance(error, Unavailable)
+        if self._failures == 1 or not foreseen:
+            log.warning("The keep-alive of job %s fails: %s", self._job_id, error, exc_info=not foreseen)

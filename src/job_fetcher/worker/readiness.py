@@ -1,0 +1,107 @@
+"""Whether a job could be run now. Asked before each look for one; a running job is never touched by the answer."""
+
+import logging
+import re
+from collections.abc import Iterator
+
+from job_fetcher.config.quiet_hours import QuietHours
+from job_fetcher.core.errors import GpuUnavailable, Unavailable
+from job_fetcher.engine import client as engine
+from job_fetcher.engine import hardware, probe
+from job_fetcher.engine.images import Images
+from job_fetcher.workspace.disk import free_bytes
+from job_fetcher.workspace.workspace import Workspace
+
+_NUMBER = re.compile(r"[0-9a-f]*[0-9][0-9a-f]*")
+"""MiB, pids and ids change from one look to the next, and make no other reason."""
+
+log = logging.getLogger(__name__)
+
+
+class Readiness:
+    """What must be so for a job to be asked for. Each reason against it is told once, when it comes up.
+
+    `network`: of jobs. `busy_mib`: how much of the GPU others may hold. The hours are those of the engine's host.
+    """
+
+    def __init__(
+        self,
+        client: engine.Client,
+        workspace: Workspace,
+        images: Images,
+        gpu: hardware.Gpu | None,
+        *,
+        network: str = "none",
+        min_free: int = 0,
+        busy_mib: int | None = None,
+        quiet: tuple[QuietHours, ...] = (),
+    ) -> None:
+        self._client, self._workspace, self._images, self._gpu = client, workspace, images, gpu
+        self._network, self._min_free, self._busy_mib, self._quiet = network, min_free, busy_mib, quiet
+        self._trial_due = gpu is not None
+        self._reported = ""
+
+    def is_ready(self) -> bool:
+        """Whether a job could be run now; if not, the first reason why is logged, unless it was the last time."""
+        reason = self.reason_against()
+        words = _NUMBER.sub("", reason or "")
+        if words != self._reported:
+            if reason is None:
+                log.info("Jobs are asked for again")
+            else:
+                log.warning("No job is asked for: %s", reason)
+        self._reported = words
+        return reason is None
+
+    def reason_against(self) -> str | None:
+        """The first reason why no job could be run now."""
+        return next(self._reasons(), None)
+
+    def request_trial(self) -> None:
+        """A job's container did not start, or may have failed for the GPU: try another one before the next job."""
+        self._trial_due = True
+
+    def _reasons(self) -> Iterator[str]:
+        """Why not, from what costs least to find out to what costs most."""
+        if self._workspace.is_paused:
+            yield "the worker is paused, until `resume`"
+        if not engine.is_up(self._client):
+            yield "the Docker engine does not answer"
+        elif self._quiet and self._is_quiet():
+            yield "these are quiet hours (QUIET_HOURS)"
+        if self._gpu is not None:
+            yield from self._reasons_of_gpu(self._gpu)
+        if self._trial_due:
+            yield from self._reasons_of_containers()
+        if not self._images.make_room() or free_bytes(self._workspace.base) < self._min_free:
+            yield "less than MIN_FREE_GIB is free on the disk"
+
+    def _is_quiet(self) -> bool:
+        try:
+            now = engine.local_time(self._client)
+        except Unavailable:
+            return True
+        return any(now in hours for hours in self._quiet)
+
+    def _reasons_of_gpu(self, gpu: hardware.Gpu) -> Iterator[str]:
+        if not self._workspace.claim_gpu(gpu.uuid):
+            yield "another worker in this PATH_BASE uses the same GPU: give each its own"
+        try:
+            used_mib = hardware.used_mib(gpu)
+        except GpuUnavailable as error:
+            self._trial_due = True  # it may come back for us and not for containers
+            yield f"the GPU does not answer ({error}); if that stays so, restart the worker, then the machine"
+        else:
+            if self._busy_mib is not None and used_mib > self._busy_mib:
+                yield f"others use {used_mib} MiB of the GPU, more than GPU_BUSY_MIB ({self._busy_mib})"
+
+    def _reasons_of_containers(self) -> Iterator[str]:
+        """A card is known to vanish from containers alone, after a `systemctl daemon-reload`; bridges break, too."""
+        try:
+            probe.start_as_job(self._client, self._network, self._gpu)
+        except probe.NoImage as error:
+            log.warning("Whether containers start, and see the GPU, cannot be found out: %s", error)
+        except probe.ProbeFailed as error:
+            yield f"containers do not start, or do not see the GPU ({error}); if that stays so, restart Docker"
+            return
+        self._trial_due = False

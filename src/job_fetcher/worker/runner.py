@@ -1,0 +1,158 @@
+"""The middle of a job: its image and inputs, its container, until the command has ended and its log is kept."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import PurePosixPath
+
+from job_fetcher import steps
+from job_fetcher.core.background import Cancellation, in_background, run_all
+from job_fetcher.core.errors import EngineUnavailable, JobFailed, JobFetcherError, MachineFault, StopRequested
+from job_fetcher.core.job import Final, JobSpecs, JobStatus, Outcome, details
+from job_fetcher.engine import container_log, probe
+from job_fetcher.engine.client import Client, Missing
+from job_fetcher.engine.container import JobContainer, job_container
+from job_fetcher.engine.images import Images
+from job_fetcher.engine.isolation import Resources
+from job_fetcher.platform.api import WorkerApi
+from job_fetcher.worker.keepalive import KeepAlive
+from job_fetcher.workspace.job_folder import JobFolder
+
+MAX_RUNS = 3
+"""A job whose containers are lost with the engine so often may be the reason for it."""
+
+log = logging.getLogger(__name__)
+
+
+class Runner:
+    """Runs the containers of jobs whose folders are below `host_base` on the engine's host.
+
+    Calls wait for an engine that does not answer until the job is cancelled. The removal of a container waits until
+    `cleanup_deadline`.
+    """
+
+    def __init__(
+        self,
+        api: WorkerApi,
+        client: Client,
+        images: Images,
+        host_base: PurePosixPath,
+        resources: Resources,
+        cleanup_deadline: Cancellation,
+        *,
+        transfers: int = steps.TRANSFERS,
+        max_runtime_s: float | None = None,
+    ) -> None:
+        self._api, self._client, self._images, self._host_base = api, client, images, host_base
+        self._resources, self._cleanup_deadline, self._transfers = resources, cleanup_deadline, transfers
+        self._max_runtime_s = max_runtime_s
+
+    def run(self, folder: JobFolder, specs: JobSpecs, keep_alive: KeepAlive, cancelled: Cancellation) -> Outcome:
+        """Run the job's container, or go on with it; anew if the engine's shutdown has ended it."""
+        while True:
+            found = job_container(self._client, self._on_host(folder), cancelled, self._cleanup_deadline)
+            with found as container, _recording_a_stop(folder):
+                if folder.state.runs:  # left behind: the job may be gone by now, which ends its container
+                    cancelled.result_of(keep_alive.tried)
+                if folder.state.outcome is not None:  # of a container that may not have been removed yet
+                    return folder.state.outcome
+                if container.exists and (not folder.state.runs or _is_stale(folder, container)):
+                    container.remove()
+                if not container.exists:
+                    self._prepare(folder, specs, cancelled)
+                with self._blaming_whom_it_concerns(cancelled):
+                    if not container.exists:
+                        self._create(container, folder.job_id, specs, cancelled)
+                    container.start()
+                keep_alive.set(JobStatus.RUNNING)
+                outcome = container.wait(
+                    self._max_runtime_s, when_exited=partial(keep_alive.set, JobStatus.POSTPROCESSING)
+                )
+                if outcome is not None:
+                    keep_alive.set(JobStatus.POSTPROCESSING)
+                    container_log.save(self._client, container.id, folder.log, cancelled, folder.drop_ballast)
+                    cancelled.result_of(in_background(folder.flush, "flush"))
+                    folder.record(outcome=outcome)
+                    return outcome
+            log.warning("Job %s: the engine's shutdown has ended its container", folder.job_id)
+
+    @contextmanager
+    def _blaming_whom_it_concerns(self, cancelled: Cancellation) -> Iterator[None]:
+        """What an engine says may be an image's words: if a container of ours does not start either, hand the job back.
+
+        Raises `MachineFault` then, else what the engine said.
+        """
+        try:
+            yield
+        except (JobFailed, EngineUnavailable) as error:
+            network, gpu = self._resources.network, self._resources.gpu
+            try:
+                cancelled.result_of(in_background(partial(probe.start_as_job, self._client, network, gpu), "probe"))
+            except probe.NoImage as unknown:
+                log.warning("Whether the job is to blame cannot be found out: %s", unknown)
+            except probe.ProbeFailed as failure:
+                raise MachineFault(f"This worker can start no container now: {failure}.") from error
+            raise
+
+    def remove_container(self, folder: JobFolder) -> None:
+        """Stop and remove the job's container, if there is one."""
+        with job_container(self._client, self._on_host(folder), self._cleanup_deadline, self._cleanup_deadline):
+            pass
+
+    def _on_host(self, folder: JobFolder) -> PurePosixPath:
+        return self._host_base / folder.path.name
+
+    def _prepare(self, folder: JobFolder, specs: JobSpecs, cancelled: Cancellation) -> None:
+        """Get the image and the inputs, both at the same time."""
+        if folder.state.runs >= MAX_RUNS:
+            raise JobFailed(
+                f"The job's container was lost {MAX_RUNS} times, by shutdowns of this machine or its engine."
+            )
+        if folder.state.runs or folder.survived_reboot:  # the files are not known to be the inputs alone, or whole
+            log.info("Job %s is run anew, from clean inputs and outputs", folder.job_id)
+            folder.reset()
+        pull = partial(self._images.pull, specs.handler.image_url)
+        download = partial(
+            steps.download_inputs, self._api, specs, folder.files, folder.parts, transfers=self._transfers
+        )
+        run_all(
+            lambda task, left: task(cancelled=left), [pull, download], threads=2, cancelled=cancelled, name="prepare"
+        )
+        steps.make_output_folders(specs, folder.files)
+        folder.record(runs=folder.state.runs + 1)
+
+    def _create(self, container: JobContainer, job_id: str, specs: JobSpecs, cancelled: Cancellation) -> None:
+        """Create the container; if its image was removed since its pull, to make room or by a person, pull it again."""
+        try:
+            container.create(job_id, specs, self._resources)
+        except Missing:
+            pull = partial(self._images.pull, specs.handler.image_url, cancelled=cancelled)
+            cancelled.result_of(in_background(pull, "pull-again"))
+            try:
+                container.create(job_id, specs, self._resources)
+            except Missing as error:
+                raise JobFailed(f"{error}.") from error
+
+
+def _is_stale(folder: JobFolder, container: JobContainer) -> bool:
+    """Whether a reboot came between the inputs and the start: they may not have been on disk yet."""
+    return folder.survived_reboot and not container.was_started
+
+
+@contextmanager
+def _recording_a_stop(folder: JobFolder) -> Iterator[None]:
+    """Write a stop down before the container is stopped for it, whose end is else taken for the command's own.
+
+    That is what the next start would do if the worker is killed before the container is removed.
+    """
+    try:
+        yield
+    except StopRequested as reason:
+        folder.record(final=requeued(reason))
+        raise
+
+
+def requeued(reason: JobFetcherError) -> Final:
+    """The last status of a job that the worker does not end itself."""
+    return Final(status=JobStatus.QUEUED, details=details(str(reason)))

@@ -1,0 +1,138 @@
+"""From the settings to the objects: what the worker and its check are made of."""
+
+import logging
+from contextlib import suppress
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from job_fetcher.config import quiet_hours
+from job_fetcher.config.settings import Settings
+from job_fetcher.core.errors import EngineError, EngineUnavailable, SettingsError
+from job_fetcher.engine import client as engine
+from job_fetcher.engine import probe
+from job_fetcher.platform.api import WorkerApi, user_pool
+from job_fetcher.platform.auth import CognitoToken, FixedToken, Token
+from job_fetcher.worker.loop import Options, Worker
+from job_fetcher.worker.shutdown import Shutdown
+from job_fetcher.workspace.disk import GIB
+from job_fetcher.workspace.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+
+def worker(settings: Settings, shutdown: Shutdown) -> Worker:
+    """The worker that `settings` describe; raises `WorkerError` if it could not work."""
+    folders = workspace(settings)
+    folders.prepare()
+    client = engine.connect()
+    try:
+        engine.require_network(client, settings.job_network)
+        return Worker(api(settings), client, folders, _options(settings, client), shutdown)
+    except EngineUnavailable as error:
+        raise EngineError(f"The Docker engine went away while the worker started: {error}") from error
+
+
+def _options(settings: Settings, client: engine.Client) -> Options:
+    return Options(
+        host_base=host_base(settings, client),
+        poll_interval_s=settings.timeout_job,
+        keep_alive_interval_s=settings.timeout_status,
+        gpu_model=settings.gpu_model,
+        gpu_archi=settings.gpu_archi,
+        max_runtime_s=settings.max_runtime,
+        min_free=int(settings.min_free_gib * GIB),
+        max_output=int(settings.max_output_gib * GIB),
+        allowed_images=tuple(settings.allowed_images.split(",")),
+        job_network=settings.job_network,
+        transfers=settings.transfers,
+        memory_reserve_mib=settings.memory_reserve_mib,
+        gpu_busy_mib=settings.gpu_busy_mib,
+        quiet_hours=quiet(settings),
+    )
+
+
+def quiet(settings: Settings) -> tuple[quiet_hours.QuietHours, ...]:
+    """The hours without new jobs."""
+    return quiet_hours.parse(settings.quiet_hours) if settings.quiet_hours else ()
+
+
+def api(settings: Settings) -> WorkerApi:
+    """The platform's API, as this account."""
+    return WorkerApi(settings.api_url, token(settings))
+
+
+def token(settings: Settings) -> Token:
+    """Where the API's tokens come from."""
+    if settings.access_token is not None:
+        return FixedToken(settings.access_token)
+    assert settings.username is not None  # Settings has both or a token
+    assert settings.password is not None
+    return CognitoToken(
+        settings.username,
+        settings.password,
+        partial(user_pool, settings.api_url),
+        settings.aws_endpoint_url_cognito_identity_provider,
+    )
+
+
+def workspace(settings: Settings) -> Workspace:
+    """The folders of this account's jobs."""
+    account = "ACCESS_TOKEN" if settings.access_token is not None else settings.username
+    return Workspace(Path(settings.path_base), owner=f"{account} at {settings.api_url}")
+
+
+def host_base(settings: Settings, client: engine.Client) -> PurePosixPath:
+    """PATH_BASE as the engine's host sees it. Raises `SettingsError` if that is another folder.
+
+    The mounts of the worker's own container tell for sure. If something else is set, that may be a link on the host, or
+    the engine another machine's; outside of a container the engine may see other files (a snap's Docker, a service's
+    PrivateTmp): then a container has to tell.
+    """
+    told = settings.path_host_base
+    try:
+        found = host_path(client, settings.path_base)
+    except SettingsError:
+        if told is None:
+            raise
+        found = None
+    on_host = told or found
+    assert on_host is not None
+    here = Path(settings.path_base)
+    try:
+        if on_host != found or not (engine.own_container() or probe.is_seen(client, on_host, here)):
+            probe.same_folder(client, on_host, here)
+    except (probe.ProbeFailed, OSError) as error:
+        log.warning("PATH_BASE is believed to be %s of the host, since no container can tell: %s", on_host, error)
+    return on_host
+
+
+def host_path(client: engine.Client, path: PurePosixPath) -> PurePosixPath:
+    """Where `path` of this process lies on the engine's host: the same, or, in a container, where that is mounted from.
+
+    Raises `SettingsError` if this is a container and nothing of the host is mounted at `path`.
+    """
+    own_id = engine.own_container()
+    if own_id is None:
+        return path
+    try:
+        with engine.translate_errors("inspect the worker's own container"):
+            mounts = client.inspect_container(own_id)["Mounts"]
+    except engine.Missing:
+        if _runs_here(client):  # a container of another engine, and the jobs' engine inside of it
+            return path
+        raise SettingsError(
+            "PATH_HOST_BASE is not set and cannot be found out, since the engine does not know this container"
+        ) from None
+    by_depth = sorted(mounts, key=lambda mount: len(PurePosixPath(mount["Destination"]).parts), reverse=True)
+    for mount in by_depth:
+        with suppress(ValueError):
+            return PurePosixPath(mount["Source"]) / path.relative_to(mount["Destination"])
+    raise SettingsError(
+        f"Nothing of the host is mounted at PATH_BASE ({path}): start the container with -v HOST:{path}"
+    )
+
+
+def _runs_here(client: engine.Client) -> bool:
+    """Whether the engine sees the same files as this process: its own folder is there."""
+    with engine.translate_errors("describe the host"):
+        return Path(client.info()["DockerRootDir"], "containers").is_dir()

@@ -1,0 +1,115 @@
+"""A job's folder, held by this process: what is known of the job, and where its files are. See `workspace`."""
+
+import logging
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from job_fetcher.core.job import Final, Job, Model, Outcome
+from job_fetcher.workspace.disk import boot_id, is_full, remove_tree, run_tool, write_durably
+
+VERSION = 1
+"""Of what is in `job.json`."""
+
+log = logging.getLogger(__name__)
+
+
+class JobState(Model):
+    """What is known of a job, as far as it is not to be found out otherwise (files on disk, containers by label)."""
+
+    version: int = VERSION
+    boot_id: str
+    """Of the host's run in which the files were fetched: a power cut may have lost what was not on disk yet."""
+    owner: str
+    """The account and the API that the job came from: no other worker may take it up."""
+    job: Job
+    gpu: str | None = None
+    """The UUID of the card that its container has: only a worker of that card goes on with it."""
+    runs: int = 0
+    """How many containers were started for it: more than one only if the engine's shutdown killed one."""
+    outcome: Outcome | None = None
+    """How its container ended; from then on there is no container any more."""
+    final: Final | None = None
+    """The last status, recorded before it is sent: it is sent once, whatever happens in between."""
+
+
+class JobFolder:
+    """The folder of one job, held by this process until it leaves the `with` block."""
+
+    def __init__(self, path: Path, lock: int, state: JobState) -> None:
+        self.path, self._lock, self._state = path, lock, state
+        self.files = path / "files"
+        self.parts = path / "parts"
+        self.uploads = path / "uploads.jsonl"
+        self.log = path / "container.log"
+        self._ballast = path / "ballast"
+
+    @property
+    def state(self) -> JobState:
+        return self._state
+
+    @property
+    def survived_reboot(self) -> bool:
+        """Whether the host was started anew since the inputs were fetched."""
+        return self._state.boot_id != boot_id()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether nobody has removed it from under us."""
+        return self.path.is_dir()
+
+    @property
+    def job_id(self) -> str:
+        return self._state.job.id
+
+    def record(self, **changes: Any) -> None:
+        """Change fields of `state`, on disk before anything else happens."""
+        self._state = self._state.model_copy(update=changes)
+        try:
+            write_durably(self.path / "job.json", self._state.model_dump_json())
+        except OSError as error:
+            if not is_full(error):
+                raise
+            self.drop_ballast()
+            write_durably(self.path / "job.json", self._state.model_dump_json())
+
+    def drop_ballast(self) -> None:
+        """Make room on a full disk, for what is to be written in any case."""
+        self._ballast.unlink(missing_ok=True)
+
+    def flush(self) -> None:
+        """Let all that the container wrote outlive a power cut, as what is recorded about it will: sync(1)."""
+        problem = run_tool("sync", "--file-system", str(self.path))
+        if problem:
+            log.warning("What job %s has written may not be on disk: %s", self.job_id, problem)
+
+    def reset(self) -> None:
+        """Empty `files` and all that followed from it, for a run from clean inputs and outputs."""
+        for each in (self.files, self.parts):
+            remove_tree(each)
+            _make_folder(each)
+        for file in (self.uploads, self.log):
+            file.unlink(missing_ok=True)
+        self.record(boot_id=boot_id())
+
+    def remove(self) -> None:
+        """Remove the folder and all that is in it. What cannot be removed is left to the next start, and told."""
+        doomed = self.path.with_name(f".removing-{self.path.name}-{time.time_ns()}")
+        with suppress(FileNotFoundError):  # somebody has removed it already
+            self.path.rename(doomed)
+        remove_tree(doomed)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.close(self._lock)
+
+
+def _make_folder(path: Path) -> None:
+    """A folder that the container's user may write into, whoever that is."""
+    path.mkdir(exist_ok=True)
+    path.chmod(0o777)

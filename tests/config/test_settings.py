@@ -1,0 +1,212 @@
+"""The settings: where they come from, and what a person is told who has set them wrongly."""
+
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+from dotenv import dotenv_values
+from pydantic import SecretStr
+from pydantic_core import PydanticUndefined
+
+from job_fetcher.config.settings import Settings
+from job_fetcher.core.errors import SettingsError
+from tests.support.installation import ENOUGH, Installation
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Installation:
+    return Installation(monkeypatch, tmp_path / ".env")
+
+
+def test_the_environment_beats_the_env_file_beats_the_default(here: Installation) -> None:
+    here.env_file.write_text("API_URL=https://file\nACCESS_TOKEN=from-file\nTIMEOUT_JOB=7\nSOMETHING_ELSE=1\n")
+    settings = here.read(API_URL="https://environment/")
+    assert settings.api_url == "https://environment"
+    assert settings.access_token == SecretStr("from-file")
+    assert (settings.timeout_job, settings.timeout_status) == (7, 30)
+
+
+def test_empty_values_count_as_unset(here: Installation) -> None:
+    here.env_file.write_text("API_URL=https://file\nTIMEOUT_STATUS=\nGPU_MODEL=\n")
+    settings = here.read(ACCESS_TOKEN="t", API_URL="", PATH_HOST_BASE="", TIMEOUT_JOB="")
+    assert (settings.api_url, settings.path_host_base, settings.gpu_model) == ("https://file", None, None)
+    assert (settings.timeout_job, settings.timeout_status) == (30, 30)
+    here.env_file.unlink()
+    assert here.refusal() == ["API_URL is not set"]
+
+
+def test_the_env_file_is_read_as_docker_reads_it(here: Installation) -> None:
+    """A `$` in a password is one."""
+    here.env_file.write_text("API_URL=https://file\nUSERNAME=ada\nPASSWORD=pa${HOME}ss$x\n")
+    assert here.read().password == SecretStr("pa${HOME}ss$x")
+
+
+def test_the_username_of_the_desktop_session_does_not_beat_the_one_in_the_env_file(here: Installation) -> None:
+    here.env_file.write_text("API_URL=https://file\nUSERNAME=ada@lab.example\nPASSWORD=p\n")
+    login = pwd.getpwuid(os.getuid()).pw_name
+    assert here.read(USERNAME=login).username == "ada@lab.example"
+    assert here.read(USERNAME="meant").username == "meant"
+    assert here.read(USERNAME="bob", SUDO_USER="bob").username == "ada@lab.example"  # `sudo -E poetry run run`
+    here.env_file.write_text("API_URL=https://file\nPASSWORD=p\n")
+    assert here.read(USERNAME=login).username == login
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, "Neither USERNAME and PASSWORD nor ACCESS_TOKEN are set"),
+        ({"USERNAME": "ada"}, "PASSWORD is not set"),
+        ({"PASSWORD": "p"}, "USERNAME is not set"),
+    ],
+)
+def test_a_token_or_a_username_with_its_password_is_needed(
+    here: Installation, given: dict[str, str], told: str
+) -> None:
+    assert here.refusal(API_URL="https://x", **given) == [told]
+
+
+def test_all_that_is_wrong_is_told_in_one_message(here: Installation) -> None:
+    here.env_file.write_text("PATH_BASE=data\n")
+    told = here.refusal(TIMEOUT_JOB="soon", TIMEOUT_STATUS="500", MAX_RUNTIME="0", PASSWORD="pass")
+    assert told == [
+        "API_URL is not set",
+        "USERNAME is not set",
+        "PATH_BASE (is 'data'): an absolute path is expected, such as /data",
+        "TIMEOUT_JOB (is 'soon'): a number is expected, such as 30",
+        "TIMEOUT_STATUS (is '500'): a number of 120 or less is expected",
+        "MAX_RUNTIME (is '0'): a number above 0 is expected",
+    ]
+
+
+@pytest.mark.parametrize("name", ["TIMEOUT_JOB", "TIMEOUT_STATUS", "MAX_RUNTIME"])
+@pytest.mark.parametrize("value", ["nan", "inf", "1e300", "-1", "0", "½", "30s", "0x10"])
+def test_no_number_gets_through_that_cannot_be_waited_for(here: Installation, name: str, value: str) -> None:
+    [told] = here.refusal(**ENOUGH, **{name: value})
+    assert told.startswith(f"{name} (is '{value}'): a number")
+
+
+NO_URLS = ["example.org", "ftp://x", "https://", "https://a b", "https://x/?a=1", "https://x#y"]
+NO_HOSTS = ["http://[::1", "http://[x]", "https://h:abc", "https://h:0", "https://h:70000"]
+
+
+@pytest.mark.parametrize("url", NO_URLS + NO_HOSTS)
+def test_an_address_that_is_no_url_is_told(here: Installation, url: str) -> None:
+    assert here.refusal(**ENOUGH | {"API_URL": url}) == [
+        f"API_URL (is '{url}'): a URL is expected, such as https://api.example.org"
+    ]
+
+
+def test_no_message_shows_a_secret(here: Installation) -> None:
+    secrets = {"PASSWORD": '"hush-password"', "ACCESS_TOKEN": "hush-token # mine"}
+    told = " ".join(here.refusal(**secrets))
+    assert "PASSWORD has quotes" in told
+    assert "ACCESS_TOKEN has a comment" in told
+    here.env_file.write_text("API_URL=https://x\nPASSWORD=hush-password\nACCESS_TOKEN=hush-token\nUSERNAME=ada\n")
+    for name in secrets:
+        here.set(**{name: None})
+    assert "hush" not in told + repr(here.read()) + str(here.read())
+
+
+def test_secrets_come_from_files_too(here: Installation, tmp_path: Path) -> None:
+    """As Docker mounts its secrets."""
+    secret = tmp_path / "secret"
+    secret.write_text("hush\n")
+    settings = here.read(API_URL="https://x", USERNAME="ada", PASSWORD_FILE=str(secret))
+    assert settings.password == SecretStr("hush")
+    assert here.read(ACCESS_TOKEN_FILE=str(secret), PASSWORD="").access_token == SecretStr("hush")
+    told = here.refusal(PASSWORD_FILE=str(tmp_path / "missing"), ACCESS_TOKEN_FILE="")
+    assert f"PASSWORD_FILE (is '{tmp_path}/missing'): a file that can be read is expected" in " ".join(told)
+
+
+@pytest.mark.parametrize(
+    ("url", "refused"),
+    [
+        ("http://api.example.org", True),
+        ("http://8.8.8.8:8000", True),
+        ("http://8.8.8.8/{braces}", True),
+        ("https://api.example.org", False),
+        ("http://localhost:8000", False),
+        ("http://127.0.0.1:8000", False),
+        ("http://192.168.1.7", False),
+        ("http://[::1]:8000", False),
+        ("http://workstation", False),
+    ],
+)
+@pytest.mark.parametrize("name", ["API_URL", "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER"])
+def test_credentials_do_not_leave_this_network_unencrypted_unasked(
+    here: Installation, name: str, url: str, refused: bool
+) -> None:
+    given = ENOUGH | {name: url}
+    if refused:
+        assert "credentials would be sent to " + url in " ".join(here.refusal(**given))
+    assert here.read(**given | {"ALLOW_INSECURE_HTTP": "true" if refused else "false"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("TIMEOUT_STATUS", "0.01", "a number of 0.1 or more is expected"),
+        ("MIN_FREE_GIB", "1e300", "a number of 1000000 or less is expected"),
+        ("QUIET_HOURS", "8-18", "hours such as 08:00-18:00 or Mon-Fri 08:00-18:00 are expected, several with commas"),
+    ],
+)
+def test_no_number_gets_through_that_nobody_means(here: Installation, name: str, value: str, told: str) -> None:
+    [line] = here.refusal(**ENOUGH, **{name: value})
+    assert line.startswith(f"{name} (is '{value}'): {told}")
+
+
+@pytest.mark.parametrize("name", ["host", "container:worker"])
+def test_jobs_never_get_the_hosts_own_network(here: Installation, name: str) -> None:
+    [told] = here.refusal(**ENOUGH, JOB_NETWORK=name)
+    assert told.startswith(f"JOB_NETWORK (is '{name}'): bridge, none or the name of a network is expected")
+
+
+def test_blanks_beside_a_networks_name_are_none_of_it(here: Installation) -> None:
+    assert here.read(**ENOUGH, JOB_NETWORK=" bridge ").job_network == "bridge"
+
+
+def test_an_env_file_in_another_encoding_is_told(here: Installation) -> None:
+    here.env_file.write_bytes("PASSWORD=süß".encode("latin-1"))
+    with pytest.raises(SettingsError, match="cannot be read as UTF-8 text"):
+        here.read()
+
+
+def as_docker_reads(text: str) -> dict[str, str]:
+    """`docker run --env-file`: a line that begins with `#` is a comment, everything behind the first `=` the value."""
+    lines = [line.lstrip() for line in text.splitlines()]
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def default(name: str) -> str:
+    value = Settings.model_fields[name].default
+    return "" if value in (None, PydanticUndefined) else str(value)
+
+
+def test_env_example_has_every_setting_with_its_default_for_dotenv_and_for_docker(
+    here: Installation,
+) -> None:
+    """P22: a comment behind a value once made a first install write outside of the mount."""
+    example = ROOT / ".env.example"
+    values = dotenv_values(example)
+    assert as_docker_reads(example.read_text()) == values
+    assert values == {name.upper(): default(name) for name in Settings.model_fields}
+    here.env_file.write_text(example.read_text())
+    assert here.refusal() == [
+        "API_URL is not set",
+        "Neither USERNAME and PASSWORD nor ACCESS_TOKEN are set",
+    ]
+
+
+def test_env_example_and_the_readme_describe_the_settings_as_they_are() -> None:
+    fields = Settings.model_fields.items()
+    example = [f"# {field.description}\n{name.upper()}={default(name)}\n" for name, field in fields]
+    assert (ROOT / ".env.example").read_text().split("\n\n", 1)[1] == "\n".join(example)
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    for name, field in fields:
+        shown = f"`{default(name)}`" if default(name) else "required" if field.is_required() else ""
+        rows.append(f"| `{name.upper()}` | {shown} | {field.description} |")
+    table = (ROOT / "README.md").read_text().split("<!-- settings -->")[1].strip()
+    assert table == "\n".join(rows)

@@ -1,0 +1,71 @@
+"""Retries: what may pass is tried again with growing waits, and nobody waits longer than it helps."""
+
+import random
+
+import pytest
+
+from job_fetcher.core.background import Cancellation
+from job_fetcher.core.errors import InvalidAnswer, JobGone, Unavailable
+from job_fetcher.core.retry import INVALID_ANSWERS, MAX_WAIT_S, keep_alive_wait_s, retrying
+
+
+def test_what_is_unavailable_is_tried_until_it_works_with_growing_waits(waits: list[float]) -> None:
+    failures = [Unavailable(f"number {number}", status=500) for number in range(30)]
+    heard: list[Unavailable] = []
+    left = iter(failures)
+
+    def call() -> str:
+        for failure in left:
+            raise failure
+        return "done"
+
+    assert retrying(Cancellation(), when_failed=heard.append)(call) == "done"
+    assert heard == failures
+    assert len(set(waits)) == len(waits) == 30, "each wait is drawn"
+    assert all(wait <= min(2.0 ** (number + 1), MAX_WAIT_S) for number, wait in enumerate(waits))
+    assert max(waits) > 2, "they grow"
+
+
+def test_retry_after_is_waited_out_before_the_next_try(waits: list[float]) -> None:
+    answers = iter([Unavailable("later", retry_after_s=100)])
+
+    def call() -> None:
+        for failure in answers:
+            raise failure
+
+    retrying(Cancellation())(call)
+    assert 100 <= waits[0] <= 102
+
+
+def test_an_answer_that_stays_invalid_is_not_waited_out_for_ever(waits: list[float]) -> None:
+    def call() -> None:
+        raise InvalidAnswer("a proxy's page")
+
+    with pytest.raises(InvalidAnswer):
+        retrying(Cancellation())(call)
+    assert len(waits) == INVALID_ANSWERS - 1
+
+
+def test_a_wait_ends_when_the_job_is_gone() -> None:
+    """P12: waits are for events, never sleeps."""
+    cancelled = Cancellation()
+
+    def call() -> None:
+        raise Unavailable("for a long time", retry_after_s=600)
+
+    with pytest.raises(JobGone):
+        retrying(cancelled, when_failed=lambda _: cancelled.set(JobGone("deleted")))(call)
+
+
+def test_only_what_may_pass_is_tried_again(waits: list[float]) -> None:
+    with pytest.raises(ZeroDivisionError):
+        retrying(Cancellation())(lambda: 1 // 0)
+    assert waits == []
+
+
+def test_waits_after_failures_never_cost_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API gives a job up after 300 s of silence; TIMEOUT_STATUS is 120 s at most."""
+    for draw in (min, max):
+        monkeypatch.setattr(random, "uniform", draw)
+        for failures in range(1, 2000):
+            assert 1 <= keep_alive_wait_s(failures, 120) <= 60

@@ -1,0 +1,241 @@
+"""What a first start gets wrong with the platform: its address, the account, the clock, the line."""
+
+import email.utils
+import json
+import ssl
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from app.config import Account
+from job_fetcher.config.settings import Settings
+from job_fetcher.engine import client as engine
+from job_fetcher.platform import http
+from job_fetcher.platform.auth import LOCKED
+from job_fetcher.preflight import Preflight
+from tests.preflight.conftest import Check
+from tests.support.platform import PASSWORD, Platform
+from tests.support.raw_server import answer, raw_server
+
+ACCESS_INFO = b'{"cognito": {"user_pool_id": "x", "client_id": "x", "region": "eu-central-1"}}'
+REFUSED = "The platform refuses USERNAME and PASSWORD: check both, and that the account is enabled"
+NOT_CONFIRMED = (
+    "The account 'ada' is not confirmed yet: open the link in the mail that the platform sent when it was made"
+)
+NO_PASSWORD_YET = (
+    "The account 'ada' needs a new password: log in on the platform's website once to choose it, then set PASSWORD"
+    " to it"
+)
+
+
+def test_wrong_password(check: Check) -> None:
+    assert check(PASSWORD="not-the-password").sentence("credentials") == REFUSED
+
+
+def test_account_that_there_is_not(check: Check) -> None:
+    sentence = check(USERNAME="nobody").sentence("credentials")
+    assert sentence == "The platform knows no account 'nobody': check USERNAME"
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [("unconfirmed", NOT_CONFIRMED), ("new_password_required", NO_PASSWORD_YET)],
+)
+def test_account_that_is_not_ready(check: Check, mock: Platform, state: str, sentence: str) -> None:
+    mock.state.accounts.put(Account.model_validate({"username": "ada", "password": PASSWORD, "state": state}))
+    assert check(USERNAME="ada").sentence("credentials") == sentence
+
+
+def test_account_that_is_not_approved_as_a_worker(check: Check) -> None:
+    report = check(USERNAME="newcomer", PASSWORD="Newcomer-password-1")
+    assert report.sentence("credentials") == (
+        "The API lets this account do nothing (403): it is not approved as a worker yet: ask the platform to add it"
+        " to the group 'workers'"
+    )
+
+
+def test_token_that_has_expired(check: Check, mock: Platform) -> None:
+    token = mock.cognito_token().bearer()
+    mock.pass_time(3601)
+    report = check(USERNAME=None, PASSWORD=None, ACCESS_TOKEN=token)
+    assert report.sentence("credentials") == (
+        "The API refuses ACCESS_TOKEN (401): it is expired or wrong, set a new one"
+    )
+
+
+def test_address_where_nothing_listens(check: Check) -> None:
+    sentence = check(API_URL="http://127.0.0.1:9").sentence("API")
+    assert sentence.endswith(
+        "Connection refused - nothing listens there: correct the address and its port (from a container this machine is"
+        " host.docker.internal)"
+    )
+
+
+def test_login_service_that_cannot_be_reached(check: Check) -> None:
+    sentence = check(AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER="http://127.0.0.1:9").sentence("credentials")
+    assert sentence.startswith("POST http://127.0.0.1:9: ")
+    assert "Connection refused - nothing listens there: correct the address and its port" in sentence
+
+
+def test_login_service_that_is_asked_too_often(check: Check, mock: Platform) -> None:
+    mock.fault("/cognito*", status=400, body='{"__type": "TooManyRequestsException"}')
+    sentence = check().sentence("credentials")
+    assert sentence == "Cognito answered 400 TooManyRequestsException - too many ask at the same time: try again later"
+
+
+def test_account_that_too_many_wrong_passwords_have_locked(check: Check, mock: Platform) -> None:
+    mock.fault("/cognito*", status=400, body=json.dumps({"__type": "NotAuthorizedException", "message": LOCKED}))
+    assert check(PASSWORD="right-now").sentence("credentials") == (
+        "The platform has locked the account 'worker' after too many wrong passwords: stop the worker (docker rm -f"
+        " job-fetcher), wait 15 minutes, log in on the platform's website, and start it with that password"
+    )
+
+
+def test_proxy_that_is_not_there(check: Check) -> None:
+    proxy = {"HTTPS_PROXY": "http://ada:s3cret@127.0.0.1:9", "NO_PROXY": ""}
+    sentence = check(API_URL="https://api.example.org", **proxy).sentence("API")
+    assert sentence.startswith("GET https://api.example.org/access_info: through the proxy: ")
+    assert sentence.endswith(
+        " - the proxy cannot be used: correct HTTPS_PROXY or HTTP_PROXY, or name the host in NO_PROXY"
+    )
+    assert "s3cret" not in sentence
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("status", "meaning"),
+    [
+        (
+            "407 Proxy Authentication Required",
+            "the proxy wants an account: write it into HTTPS_PROXY (or HTTP_PROXY), as http://NAME:PASSWORD@HOST:PORT",
+        ),
+        ("502 Bad Gateway", ""),
+    ],
+)
+def test_proxy_that_lets_nobody_pass(check: Check, scheme: str, status: str, meaning: str) -> None:
+    meaning = (
+        meaning
+        or {
+            "http": "the platform has trouble of its own: try again later",
+            "https": "the proxy does not let it pass: ask who runs it",
+        }[scheme]
+    )
+    with raw_server(answer(status=status)) as proxy:
+        settings = {"API_URL": f"{scheme}://api.example", "HTTP_PROXY": proxy.url, "HTTPS_PROXY": proxy.url}
+        sentence = check(ALLOW_INSECURE_HTTP="true", **settings).sentence("API")
+    assert sentence.endswith(f" - {meaning}")
+
+
+def test_proxy_that_cannot_be_one_is_told_by_its_name(check: Check) -> None:
+    sentence = check(HTTPS_PROXY="http://ada:s3cr#et@proxy:3128").crosses[0][1]
+    assert sentence.startswith("HTTPS_PROXY: the address of an HTTP proxy is expected, such as http://proxy")
+    assert "s3cr" not in sentence
+
+
+def test_host_that_there_is_not(check: Check) -> None:
+    sentence = check(API_URL="https://no-such-host.invalid").sentence("API")
+    assert sentence.startswith("GET https://no-such-host.invalid/access_info: ")
+    assert sentence.endswith(" - there is no such host: correct the address, or this machine's DNS")
+
+
+@pytest.mark.parametrize("page", [answer(b"<html>", content_type="text/html"), answer(status="404 Not Found")])
+def test_address_of_another_web_server(check: Check, page: bytes) -> None:
+    with raw_server(page) as other:
+        sentence = check(API_URL=other.url).sentence("API")
+    assert sentence.startswith(f"API_URL ({other.url}) is not the address of the platform's API")
+
+
+def test_platform_in_trouble(check: Check, mock: Platform) -> None:
+    mock.fault("/access_info", status=502)
+    sentence = check().sentence("API")
+    assert sentence.endswith("/access_info answered 502 - the platform has trouble of its own: try again later")
+
+
+def test_certificate_that_is_not_accepted(check: Check, tmp_path: Path) -> None:
+    with raw_server(answer(ACCESS_INFO), tls=self_signed(tmp_path)) as unknown:
+        sentence = check(API_URL=unknown.url).sentence("API")
+    assert "self-signed certificate" in sentence.replace("self signed", "self-signed")
+    assert sentence.endswith(
+        " - its certificate is not accepted: if a proxy reads along, set REQUESTS_CA_BUNDLE to the file with the"
+        " proxy's CA certificate"
+    )
+
+
+def test_certificates_of_a_proxy_that_nobody_has_mounted(check: Check) -> None:
+    sentence = check(API_URL="https://api.example.org", REQUESTS_CA_BUNDLE="/etc/ssl/corp.pem").sentence("API")
+    assert sentence.endswith(
+        "invalid path: /etc/ssl/corp.pem - REQUESTS_CA_BUNDLE has to be a file with certificates: in a container, mount"
+        " it there (-v FILE:FILE:ro)"
+    )
+
+
+def test_certificate_of_another_host(check: Check, tmp_path: Path) -> None:
+    with raw_server(answer(ACCESS_INFO), tls=self_signed(tmp_path)) as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        sentence = check(API_URL=url, REQUESTS_CA_BUNDLE=f"{tmp_path}/certificate.pem").sentence("API")
+    assert sentence.endswith(" - its certificate is another host's: correct the address")
+
+
+def test_https_where_nobody_speaks_it(check: Check, mock: Platform) -> None:
+    sentence = check(API_URL=mock.url.replace("http://", "https://")).sentence("API")
+    assert sentence.endswith(" - nobody speaks TLS there: correct the address, its https:// or its port")
+
+
+def test_credentials_that_anybody_could_read(check: Check) -> None:
+    assert check(API_URL="http://api.example.org").sentence("settings") == (
+        "ALLOW_INSECURE_HTTP: credentials would be sent to http://api.example.org unencrypted; use https://, or set"
+        " this to true if you mean it"
+    )
+
+
+def test_clock_that_is_10_minutes_off(check: Check) -> None:
+    date = email.utils.formatdate(time.time() + 600, usegmt=True)
+    with raw_server(answer(ACCESS_INFO, date=date)) as api:
+        sentence = check(API_URL=api.url).sentence("API")
+    assert sentence == (
+        "This machine's clock is 10 minutes behind the API's: let it be set by the network (timedatectl set-ntp true)"
+    )
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_storage_that_cannot_be_reached(check: Check, mock: Platform, method: str) -> None:
+    mock.fault("/store/*", method, cut="before")
+    sentence = check().sentence("storage")
+    assert sentence.startswith("The storage cannot be used: ")
+    assert sentence.endswith(" - a firewall or proxy may be between: let HTTPS pass to there")
+
+
+def test_storage_that_gives_something_else_back(check: Check, mock: Platform) -> None:
+    mock.fault("/store/*", "GET", body="<html>")
+    sentence = check().sentence("storage")
+    assert sentence.startswith("The storage cannot be used: what comes back (200) is not what was sent - ")
+
+
+@pytest.mark.parametrize("error", [http.UnusableRequest("no address"), engine.Missing("no such thing")])
+def test_no_error_of_ours_ends_the_check(error: Exception) -> None:
+    def fail() -> Settings:
+        raise error
+
+    first = next(Preflight(fail).run())
+    assert (first.name, first.ok, first.text) == ("settings", False, str(error))
+
+
+def test_all_that_is_wrong_with_the_settings_is_told_a_line_each(check: Check) -> None:
+    report = check(API_URL="api.example.org", USERNAME=None, TIMEOUT_JOB="'30'", MIN_FREE_GIB="10 # GiB")
+    told = [text for name, text in report.crosses if name == "settings"]
+    assert (report.code, len(told)) == (1, len(report.crosses))
+    assert [text.split()[0].rstrip(":") for text in told] == ["API_URL", "USERNAME", "TIMEOUT_JOB", "MIN_FREE_GIB"]
+    assert set(report.ticks) == {"engine", "container", "GPU", "GPU in a container"}  # as far as it goes without
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    """A server's certificate that nobody else has signed."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command, *names], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context

@@ -1,0 +1,93 @@
+"""What the signals do to the worker, in a process of its own."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+PROCESS = """
+import os, sys, threading
+from job_fetcher.worker import signals
+
+def say(*words):
+    os.write(1, " ".join(words).encode() + b"\\n")  # one write: two threads do not mix their lines
+
+class Worker:
+    def __getattr__(self, name):
+        return lambda *arguments: say(name, *arguments)
+
+signals.block()
+say("held")
+sys.stdin.readline()
+signals.handle(Worker())
+say("obeyed")
+threading.Event().wait()
+"""
+
+ACTIONS = {
+    signal.SIGTERM: "stop The worker was stopped (SIGTERM).",
+    signal.SIGINT: "stop The worker was stopped (SIGINT).",
+    signal.SIGQUIT: "drain",
+    signal.SIGUSR1: "detach",
+}
+
+
+class Process:
+    def __init__(self, popen: "subprocess.Popen[str]") -> None:
+        self._popen = popen
+        self.send, self.wait = popen.send_signal, popen.wait
+
+    def line(self) -> str:
+        assert self._popen.stdout is not None
+        return self._popen.stdout.readline().rstrip("\n")
+
+    def go_on(self) -> None:
+        assert self._popen.stdin is not None
+        self._popen.stdin.write("\n")
+        self._popen.stdin.flush()
+
+
+@contextmanager
+def process() -> Iterator[Process]:
+    """A process that blocks its signals, and handles them after `go_on`."""
+    command = [sys.executable, "-c", PROCESS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as popen:
+        running = Process(popen)
+        try:
+            assert running.line() == "held"
+            yield running
+        finally:
+            popen.kill()
+
+
+@pytest.mark.parametrize("received", ACTIONS)
+def test_each_signal_has_one_meaning_and_a_second_exits_at_once(received: signal.Signals) -> None:
+    """P20: SIGTERM was ignored by PID 1, and `docker stop` left the job's container on the GPU."""
+    with process() as worker:
+        worker.go_on()
+        assert worker.line() == "obeyed"
+        worker.send(received)
+        assert worker.line() == ACTIONS[received]
+        worker.send(signal.SIGQUIT)
+        assert worker.wait(60) == 128 + signal.SIGQUIT
+
+
+def test_a_drain_may_still_become_a_stop() -> None:
+    with process() as worker:
+        worker.go_on()
+        assert worker.line() == "obeyed"
+        for received in (signal.SIGQUIT, signal.SIGTERM):
+            worker.send(received)
+            assert worker.line() == ACTIONS[received]
+        worker.send(signal.SIGTERM)
+        assert worker.wait(60) == 128 + signal.SIGTERM
+
+
+def test_a_signal_that_comes_before_the_worker_is_there_is_obeyed_later() -> None:
+    with process() as worker:
+        worker.send(signal.SIGTERM)
+        worker.go_on()
+        assert {worker.line(), worker.line()} == {"obeyed", ACTIONS[signal.SIGTERM]}
