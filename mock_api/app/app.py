@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
 
-from . import cognito, helpers, own_store, probe, s3, worker_api
+from . import cognito, helpers, own_store, probe, s3, users_api, worker_api
 from .config import MockConfig, config_from_environment
 from .state import Mock
 from .store import keep_freed_memory
@@ -27,7 +27,7 @@ def create_app(config: MockConfig | None = None) -> FastAPI:
     for error, handler in worker_api.ERROR_HANDLERS.items():
         app.add_exception_handler(error, handler)
     app.add_api_route("/", page, include_in_schema=False)
-    app.add_middleware(Wire, mock=app.state.mock)
+    app.add_middleware(Wire, mock=app.state.mock, users_api=users_api.create_users_api(app.state.mock))
     return app
 
 

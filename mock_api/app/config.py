@@ -13,12 +13,14 @@ GIB = 1024**3
 
 AccountState = Literal["confirmed", "unconfirmed", "new_password_required", "reset_required", "disabled"]
 StorageForm = Literal["own", "s3"]
+Environment = Literal["local", "cloud"]
 
 
 class Account(BaseModel):
     """A person's account in the user pool.
 
-    `approved`: in the group `workers`. `access_token`: a fixed token that never expires, for `ACCESS_TOKEN`.
+    `approved`: in the group `workers`. `cloud`: in the group `cloud`, whose members get jobs for that environment
+    only. `access_token`: a fixed token that never expires, for `ACCESS_TOKEN`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -26,8 +28,14 @@ class Account(BaseModel):
     username: str
     password: str
     approved: bool = True
+    cloud: bool = False
     state: AccountState = "confirmed"
     access_token: str | None = None
+
+    @property
+    def environment(self) -> Environment:
+        """The environment whose jobs this account gets."""
+        return "cloud" if self.cloud else "local"
 
 
 def _account(username: str, password: str, access_token: str | None = None, *, approved: bool = True) -> Account:
@@ -51,6 +59,10 @@ class MockConfig(BaseModel):
     store_dir: Path | None = None  # None: a temporary folder, removed with the app
     clock: Callable[[], float] = Field(default=time.time, exclude=True)  # seconds since the epoch
 
+    # Which of the platform's two APIs answers at this address, and how the queue counts.
+    api: Literal["workers", "users"] = "workers"
+    reuse_ids: bool = False  # True: as on SQLite, the id of a deleted job is the next one's
+
     # Time and tokens.
     clock_offset_s: float = 0.0  # how far the mock's clock runs ahead: lets minutes pass at once
     expires_in: int = Field(default=3600, ge=0)  # seconds that an IdToken lives
@@ -63,6 +75,7 @@ class MockConfig(BaseModel):
     own_ranges: bool = True  # False: the own store ignores `Range` and sends everything
     s3_max_bytes: int = 5 * GIB
     s3_kms: bool = False  # True: the ETag is not the MD5, as with KMS encryption
+    s3_redirect: str | None = None  # "http://host:port": uploads by another address are sent there with a 307
 
     # The wire.
     latency_s: float = Field(default=0.0, ge=0)  # before each answer

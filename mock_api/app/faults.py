@@ -1,12 +1,15 @@
 """Faults on demand: which requests are to go wrong, and how."""
 
+import json
 import re
 import threading
 from collections.abc import Callable
 from fnmatch import translate
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+USERS_SIDE_DOWN = "mock_api.users_side_down"  # in the scope of a request that a fault of this kind has hit
 
 
 class Fault(BaseModel):
@@ -16,7 +19,10 @@ class Fault(BaseModel):
     matches pass, the next `times` (all, if null) are hit, and after `seconds` it is over.
 
     How: with `status` the request is answered without being done, with `headers` and `body`; without, those two change
-    the real answer. `cut` ends the connection without an answer, before or after the request was done.
+    the real answer. A body is a page, of type text/plain unless `headers` say otherwise; with `detail` in its place
+    the answer is the API's own, `{"detail": …}`. `cut` ends the connection without an answer, before or after the
+    request was done. `users_side_down` lets the queue keep what the request says, and answer 500 because the users'
+    side cannot be told.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,8 +40,21 @@ class Fault(BaseModel):
     status: int | None = Field(default=None, ge=200, le=599)
     headers: dict[str, str] = {}
     body: str | None = None
+    detail: str | list[Any] | None = None
+    users_side_down: bool = False
     short_body: int | None = Field(default=None, ge=0)  # only so many bytes, and a Content-Length that agrees
     cut_body_after: int | None = Field(default=None, ge=0)  # so many bytes of the announced ones, then the end
+
+    @property
+    def answer_body(self) -> str | None:
+        """What is sent as the body; `None`: the real one."""
+        return self.body if self.detail is None else json.dumps({"detail": self.detail})
+
+    @property
+    def answer_headers(self) -> dict[str, str]:
+        """What is sent in place of the real headers of these names, which are in lower case."""
+        of_detail = {} if self.detail is None else {"content-type": "application/json"}
+        return of_detail | {name.lower(): value for name, value in self.headers.items()}
 
 
 class ArmedFault:

@@ -10,12 +10,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from starlette.requests import ClientDisconnect
 
 from .accounts import TokenUse
-from .config import FIXED_AT_START, Account, MockConfig
+from .config import FIXED_AT_START, Account, Environment, MockConfig
 from .faults import ArmedFault, Fault
 from .jobs import Job
 from .ranges import ObjectResponse, Unsatisfiable, requested_part
 from .state import Mock, MockOf
 from .store import input_key, output_prefix
+from .users_side import user_page
 
 router = APIRouter()
 
@@ -47,7 +48,8 @@ class Binary(BaseModel):
 class Submission(BaseModel):
     """A job. `app`, `handler` and `meta` go to the worker as they are, sensible or not.
 
-    `files`: small inputs by file id, as text or as {"base64": …}. `group`: only for workers that ask for that group.
+    `files`: small inputs by file id, as text or as {"base64": …}. `group`: workers that name it get this job before
+    others. `environment`: the accounts that get it at all.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -57,6 +59,7 @@ class Submission(BaseModel):
     hardware: Hardware = Hardware()
     meta: dict[str, Any] = {}
     group: str | None = None
+    environment: Environment = "local"
     files: dict[str, str | Binary] = {}
 
 
@@ -69,7 +72,7 @@ async def submit(mock: MockOf, submission: Submission) -> dict[str, str]:
         data = content.encode() if isinstance(content, str) else base64.b64decode(content.base64)
         mock.store.put(input_key(file_id), data)
     specs = submission.model_dump(include={"app", "handler", "meta", "hardware"})
-    return {"id": mock.jobs.submit(specs, submission.group)}
+    return {"id": mock.jobs.submit(specs, submission.group, submission.environment)}
 
 
 @router.get("/_jobs")
@@ -109,8 +112,10 @@ def _job(mock: Mock, job: Job) -> dict[str, Any]:
         "tried": sorted(job.tried),
         "retries": job.retries,
         "group": job.group,
+        "environment": job.environment,
         "specs": job.specs,
         "history": [asdict(update) for update in job.history],
+        "user": asdict(user_page(job.history)),
         "outputs": outputs,
     }
 

@@ -1,6 +1,5 @@
 """The queue: which job goes to whom, whose it is, and what became of it. Knows nothing of HTTP."""
 
-import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from .config import MockConfig
+from .config import Environment, MockConfig
 
 
 class Status(StrEnum):
@@ -30,43 +29,52 @@ class JobGone(Exception):
 
 
 class NoRecord(Exception):
-    """There is no record of this job for this account, or no longer (500)."""
+    """There is no record of this job, or no longer, or an upload is for another account's job (500)."""
+
+
+class UsersSideDown(Exception):
+    """The queue has kept a status, and could not tell the users' side of it (500)."""
 
 
 @dataclass(frozen=True)
 class Update:
-    """One line of a job's history. `account` is `None` where the platform acted by itself."""
+    """One line of the queue's history of a job. `account` is `None` where the platform acted by itself.
+
+    `told`: the users' side knows of it, too.
+    """
 
     time: float
     status: Status
     runtime_details: str | None
     account: str | None
+    told: bool = True
 
 
 @dataclass
 class Job:
-    """A job. `holder` is the account that pulled it last: the only one that the API listens to."""
+    """A job. `holder` is the account that pulled it last: the only one that the API listens to.
+
+    `deleted`: its user has cancelled it. `forgotten`: the queue has heard of that, and dropped its record.
+    """
 
     id: str
     specs: dict[str, Any]
     group: str | None
+    environment: Environment
     queued_at: float
     status: Status = Status.QUEUED
     holder: str | None = None
     tried: set[str] = field(default_factory=set)
-    dismissed: set[str] = field(default_factory=set)  # accounts that have had their one 404
     retries: int = 0
     deleted: bool = False
+    forgotten: bool = False
     last_update: float = 0.0
     history: list[Update] = field(default_factory=list)
-
-    def belongs_to(self, account: str) -> bool:
-        return self.holder == account and not self.deleted
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What a worker has, in MiB and cores."""
+    """What a worker has, in MiB and cores, and the groups whose jobs it wants first."""
 
     memory: int
     cpu_cores: int = 1
@@ -74,13 +82,14 @@ class Offer:
     gpu_model: str | None = None
     gpu_archi: str | None = None
     groups: tuple[str, ...] = ()
+    environment: Environment = "local"
 
     def fits(self, job: Job) -> bool:
         """Numbers must suffice, names must be equal; what a job does not ask for does not matter."""
         wanted: Mapping[str, Any] = job.specs.get("hardware") or {}
         enough = all((wanted.get(name) or 0) <= getattr(self, name) for name in ("cpu_cores", "memory", "gpu_mem"))
         same = all(wanted.get(name) in (None, getattr(self, name)) for name in ("gpu_model", "gpu_archi"))
-        return enough and same and (job.group is None or job.group in self.groups)
+        return enough and same and job.environment == self.environment
 
 
 class JobQueue:
@@ -89,7 +98,6 @@ class JobQueue:
     def __init__(self, config: MockConfig, now: Callable[[], float]) -> None:
         self._config = config
         self._now = now
-        self._numbers = itertools.count(1)
         self._jobs: dict[str, Job] = {}
         self._held: set[str] = set()
         self._waiting: dict[str, None] = {}  # an ordered set: first in, first out
@@ -97,13 +105,13 @@ class JobQueue:
 
     # What people do.
 
-    def submit(self, specs: dict[str, Any], group: str | None = None) -> str:
+    def submit(self, specs: dict[str, Any], group: str | None = None, environment: Environment = "local") -> str:
         """Queue a job and return its id, which is deliberately not its `meta.job_id`."""
         with self._current() as now:
-            number = next(self._numbers)
+            number = self._next_number()
             created = datetime.fromtimestamp(now, UTC).isoformat()
             meta = {"job_id": 1000 + number, "date_created": created} | (specs.get("meta") or {})
-            job = Job(id=str(number), specs=specs | {"meta": meta}, group=group, queued_at=now)
+            job = Job(str(number), specs | {"meta": meta}, group, environment, queued_at=now)
             self._jobs[job.id] = job
             self._set(job, Status.QUEUED, None, None, now)
             return job.id
@@ -130,8 +138,14 @@ class JobQueue:
 
     # What workers do.
 
-    def pull(self, account: str, offer: Offer, limit: int = 1, older_than: float = 0) -> dict[str, dict[str, Any]]:
-        """Give up to `limit` jobs that fit to this account, those that have waited longest first."""
+    def pull(
+        self, account: str, offer: Offer, limit: int = 1, older_than: float = 0, *, told: bool = True
+    ) -> dict[str, dict[str, Any]]:
+        """Give up to `limit` jobs that fit to this account, which has had none of them before.
+
+        Those of its groups come first, then those that have waited longest. Raises `UsersSideDown` if the users' side
+        is not `told`: the jobs are given, and nobody knows to whom.
+        """
         with self._current() as now:
             waiting = (self._jobs[job_id] for job_id in self._waiting)
             fitting = (
@@ -139,40 +153,63 @@ class JobQueue:
                 for job in waiting
                 if account not in job.tried and job.queued_at + older_than <= now and offer.fits(job)
             )
-            jobs = list(itertools.islice(fitting, max(limit, 0)))
+            in_order = sorted(fitting, key=lambda job: job.group not in offer.groups)
+            jobs = in_order[: max(limit, 0)]
             for job in jobs:
                 job.holder = account
                 job.tried.add(account)
-                self._set(job, Status.PULLED, None, account, now)
+                self._set(job, Status.PULLED, None, account, now, told)
+            if jobs and not told:
+                raise UsersSideDown
             return {job.id: job.specs for job in jobs}
 
-    def update(self, job_id: str, account: str, status: Status, runtime_details: str | None) -> None:
-        """Take a worker's word, late or not. Raises `JobGone` once per account, `NoRecord` ever after."""
-        with self._current() as now:
-            job = self._jobs.get(job_id)
-            if job is None or account in job.dismissed:
-                raise NoRecord
-            if not job.belongs_to(account):
-                job.dismissed.add(account)
-                raise JobGone
-            self._set(job, status, runtime_details, account, now)
+    def update(
+        self, job_id: str, account: str, status: Status, runtime_details: str | None, *, told: bool = True
+    ) -> None:
+        """Take the word of the account that had the job last, in whatever state the job is.
 
-    def status(self, job_id: str, account: str) -> Status:
-        """Raises `JobGone`, every time, for a job that is unknown, deleted or another account's."""
+        Raises `JobGone` every time for another account's job, once for a deleted one, and then `NoRecord`. Raises
+        `UsersSideDown` if the users' side is not `told`: the status is kept, but nobody hears that a job is deleted.
+        """
+        with self._current() as now:
+            job = self._record(job_id)
+            if job.holder != account:
+                raise JobGone
+            if job.deleted and told:
+                job.forgotten = True
+                raise JobGone
+            if not job.deleted:
+                self._set(job, status, runtime_details, account, now, told)
+            if not told:
+                raise UsersSideDown
+
+    def status(self, job_id: str) -> Status:
+        """Whoever has the job. Raises `JobGone`, every time, for one that is unknown or deleted."""
         with self._current():
             job = self._jobs.get(job_id)
-            if job is None or job.deleted or job.holder not in (None, account):
+            if job is None or job.deleted:
                 raise JobGone
             return job.status
 
     def check_upload(self, job_id: str, account: str) -> None:
-        """Raises `NoRecord` unless the job is this account's."""
+        """Raises `NoRecord` unless there is a record of the job, and it is this account's."""
         with self._current():
-            job = self._jobs.get(job_id)
-            if job is None or not job.belongs_to(account):
+            if self._record(job_id).holder != account:
                 raise NoRecord
 
+    def _record(self, job_id: str) -> Job:
+        job = self._jobs.get(job_id)
+        if job is None or job.forgotten:
+            raise NoRecord
+        return job
+
     # The platform itself.
+
+    def _next_number(self) -> int:
+        last = len(self._jobs)
+        while self._config.reuse_ids and last and self._jobs[str(last)].forgotten:
+            last -= 1
+        return last + 1
 
     @contextmanager
     def _current(self) -> Iterator[float]:
@@ -193,7 +230,9 @@ class JobQueue:
             job.retries += 1
             self._set(job, Status.QUEUED, silence, None, deadline)
 
-    def _set(self, job: Job, status: Status, details: str | None, account: str | None, now: float) -> None:
+    def _set(
+        self, job: Job, status: Status, details: str | None, account: str | None, now: float, told: bool = True
+    ) -> None:
         if status is Status.QUEUED:
             job.queued_at = now
             self._waiting.setdefault(job.id)
@@ -205,4 +244,4 @@ class JobQueue:
             self._held.discard(job.id)
         job.status = status
         job.last_update = now
-        job.history.append(Update(now, status, details, account))
+        job.history.append(Update(now, status, details, account, told))

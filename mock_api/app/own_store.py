@@ -1,4 +1,4 @@
-"""The API's own file store: URLs with a signed token that expires."""
+"""The API's own file store: requests with a signed token that expires."""
 
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -10,44 +10,43 @@ from .forms import BadForm, receive_form
 from .jobs import NoRecord
 from .ranges import ObjectResponse, Unsatisfiable, requested_part
 from .state import Mock, MockOf
+from .store import input_key
 
 router = APIRouter()
 
-# Asked for on each request, so that a client that drops the headers of a "request to make" is noticed.
-HEADER, HEADER_VALUE = "x-file-store", "own"
+HEADER = "x-file-store"  # a header, so that a client that drops those of a "request to make" is noticed
 
 
-def download_request(mock: Mock, base_url: str, key: str) -> dict[str, Any]:
-    return _request(mock, base_url, "get", key)
+def download_request(mock: Mock, base_url: str, file_id: str) -> dict[str, Any]:
+    """The file id stands in the URL as it is, not percent-encoded: the platform's API does it so."""
+    return _request(mock, "get", f"{base_url}/files/{file_id}/download", file_id)
 
 
 def upload_request(mock: Mock, base_url: str, prefix: str, job_id: str, account: str) -> dict[str, Any]:
-    return _request(mock, base_url, "post", prefix, job_id=job_id, account=account)
+    query = urlencode({"job_id": job_id, "account": account})
+    return _request(mock, "post", f"{base_url}/store/{quote(prefix)}?{query}", prefix, job_id, account)
 
 
-def _request(mock: Mock, base_url: str, method: str, key: str, **more: str) -> dict[str, Any]:
+def _request(mock: Mock, method: str, url: str, *signed: str) -> dict[str, Any]:
     expires = str(mock.now() + mock.config.url_expires_in_s)
-    query = more | {"expires": expires, "token": mock.sign(method, key, expires, *more.values())}
-    url = f"{base_url}/store/{quote(key)}?{urlencode(query)}"
-    return {"method": method, "url": url, "headers": {HEADER: HEADER_VALUE}, "data": {}}
+    token = f"{expires} {mock.sign(method, expires, *signed)}"
+    return {"method": method, "url": url, "headers": {HEADER: token}, "data": {}}
 
 
-def _check(mock: Mock, request: Request, method: str, key: str, *more: str) -> None:
-    expires = request.query_params.get("expires", "")
-    if not mock.is_signed(request.query_params.get("token", ""), method, key, expires, *more):
-        raise HTTPException(403, "The token is not one for this request")
+def _check(mock: Mock, request: Request, *signed: str) -> None:
+    expires, _, signature = request.headers.get(HEADER, "").partition(" ")
+    if not mock.is_signed(signature, request.method.lower(), expires, *signed):
+        raise HTTPException(403, f"The header {HEADER} is not one for this request")
     if float(expires) <= mock.now():
-        raise HTTPException(403, "The token has expired")
-    if request.headers.get(HEADER) != HEADER_VALUE:
-        raise HTTPException(403, f"The header {HEADER} of the request to make is missing")
+        raise HTTPException(403, f"The header {HEADER} has expired")
 
 
-@router.get("/store/{key:path}")
-async def download(request: Request, mock: MockOf, key: str) -> Response:
-    _check(mock, request, "get", key)
-    stored = mock.store.get(key)
+@router.get("/files/{file_id:path}/download")
+async def download(request: Request, mock: MockOf, file_id: str) -> Response:
+    stored = mock.store.get(input_key(file_id))
     if stored is None:
         raise HTTPException(404, "No such file")
+    _check(mock, request, file_id)
     if not mock.config.own_ranges:
         return ObjectResponse(stored)
     try:
@@ -66,7 +65,7 @@ async def upload(request: Request, mock: MockOf, prefix: str, job_id: str = "", 
     except ClientDisconnect:
         return Response(status_code=400)  # for nobody
     try:
-        _check(mock, request, "post", prefix, job_id, account)
+        _check(mock, request, prefix, job_id, account)
         if job_id:  # a probe file is no job's
             mock.jobs.check_upload(job_id, account)
     except (HTTPException, NoRecord):

@@ -7,11 +7,12 @@ from fastapi import APIRouter
 
 from . import own_store, s3
 from .state import BaseUrl, MockOf
-from .store import probe_prefix
+from .store import input_key
 from .worker_api import Worker
 
 router = APIRouter()
 
+FOLDER = "probes/"  # of file ids
 NAME = "probe"
 
 
@@ -21,13 +22,14 @@ async def probe(mock: MockOf, worker: Worker, base_url: BaseUrl) -> dict[str, An
 
     Each call has a file of its own, and throws away those whose time is over.
     """
-    for old in mock.store.under(probe_prefix()):
+    for old in mock.store.under(input_key(FOLDER)):
         if old.modified + mock.config.url_expires_in_s <= mock.now():
             mock.store.remove(old.key)
-    prefix = probe_prefix(uuid.uuid4().hex)
+    folder = f"{FOLDER}{uuid.uuid4().hex}/"
     if mock.config.storage == "s3":
-        upload, download = s3.upload_request(mock, base_url, prefix), s3.download_request(mock, base_url, prefix + NAME)
+        upload = s3.upload_request(mock, base_url, input_key(folder))
+        download = s3.download_request(mock, base_url, input_key(folder + NAME))
     else:
-        upload = own_store.upload_request(mock, base_url, prefix, "", worker.username)
-        download = own_store.download_request(mock, base_url, prefix + NAME)
+        upload = own_store.upload_request(mock, base_url, input_key(folder), "", worker.username)
+        download = own_store.download_request(mock, base_url, folder + NAME)
     return {"upload": upload, "download": download}

@@ -20,16 +20,17 @@ router = APIRouter()
 BUCKET = "mock-bucket"
 CREDENTIAL = "MOCKACCESSKEY/{date}/eu-central-1/s3/aws4_request"
 ALGORITHM = "AWS4-HMAC-SHA256"
-MAX_KEY_BYTES = 1024
+MAX_KEY_BYTES = 1024  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 TIME_FORMAT = "%Y%m%dT%H%M%SZ"
 
 
 class S3Error(Exception):
-    """A refusal: status, S3's code for it, the message and what else belongs into the XML."""
+    """A refusal: status, S3's code for it, the message and what else belongs into the XML; `headers` besides."""
 
     def __init__(self, status: int, code: str, message: str, **details: str) -> None:
         super().__init__(message)
         self.status = status
+        self.headers: dict[str, str] = {}
         self.fields = {"Code": code, "Message": message} | details
 
 
@@ -37,7 +38,7 @@ async def answer_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, S3Error)
     fields = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in error.fields.items())
     xml = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{fields}<RequestId>mock</RequestId></Error>'
-    return Response(xml, error.status, media_type="application/xml")
+    return Response(xml, error.status, error.headers, media_type="application/xml")
 
 
 # What the API hands out.
@@ -125,7 +126,10 @@ def _check_url(mock: Mock, request: Request, key: str) -> None:
 
 @router.post("/s3/{bucket}/")
 async def upload(request: Request, mock: MockOf, bucket: str) -> Response:
-    """Take a file: 204 with its ETag. All of the form is read before a refusal, so that the client hears it."""
+    """Take a file: 204 with its ETag. All of the form is read before a refusal, so that the client hears it.
+
+    307 where the bucket is to be reached by another address, as for hours after it was made in another region.
+    """
     try:
         form = await receive_form(request, mock.store, mock.config.s3_max_bytes)
     except BadForm as error:
@@ -135,6 +139,7 @@ async def upload(request: Request, mock: MockOf, bucket: str) -> Response:
     except ClientDisconnect:
         return Response(status_code=400)  # for nobody
     try:
+        _check_address(mock, str(request.base_url).rstrip("/"), bucket)
         key = _checked_key(mock, request, bucket, form)
     except S3Error:
         await form.file.discard()
@@ -142,6 +147,18 @@ async def upload(request: Request, mock: MockOf, bucket: str) -> Response:
     stored = await mock.store.commit(key, form.file)
     location = {"location": _url(str(request.base_url).rstrip("/"), key)}
     return Response(status_code=204, headers=location | _entity_headers(mock, stored))
+
+
+def _check_address(mock: Mock, address: str, bucket: str) -> None:
+    right = mock.config.s3_redirect
+    if right is not None and address != right:
+        message = (
+            "Please re-send this request to the specified temporary endpoint. Continue to use the original request"
+            " endpoint for future requests."
+        )
+        error = S3Error(307, "TemporaryRedirect", message, Bucket=bucket, Endpoint=right)
+        error.headers["location"] = f"{right}/s3/{bucket}/"
+        raise error
 
 
 def _checked_key(mock: Mock, request: Request, bucket: str, form: Form) -> str:

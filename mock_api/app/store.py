@@ -176,11 +176,6 @@ def input_key(file_id: str) -> str:
     return f"inputs/{file_id}"
 
 
-def probe_prefix(name: str = "") -> str:
-    """The key, up to the file's name, of a file that the storage is tried with, or of all of them."""
-    return f"probes/{name}/" if name else "probes/"
-
-
 def output_prefix(job_id: str, output_type: str = "", base_path: str = "") -> str:
     """The key, up to the file's name, of what a job uploads: always ends in a slash."""
     parts = ["jobs", job_id, output_type, base_path.strip("/")]

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .accounts import BadToken, NotAWorker
 from .connection import CONNECTION, Connection
-from .faults import ArmedFault, Fault
+from .faults import USERS_SIDE_DOWN, ArmedFault, Fault
 from .state import Mock, RecordedRequest
 
 MAX_REQUEST_LINE = 4096
@@ -21,14 +21,15 @@ OUR_OWN = (
     "/store/",
     "/s3/",
 )  # not the API's: a storage host allows longer request lines, and its queries are secret
+NOT_THE_API = ("/cognito", "/store/", "/s3/")
 HANG_CHECK_S = 0.02
 
 
 class Wire:
     """The middleware. Costs a record and a few comparisons per request when nothing is asked for."""
 
-    def __init__(self, app: ASGIApp, mock: Mock) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, mock: Mock, users_api: ASGIApp) -> None:
+        self._app, self._users_api = app, users_api
         self._mock = mock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,6 +57,8 @@ class Wire:
         line = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"]) + len(" ? HTTP/1.1")
         if line > MAX_REQUEST_LINE and not scope["path"].startswith(OUR_OWN):
             await _answer(receive, send, 414, {}, "Request-URI Too Long")
+        elif self._mock.config.api == "users" and not scope["path"].startswith(NOT_THE_API):
+            await self._users_api(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -67,13 +70,16 @@ class Wire:
             await asyncio.sleep(HANG_CHECK_S)
         if connection.lost:
             return
+        if fault.users_side_down:
+            scope[USERS_SIDE_DOWN] = True
         if fault.cut == "before":
             await connection.cut()
         elif fault.cut == "after":
             await self._serve(scope, receive, _swallow)
             await connection.cut()
         elif fault.status is not None:
-            await _answer(receive, _Spoiled(fault, connection, send), fault.status, fault.headers, fault.body or "")
+            send = _Spoiled(fault, connection, send)
+            await _answer(receive, send, fault.status, fault.answer_headers, fault.answer_body or "")
         else:
             await self._serve(scope, receive, _Spoiled(fault, connection, send))
 
@@ -85,6 +91,7 @@ class _Spoiled:
         self._fault = fault
         self._connection = connection
         self._send = send
+        self._body = fault.answer_body
         self._left = fault.short_body if fault.short_body is not None else fault.cut_body_after
         self._ended = False
 
@@ -95,8 +102,8 @@ class _Spoiled:
             await self._send({**message, "headers": self._headers(message)})
             return
         body, more = message.get("body", b""), message.get("more_body", False)
-        if self._fault.body is not None:
-            body, more = self._fault.body.encode(), False
+        if self._body is not None:
+            body, more = self._body.encode(), False
         if self._left is not None:
             body = body[: self._left]
             self._left -= len(body)
@@ -110,9 +117,9 @@ class _Spoiled:
 
     def _headers(self, message: Message) -> list[tuple[bytes, bytes]]:
         headers = {name.lower(): value for name, value in message["headers"]}
-        headers |= {name.lower().encode(): value.encode() for name, value in self._fault.headers.items()}
-        if self._fault.body is not None:
-            headers[b"content-length"] = str(len(self._fault.body.encode())).encode()
+        headers |= {name.encode(): value.encode() for name, value in self._fault.answer_headers.items()}
+        if self._body is not None:
+            headers[b"content-length"] = str(len(self._body.encode())).encode()
         if self._fault.short_body is not None and b"content-length" in headers:
             length = min(int(headers[b"content-length"]), self._fault.short_body)
             headers[b"content-length"] = str(length).encode()
@@ -194,7 +201,7 @@ async def _answer(receive: Receive, send: Send, status: int, headers: dict[str, 
     fields: dict[str, Any] = {"content-type": "text/plain", "content-length": str(len(body.encode()))} | headers
     if status in (204, 304):
         del fields["content-length"]
-    raw = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
+    raw = [(name.encode(), value.encode()) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body.encode(), "more_body": False})
 

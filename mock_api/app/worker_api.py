@@ -4,11 +4,13 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from . import own_store, s3
 from .accounts import CLIENT_ID, REGION, USER_POOL_ID, BadToken, NotAWorker
 from .config import Account
-from .jobs import JobGone, NoRecord, Offer, Status
+from .faults import USERS_SIDE_DOWN
+from .jobs import JobGone, NoRecord, Offer, Status, UsersSideDown
 from .state import BaseUrl, MockOf
 from .store import input_key, output_prefix
 
@@ -21,31 +23,44 @@ class OutputType(StrEnum):
     ARTIFACT = "artifact"
 
 
-async def _worker(request: Request, mock: MockOf) -> Account:
-    """The account that asks. 403 without a token or outside of the group `workers`, 401 for a token that is no good."""
+def bearer_token(request: Request) -> str:
+    """The token of a request; 403 if it has none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise HTTPException(403, "Not authenticated")
+    return token
+
+
+async def _worker(request: Request, mock: MockOf) -> Account:
+    """The account that asks. 403 without a token or outside of the group `workers`, 401 for a token that is no good."""
     try:
-        return mock.accounts.authenticate(token)
+        return mock.accounts.authenticate(bearer_token(request))
     except BadToken as error:
         raise HTTPException(401, str(error)) from error
     except NotAWorker as error:
         raise HTTPException(403, "The account is not in the group workers") from error
 
 
+async def _users_side_told(request: Request) -> bool:
+    """Whether the users' side can be told of what this request changes: unless a fault has it down."""
+    return USERS_SIDE_DOWN not in request.scope
+
+
 Worker = Annotated[Account, Depends(_worker)]
+Told = Annotated[bool, Depends(_users_side_told)]
 
 
-async def answer_gone(_request: Request, _error: Exception) -> Response:
-    return Response('{"detail": "Job not found"}', 404, media_type="application/json")
+async def _answer_gone(_request: Request, _error: Exception) -> Response:
+    """In the words that any FastAPI application has for a path that it does not know."""
+    return JSONResponse({"detail": "Not Found"}, 404)
 
 
-async def answer_no_record(_request: Request, _error: Exception) -> Response:
-    return Response("Internal Server Error", 500, media_type="text/plain")
+async def _answer_failure(_request: Request, _error: Exception) -> Response:
+    """As an exception that nobody has caught: the one kind of error that is no JSON."""
+    return PlainTextResponse("Internal Server Error", 500)
 
 
-ERROR_HANDLERS = {JobGone: answer_gone, NoRecord: answer_no_record}
+ERROR_HANDLERS = {JobGone: _answer_gone, NoRecord: _answer_failure, UsersSideDown: _answer_failure}
 
 
 @router.get("/access_info")
@@ -57,6 +72,7 @@ async def access_info() -> dict[str, Any]:
 async def pull_jobs(
     mock: MockOf,
     worker: Worker,
+    told: Told,
     memory: int,
     cpu_cores: int = 1,
     gpu_mem: int = 0,
@@ -66,20 +82,20 @@ async def pull_jobs(
     limit: int = 1,
     older_than: int = 0,
 ) -> dict[str, Any]:
-    offer = Offer(memory, cpu_cores, gpu_mem, gpu_model, gpu_archi, tuple(groups))
-    return mock.jobs.pull(worker.username, offer, limit, older_than)
+    offer = Offer(memory, cpu_cores, gpu_mem, gpu_model, gpu_archi, tuple(groups), worker.environment)
+    return mock.jobs.pull(worker.username, offer, limit, older_than, told=told)
 
 
 @router.put("/jobs/{job_id}/status", status_code=204)
 async def put_status(
-    mock: MockOf, worker: Worker, job_id: str, status: Status, runtime_details: str | None = None
+    mock: MockOf, worker: Worker, told: Told, job_id: str, status: Status, runtime_details: str | None = None
 ) -> None:
-    mock.jobs.update(job_id, worker.username, status, runtime_details)
+    mock.jobs.update(job_id, worker.username, status, runtime_details, told=told)
 
 
 @router.get("/jobs/{job_id}/status")
-async def get_status(mock: MockOf, worker: Worker, job_id: str) -> Status:
-    return mock.jobs.status(job_id, worker.username)
+async def get_status(mock: MockOf, _worker: Worker, job_id: str) -> Status:
+    return mock.jobs.status(job_id)
 
 
 @router.get("/files/{file_id:path}/url")
@@ -91,7 +107,7 @@ async def download_url(mock: MockOf, _worker: Worker, base_url: BaseUrl, file_id
         raise HTTPException(404, "No such file")
     if mock.config.storage == "s3":
         return s3.download_request(mock, base_url, key)
-    return own_store.download_request(mock, base_url, key)
+    return own_store.download_request(mock, base_url, file_id)
 
 
 @router.post("/jobs/{job_id}/files/url", status_code=201)

@@ -1,7 +1,9 @@
 """A mock on a free port, with a clock that the test sets, and a few words to talk to it."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -58,6 +60,12 @@ def make(to_make: dict[str, Any], *, headers: dict[str, str] | None = None, **kw
     return requests.request(
         to_make["method"], to_make["url"], headers=sent, data=to_make["data"], timeout=TIMEOUT_S, **kwargs
     )
+
+
+def encoded(to_make: dict[str, Any]) -> dict[str, Any]:
+    """The request with its file id percent-encoded, which the API's own store leaves to the client."""
+    url = re.sub("(?s)(?<=/files/).*(?=/download$)", lambda file_id: quote(file_id[0]), to_make["url"])
+    return to_make | {"url": url}
 
 
 @pytest.fixture

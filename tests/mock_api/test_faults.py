@@ -33,6 +33,19 @@ def test_a_status_can_be_answered_some_times_with_headers_and_a_body(worker: Cli
     assert worker.helper("GET", "/_faults")[0]["matched"] == 4
 
 
+@pytest.mark.parametrize("status", [200, 401, 403, 404, 500])
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/1/status", "/files/x/url"])
+def test_a_page_or_the_api_s_own_error_can_be_the_answer_whatever_the_status(
+    worker: Client, path: str, status: int
+) -> None:
+    page = {"headers": {"Content-Type": "text/html"}, "body": "<html>", "times": 1}
+    worker.helper("POST", "/_faults", page | {"status": status})
+    worker.helper("POST", "/_faults", {"status": status, "detail": "No"})
+    injected, own = (worker.request("GET", path) for _ in range(2))
+    assert (injected.status_code, injected.headers["content-type"], injected.text) == (status, "text/html", "<html>")
+    assert (own.status_code, own.headers["content-type"], own.json()) == (status, "application/json", {"detail": "No"})
+
+
 @pytest.mark.parametrize(
     ("which", "hit"),
     [
@@ -83,7 +96,7 @@ def test_an_upload_whose_answer_is_cut_has_arrived(worker: Client) -> None:
 
 def test_a_body_is_cut_after_so_many_bytes(worker: Client) -> None:
     to_make = download_request(worker)
-    worker.helper("POST", "/_faults", {"path": "/store/*", "cut_body_after": 600_000})
+    worker.helper("POST", "/_faults", {"path": "/files/*/download", "cut_body_after": 600_000})
     blocks: list[bytes] = []
     with make(to_make, stream=True) as answer:
         assert answer.headers["content-length"] == str(len(CONTENT))
@@ -94,7 +107,7 @@ def test_a_body_is_cut_after_so_many_bytes(worker: Client) -> None:
 
 def test_a_short_body_announces_its_wrong_length(worker: Client) -> None:
     to_make = download_request(worker)
-    worker.helper("POST", "/_faults", {"path": "/store/*", "short_body": 10})
+    worker.helper("POST", "/_faults", {"path": "/files/*/download", "short_body": 10})
     answer = make(to_make)
     assert (answer.headers["content-length"], len(answer.content)) == ("10", 10)
 

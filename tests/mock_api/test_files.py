@@ -2,11 +2,12 @@
 
 import hashlib
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
 
-from tests.mock_api.conftest import TIMEOUT_S, Client, Clock, make
+from tests.mock_api.conftest import TIMEOUT_S, Client, Clock, encoded, make
 
 FILE_ID = "s3://bucket/user/data/a b#1 ü?%20.tif"
 FILE_PATH = "s3%3A//bucket/user/data/a%20b%231%20%C3%BC%3F%2520.tif"
@@ -28,7 +29,7 @@ def job_id(worker: Client) -> str:
 
 def download_request(worker: Client) -> dict[str, Any]:
     requests.put(f"{worker.url}/_files/{FILE_PATH}", data=CONTENT, timeout=TIMEOUT_S).raise_for_status()
-    return dict(worker.request("GET", f"/files/{FILE_PATH}/url").json())
+    return encoded(worker.request("GET", f"/files/{FILE_PATH}/url").json())
 
 
 @pytest.mark.usefixtures("store")
@@ -73,11 +74,33 @@ def test_the_own_store_can_be_one_that_ignores_ranges(worker: Client) -> None:
 @pytest.mark.usefixtures("store")
 def test_a_download_url_expires_and_cannot_be_altered(worker: Client, clock: Clock) -> None:
     to_make = download_request(worker)
-    assert make(to_make | {"url": to_make["url"][:-1]}).status_code == 403
+    requests.put(f"{worker.url}/_files/other", data=CONTENT, timeout=TIMEOUT_S).raise_for_status()
+    assert make(to_make | {"url": to_make["url"].replace(FILE_PATH, "other")}).status_code == 403
     clock.now += 599
     assert make(to_make).status_code == 200
     clock.now += 1
     assert make(to_make).status_code == 403
+
+
+@pytest.mark.parametrize("name", ["a#1.tif", "b?2.tif", "c%20d.tif", "100%25.tif", "e#f?g.tif"])
+def test_the_own_store_hands_out_urls_that_work_only_with_the_file_id_encoded(worker: Client, name: str) -> None:
+    file_id = f"s3://bucket/user/{name}"
+    requests.put(f"{worker.url}/_files/{quote(file_id)}", data=CONTENT, timeout=TIMEOUT_S).raise_for_status()
+    to_make = worker.request("GET", f"/files/{quote(file_id)}/url").json()
+    assert to_make["url"] == f"{worker.url}/files/{file_id}/download"
+    answer = make(to_make)
+    assert (answer.status_code, answer.json().keys()) == (404, {"detail"})
+    assert make(encoded(to_make)).content == CONTENT
+
+
+def test_a_single_file_in_place_of_a_folder_has_a_key_that_ends_in_a_dot(worker: Client) -> None:
+    down = {"config/.": "s3://bucket/user/config/a.yaml", "data/.": "s3://bucket/user/data/b 1.tif"}
+    job_id = worker.submit(
+        handler={"image_url": "x", "files_down": down}, files=dict.fromkeys(down.values(), "content")
+    )
+    assert worker.pull()[job_id]["handler"]["files_down"] == down
+    for file_id in down.values():
+        assert make(encoded(worker.request("GET", f"/files/{quote(file_id)}/url").json())).text == "content"
 
 
 def test_a_missing_input_is_404_and_one_that_is_not_allowed_403(worker: Client) -> None:
@@ -140,6 +163,7 @@ def test_an_upload_form_expires(worker: Client, job_id: str, clock: Clock) -> No
 def test_the_own_store_knows_that_a_job_is_gone(worker: Client, job_id: str) -> None:
     to_make = worker.upload_request(job_id)
     worker.helper("DELETE", f"/_jobs/{job_id}")
+    assert worker.put(job_id, "postprocessing") == 404
     assert make(to_make, files={"file": ("a", b"1")}).status_code == 500
 
 

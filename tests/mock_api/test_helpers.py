@@ -63,11 +63,13 @@ def test_requests_are_recorded_without_secrets(worker: Client) -> None:
     worker.pull(memory=7)
     to_make = worker.request("GET", "/files/x/url").json()
     make(to_make, headers={"Range": "bytes=1-"})
-    pulled, _, read = worker.helper("GET", "/_requests")
+    worker.helper("POST", "/_config", {"storage": "s3"})
+    make(worker.request("GET", "/files/x/url").json())
+    pulled, _, read, _, signed = worker.helper("GET", "/_requests")
     assert (pulled["account"], pulled["query"], pulled["status"]) == ("worker", {"memory": ["7"]}, 200)
     assert "authorization" in pulled["headers"]
     assert (read["account"], read["range"], read["status"], read["sent"]) == (None, "bytes=1-", 206, 6)
-    assert read["query"] == {"expires": ["***"], "token": ["***"]}
+    assert set(map(tuple, signed["query"].values())) == {("***",)}
     worker.helper("DELETE", "/_requests")
     assert worker.helper("GET", "/_requests") == []
 

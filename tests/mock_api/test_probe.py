@@ -39,5 +39,5 @@ def test_only_workers_get_one(url: str) -> None:
 
 def test_the_form_of_a_probe_file_takes_no_other_path(worker: Client) -> None:
     upload = worker.request("GET", "/_probe").json()["upload"]
-    elsewhere = upload | {"url": upload["url"].replace("/store/probes/", "/store/inputs/")}
+    elsewhere = upload | {"url": upload["url"].replace("/inputs/probes/", "/inputs/")}
     assert make(elsewhere, files={"file": ("probe", b"1")}).status_code == 403

@@ -43,10 +43,19 @@ def test_a_job_goes_where_it_fits(worker: Client, hardware: dict[str, Any], offe
     assert bool(worker.pull(**offer)) is fits
 
 
-def test_a_group_s_job_goes_to_workers_that_name_the_group(worker: Client) -> None:
-    worker.submit(group="lab")
-    assert worker.pull(groups=["x"]) == {}
-    assert worker.pull(groups=["x", "lab"]) != {}
+def test_jobs_of_the_named_groups_come_first_and_then_all_others(worker: Client) -> None:
+    none, lab, other, lab_too = (worker.submit(group=group) for group in (None, "lab", "other", "lab"))
+    assert list(worker.pull(groups=["x", "lab"])) == [lab]
+    assert list(worker.pull(groups=["other", "lab"], limit=2)) == [other, lab_too]
+    assert list(worker.pull(groups=["lab"])) == [none]
+
+
+def test_jobs_go_to_the_accounts_of_their_environment_only(worker: Client) -> None:
+    lambdas = {"username": "lambdas", "password": "x", "access_token": "lambdas", "cloud": True}
+    worker.helper("POST", "/_config", {"accounts": [lambdas]})
+    local, cloud = worker.submit(), worker.submit(environment="cloud")
+    assert list(Client(worker.url, "lambdas").pull(limit=5)) == [cloud]
+    assert list(worker.pull(limit=5)) == [local]
 
 
 def test_limit_and_older_than_choose_among_waiting_jobs(worker: Client, clock: Clock) -> None:
@@ -71,6 +80,7 @@ def test_the_history_keeps_every_update(worker: Client, clock: Clock) -> None:
         "status": "running",
         "runtime_details": "epoch 1\nof 10, ü",
         "account": "worker",
+        "told": True,
     }
 
 
@@ -93,7 +103,6 @@ def test_a_deleted_job_answers_404_once_and_500_ever_after(worker: Client) -> No
     worker.pull()
     worker.helper("DELETE", f"/_jobs/{job_id}")
     upload_url = {"params": {"type": "log", "base_path": ""}}
-    assert worker.request("POST", f"/jobs/{job_id}/files/url", **upload_url).status_code == 500
     assert [worker.put(job_id, "running") for _ in range(3)] == [404, 500, 500]
     assert worker.request("POST", f"/jobs/{job_id}/files/url", **upload_url).status_code == 500
     assert [worker.request("GET", f"/jobs/{job_id}/status").status_code for _ in range(2)] == [404, 404]
@@ -102,6 +111,30 @@ def test_a_deleted_job_answers_404_once_and_500_ever_after(worker: Client) -> No
 def test_a_job_nobody_knows_is_500_to_a_put_and_404_to_the_probe(worker: Client) -> None:
     assert worker.put("77", "running") == 500
     assert worker.request("GET", "/jobs/77/status").status_code == 404
+
+
+def test_a_deleted_job_keeps_its_record_until_a_status_is_refused(worker: Client) -> None:
+    """Only then does the queue hear of it from the users' side."""
+    job_id = worker.submit()
+    worker.pull()
+    worker.helper("DELETE", f"/_jobs/{job_id}")
+    assert worker.upload_request(job_id)
+    assert worker.request("GET", f"/jobs/{job_id}/status").status_code == 404
+
+
+def test_as_on_sqlite_the_id_of_a_deleted_job_can_be_the_next_one_s(worker: Client) -> None:
+    """What is still sent for the old one lands in the new one."""
+    worker.helper("POST", "/_config", {"reuse_ids": True})
+    worker.submit()
+    deleted = worker.submit()
+    worker.pull(limit=2)
+    worker.helper("DELETE", f"/_jobs/{deleted}")
+    assert worker.put(deleted, "running") == 404
+    assert worker.submit() == deleted
+    assert worker.put(deleted, "running") == 404  # nobody's yet
+    worker.pull()
+    assert worker.put(deleted, "running") == 204
+    assert worker.submit() not in ("1", deleted)
 
 
 def test_a_silent_job_is_queued_again_for_another_account(worker: Client, other: Client, clock: Clock) -> None:
@@ -114,9 +147,7 @@ def test_a_silent_job_is_queued_again_for_another_account(worker: Client, other:
     clock.now += 1
     assert worker.pull() == {}  # tried already
     assert list(other.pull()) == [job_id]
-    assert [worker.put(job_id, "running") for _ in range(2)] == [404, 500]
-    assert worker.request("GET", f"/jobs/{job_id}/status").status_code == 404
-    assert other.put(job_id, "running") == 204
+    assert_is_the_other_s(job_id, worker, other)
 
 
 def test_a_late_update_is_welcome_while_nobody_else_has_pulled(worker: Client, other: Client, clock: Clock) -> None:
@@ -147,3 +178,44 @@ def test_a_job_handed_back_is_another_account_s_at_once(worker: Client, other: C
     assert worker.put(job_id, "queued", runtime_details="stopped") == 204
     assert worker.pull() == {}
     assert list(other.pull()) == [job_id]
+    assert_is_the_other_s(job_id, worker, other)
+
+
+def assert_is_the_other_s(job_id: str, worker: Client, other: Client) -> None:
+    """PUT says so every time, uploads fail, and GET tells the other's status."""
+    assert other.put(job_id, "running") == 204
+    assert [worker.put(job_id, "preprocessing") for _ in range(3)] == [404, 404, 404]
+    upload_url = {"params": {"type": "log", "base_path": ""}}
+    assert worker.request("POST", f"/jobs/{job_id}/files/url", **upload_url).status_code == 500
+    answer = worker.request("GET", f"/jobs/{job_id}/status")
+    assert (answer.status_code, answer.json()) == (200, "running")
+
+
+@pytest.mark.parametrize("status", ["preprocessing", "running", "postprocessing", "finished"])
+@pytest.mark.parametrize("silent", [False, True])
+def test_an_account_takes_back_what_is_still_queued(
+    worker: Client, other: Client, clock: Clock, silent: bool, status: str
+) -> None:
+    job_id = worker.submit()
+    worker.pull()
+    if silent:
+        clock.now += 300
+    else:
+        assert worker.put(job_id, "queued") == 204
+    assert worker.request("GET", f"/jobs/{job_id}/status").json() == "queued"
+    assert worker.put(job_id, status) == 204
+    assert other.pull() == {}
+    assert worker.request("GET", f"/jobs/{job_id}/status").json() == status
+
+
+@pytest.mark.parametrize("ended", ["finished", "error"])
+def test_the_account_that_had_a_job_last_may_revive_it(worker: Client, other: Client, ended: str) -> None:
+    job_id = worker.submit()
+    worker.pull()
+    assert [worker.put(job_id, status) for status in (ended, "preprocessing")] == [204, 204]
+    assert worker.request("GET", f"/jobs/{job_id}/status").json() == "preprocessing"
+    assert other.put(job_id, "running") == 404
+
+
+def test_a_job_that_nobody_has_pulled_is_nobody_s(worker: Client) -> None:
+    assert worker.put(worker.submit(), "preprocessing") == 404

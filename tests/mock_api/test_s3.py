@@ -135,6 +135,32 @@ def test_a_body_without_a_length_is_refused(form: dict[str, Any]) -> None:
     assert code(answer) == (411, "MissingContentLength")
 
 
+@pytest.mark.parametrize("name", ["a\\b.tif", "x/y\\b.tif", "x\\y/b.tif"])
+def test_a_filename_is_cut_at_its_last_slash_or_backslash(worker: Client, form: dict[str, Any], name: str) -> None:
+    assert make(form, files={"file": (name, CONTENT)}).status_code == 204
+    assert [output["path"] for output in worker.helper("GET", "/_jobs/1")["outputs"]] == ["out/b.tif"]
+
+
+@pytest.mark.parametrize("name", ["a\\b.tif", "deep/er\\b.tif", "ü" * 490, "a" * (1024 - len("jobs/1/output/out/"))])
+def test_a_whole_key_is_taken_as_it_is_up_to_1024_bytes(worker: Client, form: dict[str, Any], name: str) -> None:
+    key = form["data"]["key"].replace("${filename}", name)
+    assert post(form, {"key": key}).status_code == 204
+    assert [output["path"] for output in worker.helper("GET", "/_jobs/1")["outputs"]] == [f"out/{name}"]
+    assert code(post(form, {"key": key + "x" * 1024})) == (400, "KeyTooLongError")
+
+
+def test_a_bucket_of_another_region_sends_uploads_to_another_address(worker: Client, form: dict[str, Any]) -> None:
+    elsewhere = worker.url.replace("127.0.0.1", "localhost")
+    worker.helper("POST", "/_config", {"s3_redirect": elsewhere})
+    data, files = form["data"], {"file": ("a.bin", CONTENT)}
+    sent = requests.post(form["url"], data=data, files=files, allow_redirects=False, timeout=TIMEOUT_S)
+    assert code(sent) == (307, "TemporaryRedirect")
+    assert sent.headers["location"] == form["url"].replace(worker.url, elsewhere)
+    assert worker.helper("GET", "/_jobs/1")["outputs"] == []
+    assert post(form | {"url": sent.headers["location"]}).status_code == 204
+    assert [output["path"] for output in worker.helper("GET", "/_jobs/1")["outputs"]] == ["out/a.bin"]
+
+
 def test_s3_knows_nothing_of_jobs_that_are_gone(worker: Client, form: dict[str, Any]) -> None:
     worker.helper("DELETE", "/_jobs/1")
     assert post(form).status_code == 204
