@@ -46,7 +46,7 @@ GIVEN_UP_S = 60.0
 LAST_JOBS_S = 240.0
 
 API = ["/jobs/*/status", "/jobs/*/files/url", "/files/*/url"]
-STORE = ["/store/inputs/*", "/store/jobs/*"]
+STORE = ["/files/*/download", "/store/jobs/*"]
 Fault = dict[str, Any]
 
 
@@ -64,7 +64,7 @@ def random_fault(draw: random.Random) -> Fault:
         lambda: {"path": draw.choice([path, "*"]), "delay_s": draw.uniform(0.1, 3), "times": draw.randint(1, 4)},
         lambda: {"path": path, "hang": True, "seconds": draw.uniform(1, 6)},
         lambda: {"path": "*", "status": 503, "seconds": draw.uniform(1, 4)},
-        lambda: {"path": "/store/inputs/*", "cut_body_after": draw.randrange(200_000), "times": draw.randint(1, 3)},
+        lambda: {"path": "/files/*/download", "cut_body_after": draw.randrange(200_000), "times": draw.randint(1, 3)},
     ]
     return draw.choice(kinds)()
 

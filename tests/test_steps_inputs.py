@@ -32,19 +32,19 @@ def test_inputs_that_are_there_are_not_fetched_again(mock: Platform, tmp_path: P
     stage.download()
     (stage.files / "b").unlink()
     stage.download()
-    assert Counter(each.path.rpartition("/")[2] for each in mock.requests("GET", "/store")) == {"a": 1, "b": 2}
+    assert Counter(each.path.split("/")[-2] for each in mock.requests("GET", "*/download")) == {"a": 1, "b": 2}
 
 
 def test_inputs_that_were_cut_are_gone_on_with_by_the_next_call(mock: Platform, tmp_path: Path) -> None:
     content = LARGE * 4
     stage = Stage(mock, tmp_path, files={"a": content})
-    mock.fault("/store/*", cut_body_after=2**20, times=1)
-    mock.fault("/store/*", status=404)
+    mock.fault("/files/*/download", cut_body_after=2**20, times=1)
+    mock.fault("/files/*/download", status=404)
     with pytest.raises(JobFailed):
         stage.download()
     mock.heal()
     assert stage.download() == {"a": content}
-    assert mock.requests("GET", "/store")[-1].range == f"bytes={2**20}-{len(content) - 1}"
+    assert mock.requests("GET", "*/download")[-1].range == f"bytes={2**20}-{len(content) - 1}"
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,6 @@ def test_a_folder_that_cannot_be_opened_is_told_and_keeps_no_file_from_arriving(
 def test_uploads_of_a_job_that_is_gone_end_without_a_keep_alive(mock: Platform, tmp_path: Path) -> None:
     """P8: a cancellation during upload gave 500, which ended the worker."""
     stage = Stage(mock, tmp_path, up={"output": "output"})
-    mock.cancel(stage.id)
+    mock.cancel(stage.id, heard=True)
     with pytest.raises(JobGone):
         stage.upload()

@@ -32,7 +32,7 @@ def test_a_job_runs_by_steps_that_share_files_and_json_and_each_can_be_repeated(
     outputs = mock.outputs(job_id)
     assert outputs.pop("output/output/all") == b"".join(INPUTS[name] for name in sorted(INPUTS, key=str.encode))
     assert outputs == {"log/log/log": "ü 7\n".encode(), "log/log/container.log": b"said\n"}
-    assert len(mock.requests("GET", "/store")) == len(INPUTS), "nothing is fetched twice"
+    assert len(mock.requests("GET", "*/download")) == len(INPUTS), "nothing is fetched twice"
     assert len(mock.requests("POST", "/store")) == 3, "nor sent"
     assert mock.statuses(job_id) == ["preprocessing", "running", "postprocessing", "finished"]
     assert mock.details(job_id) == "The command ended with exit code 0.\n\nThe end of the log:\nsaid"
@@ -59,12 +59,12 @@ def test_steps_that_are_killed_go_on_where_they_were(mock: Platform, cloud: Clou
     mock.heal()
     event = cloud.call("pull", {"offer": OFFER})
 
-    second = mock.fault("/store/*/b", "GET", hang=True)
+    second = mock.fault("/files/*/b/download", "GET", hang=True)
     cloud.killed("fetch", event, lambda: second.matched > 0 and (cloud.files(job_id) / "a").exists())
     mock.heal()
     event = cloud.call("fetch", event) | {"outcome": OUTCOME}
     assert event["next"] == "run"
-    assert Counter(each.path[-2:] for each in mock.requests("GET", "/store")) == {"/a": 1, "/b": 2}
+    assert Counter(each.path.split("/")[-2] for each in mock.requests("GET", "*/download")) == {"a": 1, "b": 2}
 
     for name in "123":
         (cloud.files(job_id) / "output" / name).write_text(name)
@@ -119,7 +119,9 @@ def test_a_job_cannot_ask_nvidias_runtime_for_cards(mock: Platform, cloud: Cloud
 )  # fmt: skip
 def test_a_job_that_cannot_succeed_is_reported_as_error(mock: Platform, cloud: Cloud, job: Any, told: str) -> None:
     job_id, event = cloud.pulled(**job)
-    mock.fault("/store/*", delay_s=1)  # the thread that fetches the other input outlives the error, but not the call
+    mock.fault(
+        "/files/*/download", delay_s=1
+    )  # the thread that fetches the other input outlives the error, but not the call
     event = cloud.call("fetch", event)
     assert (event["next"], event["final"]) == ("report", {"status": "error", "details": told})
     assert cloud.call("report", event) == {"next": "end"}

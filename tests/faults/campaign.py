@@ -24,7 +24,7 @@ PATIENCE_S = 240
 STAGES: dict[str, tuple[str, str, str]] = {
     "first status": ("PUT", "/jobs/{job}/status", "status=preprocessing*"),
     "input URL": ("GET", "/files/s3://bucket/user/{job}/*/url", "*"),
-    "download": ("GET", "/store/inputs/s3://bucket/user/{job}/*", "*"),
+    "download": ("GET", "/files/s3://bucket/user/{job}/*/download", "*"),
     "running": ("PUT", "/jobs/{job}/status", "status=running*"),
     "postprocessing": ("PUT", "/jobs/{job}/status", "status=postprocessing*"),
     "upload URL": ("POST", "/jobs/{job}/files/url", "*"),

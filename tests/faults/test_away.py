@@ -26,7 +26,7 @@ class Stage:
 STAGES = {
     "polling": Stage("GET", "/jobs"),
     "first status": Stage("PUT", "/jobs/*/status", "status=preprocessing*"),
-    "download": Stage("GET", "/store/*"),
+    "download": Stage("GET", "/files/*/download"),
     "running": Stage(),
     "upload": Stage("POST", "/store/*"),
     "last status": Stage("PUT", "/jobs/*/status", "status=finished*"),

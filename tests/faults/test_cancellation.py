@@ -25,8 +25,8 @@ class Stage:
 
 
 STAGES = {
-    "asking for an input": Stage(hanging=("GET", "/files/*"), status="preprocessing"),
-    "downloading": Stage(hanging=("GET", "/store/inputs/*"), status="preprocessing"),
+    "asking for an input": Stage(hanging=("GET", "/files/*/url"), status="preprocessing"),
+    "downloading": Stage(hanging=("GET", "/files/*/download"), status="preprocessing"),
     "running": Stage(IGNORES_SIGTERM),
     "asking for an upload": Stage(hanging=("POST", "/jobs/*/files/url"), status="postprocessing"),
     "uploading": Stage(hanging=("POST", "/store/jobs/*"), status="postprocessing"),

@@ -190,7 +190,9 @@ def test_no_job_is_asked_for_while_the_engine_is_away(
 
 
 @pytest.mark.parametrize("trouble", ["refused", "500"])
-@pytest.mark.parametrize("request_under_way", ["/jobs", "/store/*"], ids=["when the job comes", "while it downloads"])
+@pytest.mark.parametrize(
+    "request_under_way", ["/jobs", "/files/*/download"], ids=["when the job comes", "while it downloads"]
+)
 def test_job_waits_for_an_engine_that_is_away_before_its_container_is_made(
     mock: Platform,
     behind_gate: WorkerProcess,

@@ -13,7 +13,7 @@ from tests.support.worker import WorkerProcess, run_job, wait_until
 def test_image_that_is_removed_between_its_pull_and_its_container_is_pulled_again(
     mock: Platform, worker: WorkerProcess, docker_client: docker.DockerClient, remote_image: str
 ) -> None:
-    fault = mock.fault("/store/*", "GET", hang=True)
+    fault = mock.fault("/files/*/download", "GET", hang=True)
     job = mock.submit("cat /files/a", image=remote_image, files={"a": b"content"})
     mock.wait_until(lambda: fault.matched > 0, "the download")
     wait_until((worker.base / ".images.json").exists, "the image to be pulled")
@@ -24,14 +24,17 @@ def test_image_that_is_removed_between_its_pull_and_its_container_is_pulled_agai
 
 
 @pytest.mark.parametrize(
-    ("method", "told"),
-    [("GET", "Somebody has removed the job's folder on the worker."), ("POST", "cannot be read: No such file")],
+    ("path", "told"),
+    [
+        ("/files/*/download", "Somebody has removed the job's folder on the worker."),
+        ("/store/*", "cannot be read: No such file"),
+    ],
     ids=["downloading", "uploading"],
 )
 def test_folder_that_is_removed_during_a_transfer_ends_its_job_alone(
-    mock: Platform, worker: WorkerProcess, job_image: str, method: str, told: str
+    mock: Platform, worker: WorkerProcess, job_image: str, path: str, told: str
 ) -> None:
-    fault = mock.fault("/store/*", method, hang=True)
+    fault = mock.fault(path, hang=True)
     line = "for n in $(seq 20); do : > /files/output/$n; done"
     job = mock.submit(line, image=job_image, files={"a": b"a"}, up={"output": "output"})
     mock.wait_until(lambda: fault.matched > 0, "the transfer")

@@ -27,8 +27,8 @@ class Stage:
 
 STAGES = {
     "in the first status": Stage(("PUT", "/jobs/*", "status=preprocessing"), status="pulled"),
-    "asking for an input": Stage(("GET", "/files/*", "*"), status="preprocessing"),
-    "downloading": Stage(("GET", "/store/*", "*"), status="preprocessing"),
+    "asking for an input": Stage(("GET", "/files/*/url", "*"), status="preprocessing"),
+    "downloading": Stage(("GET", "/files/*/download", "*"), status="preprocessing"),
     "running": Stage(line="trap '' TERM; while :; do sleep 1; done"),
     "in a keep-alive": Stage(("PUT", "/jobs/*", "status=running"), line="sleep 600", status="preprocessing"),
     "asking for an upload": Stage(("POST", "/jobs/*", "*"), status="postprocessing"),

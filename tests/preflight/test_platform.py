@@ -199,16 +199,16 @@ def test_clock_that_is_10_minutes_off(check: Check) -> None:
     )
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_storage_that_cannot_be_reached(check: Check, mock: Platform, method: str) -> None:
-    mock.fault("/store/*", method, cut="before")
+@pytest.mark.parametrize(("method", "path"), [("GET", "/files/*/download"), ("POST", "/store/*")])
+def test_storage_that_cannot_be_reached(check: Check, mock: Platform, method: str, path: str) -> None:
+    mock.fault(path, method, cut="before")
     sentence = check().sentence("storage")
     assert sentence.startswith("The storage cannot be used: ")
     assert sentence.endswith(" - a firewall or proxy may be between: let HTTPS pass to there")
 
 
 def test_storage_that_gives_something_else_back(check: Check, mock: Platform) -> None:
-    mock.fault("/store/*", "GET", body="<html>")
+    mock.fault("/files/*/download", "GET", body="<html>")
     sentence = check().sentence("storage")
     assert sentence.startswith("The storage cannot be used: what comes back (200) is not what was sent - ")
 

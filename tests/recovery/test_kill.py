@@ -68,7 +68,7 @@ class Run:
 STAGES: dict[str, tuple[Callable[[Run], bool], float]] = {
     "taken": (lambda run: run.has_file("job.json"), 0.04),
     "pulling": (lambda run: run.gate.tries > 0, 0.2),
-    "downloading": (lambda run: run.has_asked("/store/inputs"), 0.3),
+    "downloading": (lambda run: run.has_asked("/download"), 0.3),
     "creating": (lambda run: run.knows("runs"), 0.05),
     "starting": (lambda run: bool(run.worker.containers()), 0.2),
     "running": (lambda run: run.mock.job(run.job).status == "running", 0.5),

@@ -3,7 +3,7 @@
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from pydantic import SecretStr
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.app import create_app
 from app.config import MockConfig
 from app.faults import ArmedFault, Fault
-from app.jobs import Job, Offer
+from app.jobs import Job, JobGone, Offer, Status
 from app.state import Mock, RecordedRequest
 from app.store import input_key, output_prefix
 from job_fetcher.platform.api import WorkerApi, user_pool
@@ -101,8 +101,12 @@ class Platform:
         self.state.store.refuse(input_key(file_id), not allowed)
         return file_id
 
-    def cancel(self, job_id: str) -> None:
+    def cancel(self, job_id: str, *, heard: bool = False) -> None:
+        """Delete the job. `heard`: a status has been answered with the one 404 already; 500 is what follows."""
         self.state.jobs.delete(job_id)
+        if heard:
+            with suppress(JobGone):
+                self.state.jobs.update(job_id, self.job(job_id).holder or "", Status.RUNNING, None)
 
     def job(self, job_id: str) -> Job:
         return self.state.jobs.get(job_id)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -22,6 +23,9 @@ from tests.support.platform import Platform
 from tests.support.raw_server import answer, raw_server
 
 pytestmark = pytest.mark.usefixtures("waits")
+
+STORAGE = "/(files/.*/download|s3/.*)"
+"""The paths of files: of those of the API's own store, and of those of S3 (a regular expression)."""
 
 
 class Downloads:
@@ -76,7 +80,7 @@ def get(url: str) -> Callable[[], RequestToMake]:
 
 
 def ranges(mock: Platform) -> list[str | None]:
-    return [each.range for each in mock.requests("GET") if each.path.startswith(("/store", "/s3"))]
+    return [each.range for each in mock.requests("GET") if re.fullmatch(STORAGE, each.path)]
 
 
 @own_and_s3
@@ -84,19 +88,19 @@ def ranges(mock: Platform) -> list[str | None]:
 def test_a_file_arrives_as_it_is(mock: Platform, downloads: Downloads, storage: str, content: bytes) -> None:
     mock.configure(storage=storage)
     assert downloads.run(of(mock, "s3://b/a b#1.tif", content)) == content
-    assert "authorization" not in mock.requests("GET", f"/{'store' if storage == 'own' else 's3'}")[0].headers
+    assert "authorization" not in mock.requests("GET", "*/download" if storage == "own" else "/s3")[0].headers
 
 
 @own_and_s3
 def test_a_cut_file_is_gone_on_with_where_it_was_cut(mock: Platform, downloads: Downloads, storage: str) -> None:
     mock.configure(storage=storage)
-    mock.fault("re:/(store|s3)/.*", cut_body_after=2 * BLOCK, times=1)
+    mock.fault(f"re:{STORAGE}", cut_body_after=2 * BLOCK, times=1)
     assert downloads.run(of(mock, "a", LARGE)) == LARGE
     assert ranges(mock) == [FIRST, f"bytes={2 * BLOCK}-{len(LARGE) - 1}"]
 
 
 def test_every_cut_is_survived(mock: Platform, downloads: Downloads, waits: list[float]) -> None:
-    mock.fault("/store/*", cut_body_after=1000, times=5)
+    mock.fault("/files/*/download", cut_body_after=1000, times=5)
     assert downloads.run(of(mock, "a", b"x" * 4500)) == b"x" * 4500
     assert len(waits) == 3, "the first cut is followed by a request for the rest, and the last one cuts nothing off"
 
@@ -130,7 +134,7 @@ def test_a_part_of_an_unknown_version_is_begun_anew(mock: Platform, downloads: D
 
 def test_a_server_without_ranges_sends_it_all_again(mock: Platform, downloads: Downloads) -> None:
     mock.configure(own_ranges=False)
-    mock.fault("/store/*", cut_body_after=2 * BLOCK, times=1)
+    mock.fault("/files/*/download", cut_body_after=2 * BLOCK, times=1)
     assert downloads.run(of(mock, "a", LARGE)) == LARGE
 
 
@@ -191,7 +195,7 @@ def test_an_expired_request_is_replaced_by_a_new_one(mock: Platform, downloads: 
     mock.pass_time(601)
     answers = chain([old], iter(ask, None))
     assert downloads.run(lambda: next(answers)) == b"content"
-    assert [each.status for each in mock.requests("GET") if each.path.startswith(("/store", "/s3"))] == [403, 206]
+    assert [each.status for each in mock.requests("GET") if re.fullmatch(STORAGE, each.path)] == [403, 206]
 
 
 @own_and_s3
@@ -200,7 +204,7 @@ def test_a_file_that_is_refused_for_good_fails_the_job(
     mock: Platform, downloads: Downloads, storage: str, status: int
 ) -> None:
     mock.configure(storage=storage)
-    refused = mock.fault("re:/(store|s3)/.*", status=status, body="<Code>AccessDenied</Code>")
+    refused = mock.fault(f"re:{STORAGE}", status=status, body="<Code>AccessDenied</Code>")
     assert downloads.refusal(of(mock, "a", b"x")) == f"the storage refuses it ({status}): <Code>AccessDenied</Code>"
     assert refused.matched == 3
 
@@ -211,7 +215,7 @@ def test_a_file_that_is_refused_for_good_fails_the_job(
 def test_a_file_that_the_storage_does_not_have_fails_the_job(
     mock: Platform, downloads: Downloads, status: int, told: str
 ) -> None:
-    mock.fault("/store/*", status=status, body="gone")
+    mock.fault("/files/*/download", status=status, body="gone")
     assert downloads.refusal(of(mock, "a", b"x")) == told
 
 
@@ -233,7 +237,7 @@ def test_a_transfer_ends_when_the_job_is_gone(
 ) -> None:
     cancelled = Cancellation()
     ask = of(mock, "a", LARGE)
-    mock.fault("/store/*", cut="before")
+    mock.fault("/files/*/download", cut="before")
 
     def gone_meanwhile() -> RequestToMake:
         cancelled.set(JobGone("deleted"))
@@ -252,7 +256,7 @@ def test_a_large_file_comes_in_parallel_ranges_and_is_gone_on_with(
     monkeypatch.setattr(download, "NOTED", BLOCK // 4)
     mock.configure(storage=storage)
     ask = of(mock, "a", LARGE)
-    refused = mock.fault("re:/(store|s3)/.*", skip=2, status=404)
+    refused = mock.fault(f"re:{STORAGE}", skip=2, status=404)
     assert downloads.refusal(ask) == "the storage has no such file"
     assert refused.matched > 0
     mock.heal()
