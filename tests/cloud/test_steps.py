@@ -119,9 +119,8 @@ def test_a_job_cannot_ask_nvidias_runtime_for_cards(mock: Platform, cloud: Cloud
 )  # fmt: skip
 def test_a_job_that_cannot_succeed_is_reported_as_error(mock: Platform, cloud: Cloud, job: Any, told: str) -> None:
     job_id, event = cloud.pulled(**job)
-    mock.fault(
-        "/files/*/download", delay_s=1
-    )  # the thread that fetches the other input outlives the error, but not the call
+    # The thread that fetches the other input outlives the error, but not the call.
+    mock.fault("/files/*/download", delay_s=1)
     event = cloud.call("fetch", event)
     assert (event["next"], event["final"]) == ("report", {"status": "error", "details": told})
     assert cloud.call("report", event) == {"next": "end"}
