@@ -25,10 +25,11 @@ from typing import Any, cast
 
 from pydantic import SecretStr
 
+from job_fetcher.config.settings import WorkerSettings
 from job_fetcher.engine import client as engine
 from job_fetcher.platform.api import WorkerApi
 from job_fetcher.platform.auth import FixedToken
-from job_fetcher.worker.loop import Options, Worker
+from job_fetcher.worker.loop import Worker
 from job_fetcher.workspace.workspace import Workspace
 from scripts.benchmark.report import machine_alone
 from scripts.benchmark.stage import TOKEN, Mock
@@ -88,11 +89,11 @@ def run_workers(url: str, folder: Path, count: int, interval_s: float) -> None:
     """Be `count` workers until this process is ended; they begin one after the other, within one interval."""
     logging.disable()
     for number in range(count):
-        host_base = PurePosixPath("/nowhere")
-        options = Options(host_base, poll_interval_s=interval_s, keep_alive_interval_s=interval_s)
+        settings = WorkerSettings(timeout_job=interval_s, timeout_status=interval_s)
         workspace = Workspace(folder / str(number), owner="fleet")
         client = cast("engine.Client", IdleEngine())
-        worker = Worker(WorkerApi(url, FixedToken(SecretStr(TOKEN))), client, workspace, options)
+        api = WorkerApi(url, FixedToken(SecretStr(TOKEN)))
+        worker = Worker(api, client, workspace, PurePosixPath("/nowhere"), settings)
         threading.Timer(random.uniform(0, interval_s), worker.run_forever).start()  # noqa: S311
 
 

@@ -143,7 +143,7 @@ class Preflight:
         return f"{base} is {on_host} of the host, and containers write to it"
 
     def _check_disk(self) -> str:
-        least = self._settings.min_free_gib * GIB
+        least = self._settings.min_free
         free = []
         for what, folder in (("PATH_BASE", Path(self._settings.path_base)), ("Docker", images.disk(self._client))):
             usage = shutil.disk_usage(folder)
@@ -213,13 +213,11 @@ class Preflight:
 
     def _check_now(self) -> str:
         settings, folders = self._settings, wiring.workspace(self._settings)
-        least, free_gpu = int(settings.min_free_gib * GIB), self._gpu
+        free_gpu = self._gpu
         if free_gpu is not None and not folders.claim_gpu(free_gpu.uuid):
             free_gpu = None  # a worker runs: what its job holds of the card is nothing against it
-        ready = Readiness(
-            self._client, folders, images.Images(self._client, folders, least), free_gpu, network=settings.job_network,
-            min_free=least, busy_mib=settings.gpu_busy_mib, quiet=wiring.quiet(settings),
-        )  # fmt: skip
+        folder_images = images.Images(self._client, folders, settings.min_free)
+        ready = Readiness(self._client, folders, folder_images, free_gpu, settings, network=settings.job_network)
         reason = ready.reason_against()
         if reason is not None:
             raise Failed(f"No job is asked for: {reason}")

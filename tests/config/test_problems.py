@@ -37,6 +37,32 @@ def test_a_comment_in_the_place_of_a_value_is_recognised_in_the_env_file_too(her
     assert told.startswith("GPU_MODEL (is '# none') has a comment behind its value: ")
 
 
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("PASSWORD=hush #1", "PASSWORD"),
+        ("export PASSWORD = hush\t# of the account", "PASSWORD"),
+        ("ACCESS_TOKEN=hush # until May", "ACCESS_TOKEN"),
+        ("ACCESS_TOKEN=hush=x  #=y", "ACCESS_TOKEN"),
+    ],
+)
+def test_a_comment_sign_inside_a_secret_of_the_env_file_is_reported_without_the_secret(
+    here: Installation, line: str, name: str
+) -> None:
+    """python-dotenv would cut the secret there, and `docker run --env-file` would not."""
+    here.env_file.write_text(f"USERNAME=ada\nPASSWORD=hush\n{line}\nGPU_MODEL=mine # in the cellar\n")
+    [refusal] = here.refusal(API_URL="https://x")
+    assert refusal.startswith(f"{name} has a comment behind its value: ")
+    assert refusal.endswith(f"use {name}_FILE")
+    assert "hush" not in refusal
+
+
+@pytest.mark.parametrize("text", ["'hush #1'", '"hush #1"', "hush#1"])
+def test_a_comment_sign_that_both_readers_keep_is_a_part_of_the_secret(here: Installation, text: str) -> None:
+    here.env_file.write_text(f"API_URL=https://x\nUSERNAME=ada\nPASSWORD={text}\n")
+    assert here.read().password == SecretStr(text.strip("'\""))
+
+
 @pytest.mark.parametrize("password", ["hush ", " hush", "hush\xa0"])
 def test_a_blank_that_nobody_sees_beside_a_password_is_told(here: Installation, tmp_path: Path, password: str) -> None:
     [told] = here.refusal(API_URL="https://x", USERNAME="ada", PASSWORD=password)

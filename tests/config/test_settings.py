@@ -5,15 +5,10 @@ import pwd
 from pathlib import Path
 
 import pytest
-from dotenv import dotenv_values
 from pydantic import SecretStr
-from pydantic_core import PydanticUndefined
 
-from job_fetcher.config.settings import Settings
 from job_fetcher.core.errors import SettingsError
 from tests.support.installation import ENOUGH, Installation
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -172,41 +167,3 @@ def test_an_env_file_in_another_encoding_is_told(here: Installation) -> None:
     here.env_file.write_bytes("PASSWORD=süß".encode("latin-1"))
     with pytest.raises(SettingsError, match="cannot be read as UTF-8 text"):
         here.read()
-
-
-def as_docker_reads(text: str) -> dict[str, str]:
-    """`docker run --env-file`: a line that begins with `#` is a comment, everything behind the first `=` the value."""
-    lines = [line.lstrip() for line in text.splitlines()]
-    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-
-
-def default(name: str) -> str:
-    value = Settings.model_fields[name].default
-    return "" if value in (None, PydanticUndefined) else str(value)
-
-
-def test_env_example_has_every_setting_with_its_default_for_dotenv_and_for_docker(
-    here: Installation,
-) -> None:
-    """P22: a comment behind a value once made a first install write outside of the mount."""
-    example = ROOT / ".env.example"
-    values = dotenv_values(example)
-    assert as_docker_reads(example.read_text()) == values
-    assert values == {name.upper(): default(name) for name in Settings.model_fields}
-    here.env_file.write_text(example.read_text())
-    assert here.refusal() == [
-        "API_URL is not set",
-        "Neither USERNAME and PASSWORD nor ACCESS_TOKEN are set",
-    ]
-
-
-def test_env_example_and_the_readme_describe_the_settings_as_they_are() -> None:
-    fields = Settings.model_fields.items()
-    example = [f"# {field.description}\n{name.upper()}={default(name)}\n" for name, field in fields]
-    assert (ROOT / ".env.example").read_text().split("\n\n", 1)[1] == "\n".join(example)
-    rows = ["| setting | default | meaning |", "|---|---|---|"]
-    for name, field in fields:
-        shown = f"`{default(name)}`" if default(name) else "required" if field.is_required() else ""
-        rows.append(f"| `{name.upper()}` | {shown} | {field.description} |")
-    table = (ROOT / "README.md").read_text().split("<!-- settings -->")[1].strip()
-    assert table == "\n".join(rows)

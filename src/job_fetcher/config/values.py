@@ -12,6 +12,9 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from job_fetcher.config import quiet_hours
 
+GIB = 1 << 30
+"""Bytes."""
+
 TEN_DAYS_S = 864_000.0
 """Longer than anybody means by seconds, and short enough for what the system waits for at a time."""
 

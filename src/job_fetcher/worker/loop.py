@@ -10,12 +10,11 @@ import random
 import threading
 from concurrent.futures import wait
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
 from job_fetcher import steps
-from job_fetcher.config.quiet_hours import QuietHours
+from job_fetcher.config.settings import WorkerSettings
 from job_fetcher.core import logs
 from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import (
@@ -49,48 +48,27 @@ from job_fetcher.workspace.workspace import Workspace
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Options:
-    """How a worker works: where jobs' folders are on the host, intervals and times in seconds, sizes in bytes."""
-
-    host_base: PurePosixPath
-    poll_interval_s: float = 30
-    keep_alive_interval_s: float = 30
-    gpu_model: str | None = None
-    gpu_archi: str | None = None
-    max_runtime_s: float | None = None
-    min_free: int = 0
-    max_output: int | None = None
-    allowed_images: tuple[str, ...] = ("*",)
-    job_network: str = "bridge"
-    gpu_busy_mib: int | None = None
-    quiet_hours: tuple[QuietHours, ...] = ()
-    transfers: int = steps.TRANSFERS
-    memory_reserve_mib: int = 0
-
-
 class Worker:
-    """Runs jobs of the API, one at a time, until `shutdown` ends it."""
+    """Runs jobs of the API, one at a time, until `shutdown` ends it. `host_base`: the workspace on the host."""
 
     def __init__(
-        self, api: WorkerApi, client: Client, workspace: Workspace, options: Options, shutdown: Shutdown | None = None
+        self,
+        api: WorkerApi,
+        client: Client,
+        workspace: Workspace,
+        host_base: PurePosixPath,
+        settings: WorkerSettings,
+        shutdown: Shutdown | None = None,
     ) -> None:
-        self._api, self._client, self._workspace, self._options = api, client, workspace, options
-        self._shutdown = shutdown or Shutdown()
-        self._machine = engine.machine(client, reserve_mib=options.memory_reserve_mib)
+        self._api, self._client, self._workspace, self._host_base = api, client, workspace, host_base
+        self._settings, self._shutdown = settings, shutdown or Shutdown()
+        self._machine = engine.machine(client, reserve_mib=settings.memory_reserve_mib)
         self._gpu = hardware.find_gpu()
         self._card = self._gpu.uuid if self._gpu else None
-        images = Images(client, workspace, options.min_free, options.allowed_images)
-        self._readiness = Readiness(
-            client, workspace, images, self._gpu,
-            network=options.job_network, min_free=options.min_free,
-            busy_mib=options.gpu_busy_mib, quiet=options.quiet_hours,
-        )  # fmt: skip
-        self._runner = Runner(
-            api, client, images, options.host_base,
-            Resources(self._machine.memory_mib, self._gpu, options.job_network), self._shutdown.cleanup_deadline,
-            transfers=options.transfers, max_runtime_s=options.max_runtime_s,
-        )  # fmt: skip
+        images = Images(client, workspace, settings.min_free, settings.image_patterns)
+        self._readiness = Readiness(client, workspace, images, self._gpu, settings, network=settings.job_network)
+        resources = Resources(self._machine.memory_mib, self._gpu, settings.job_network)
+        self._runner = Runner(api, client, images, host_base, resources, self._shutdown.cleanup_deadline, settings)
         self._fatal: Exception | None = None
 
     def run_forever(self) -> None:
@@ -105,7 +83,7 @@ class Worker:
             while True:
                 self._shutdown.ending.check()
                 if not self.run_once():
-                    self._shutdown.ending.wait(self._options.poll_interval_s * random.uniform(0.75, 1.25))  # noqa: S311
+                    self._shutdown.ending.wait(self._settings.timeout_job * random.uniform(0.75, 1.25))  # noqa: S311
         except Cancelled as reason:
             log.info("The worker ends: %s", reason)
 
@@ -132,8 +110,8 @@ class Worker:
 
     def offer(self) -> dict[str, str | int]:
         """What the API is told of this machine, in its own parameters."""
-        options = self._options
-        return hardware.offer(self._machine, self._gpu, model=options.gpu_model, archi=options.gpu_archi)
+        settings = self._settings
+        return hardware.offer(self._machine, self._gpu, model=settings.gpu_model, archi=settings.gpu_archi)
 
     def _begin(self, job: Job) -> None:
         log.info("Job %s is pulled", job.id)
@@ -196,13 +174,13 @@ class Worker:
         """Remove the containers whose folders somebody has removed, or that were put aside."""
         with suppress(Unavailable):
             base = self._workspace.base
-            cleanup.remove_orphans(self._client, self._options.host_base, lambda name: (base / name).is_dir())
+            cleanup.remove_orphans(self._client, self._host_base, lambda name: (base / name).is_dir())
 
     def _last_status(self, folder: JobFolder, cancelled: Cancellation) -> Final:
         """Do the job and tell with which status it ends here; raises `JobGone` and `DetachRequested`: with none."""
         try:
             with KeepAlive(
-                self._api, folder.job_id, _status(folder), cancelled, self._options.keep_alive_interval_s
+                self._api, folder.job_id, _status(folder), cancelled, self._settings.timeout_status
             ) as keep_alive:
                 outcome, problems = self._do(folder, keep_alive, cancelled)
         except (JobGone, DetachRequested):
@@ -248,8 +226,8 @@ class Worker:
             self._readiness.request_trial()
         problems = steps.upload_outputs(
             self._api, folder.job_id, specs, folder.files, folder.log, Ledger(folder.uploads),
-            max_bytes=self._options.max_output, when_failed=keep_alive.ask, cancelled=cancelled,
-            transfers=self._options.transfers,
+            max_bytes=self._settings.max_output, when_failed=keep_alive.ask, cancelled=cancelled,
+            transfers=self._settings.transfers,
         )  # fmt: skip
         return outcome, problems
 

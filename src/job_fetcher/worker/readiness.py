@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Iterator
 
-from job_fetcher.config.quiet_hours import QuietHours
+from job_fetcher.config.settings import Polling
 from job_fetcher.core.errors import GpuUnavailable, Unavailable
 from job_fetcher.engine import client as engine
 from job_fetcher.engine import hardware, probe
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 class Readiness:
     """What must be so for a job to be asked for. Each reason against it is told once, when it comes up.
 
-    `network`: of jobs. `busy_mib`: how much of the GPU others may hold. The hours are those of the engine's host.
+    `network`: of jobs. The quiet hours are those of the engine's host.
     """
 
     def __init__(
@@ -30,14 +30,12 @@ class Readiness:
         workspace: Workspace,
         images: Images,
         gpu: hardware.Gpu | None,
+        polling: Polling,
         *,
-        network: str = "none",
-        min_free: int = 0,
-        busy_mib: int | None = None,
-        quiet: tuple[QuietHours, ...] = (),
+        network: str,
     ) -> None:
         self._client, self._workspace, self._images, self._gpu = client, workspace, images, gpu
-        self._network, self._min_free, self._busy_mib, self._quiet = network, min_free, busy_mib, quiet
+        self._polling, self._network = polling, network
         self._trial_due = gpu is not None
         self._reported = ""
 
@@ -67,13 +65,13 @@ class Readiness:
             yield "the worker is paused, until `resume`"
         if not engine.is_up(self._client):
             yield "the Docker engine does not answer"
-        elif self._quiet and self._is_quiet():
+        elif self._polling.quiet and self._is_quiet():
             yield "these are quiet hours (QUIET_HOURS)"
         if self._gpu is not None:
             yield from self._reasons_of_gpu(self._gpu)
         if self._trial_due:
             yield from self._reasons_of_containers()
-        if not self._images.make_room() or free_bytes(self._workspace.base) < self._min_free:
+        if not self._images.make_room() or free_bytes(self._workspace.base) < self._polling.min_free:
             yield "less than MIN_FREE_GIB is free on the disk"
 
     def _is_quiet(self) -> bool:
@@ -81,7 +79,7 @@ class Readiness:
             now = engine.local_time(self._client)
         except Unavailable:
             return True
-        return any(now in hours for hours in self._quiet)
+        return any(now in hours for hours in self._polling.quiet)
 
     def _reasons_of_gpu(self, gpu: hardware.Gpu) -> Iterator[str]:
         if not self._workspace.claim_gpu(gpu.uuid):
@@ -92,8 +90,9 @@ class Readiness:
             self._trial_due = True  # it may come back for us and not for containers
             yield f"the GPU does not answer ({error}); if that stays so, restart the worker, then the machine"
         else:
-            if self._busy_mib is not None and used_mib > self._busy_mib:
-                yield f"others use {used_mib} MiB of the GPU, more than GPU_BUSY_MIB ({self._busy_mib})"
+            busy_mib = self._polling.gpu_busy_mib
+            if busy_mib is not None and used_mib > busy_mib:
+                yield f"others use {used_mib} MiB of the GPU, more than GPU_BUSY_MIB ({busy_mib})"
 
     def _reasons_of_containers(self) -> Iterator[str]:
         """A card is known to vanish from containers alone, after a `systemctl daemon-reload`; bridges break, too."""

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from job_fetcher import steps
+from job_fetcher.config.settings import JobLimits
 from job_fetcher.core.background import Cancellation, in_background, run_all
 from job_fetcher.core.errors import EngineUnavailable, JobFailed, JobFetcherError, MachineFault, StopRequested
 from job_fetcher.core.job import Final, JobSpecs, JobStatus, Outcome, details
@@ -40,13 +41,10 @@ class Runner:
         host_base: PurePosixPath,
         resources: Resources,
         cleanup_deadline: Cancellation,
-        *,
-        transfers: int = steps.TRANSFERS,
-        max_runtime_s: float | None = None,
+        limits: JobLimits,
     ) -> None:
         self._api, self._client, self._images, self._host_base = api, client, images, host_base
-        self._resources, self._cleanup_deadline, self._transfers = resources, cleanup_deadline, transfers
-        self._max_runtime_s = max_runtime_s
+        self._resources, self._cleanup_deadline, self._limits = resources, cleanup_deadline, limits
 
     def run(self, folder: JobFolder, specs: JobSpecs, keep_alive: KeepAlive, cancelled: Cancellation) -> Outcome:
         """Run the job's container, or go on with it; anew if the engine's shutdown has ended it."""
@@ -67,7 +65,7 @@ class Runner:
                     container.start()
                 keep_alive.set(JobStatus.RUNNING)
                 outcome = container.wait(
-                    self._max_runtime_s, when_exited=partial(keep_alive.set, JobStatus.POSTPROCESSING)
+                    self._limits.max_runtime, when_exited=partial(keep_alive.set, JobStatus.POSTPROCESSING)
                 )
                 if outcome is not None:
                     keep_alive.set(JobStatus.POSTPROCESSING)
@@ -114,7 +112,7 @@ class Runner:
             folder.reset()
         pull = partial(self._images.pull, specs.handler.image_url)
         download = partial(
-            steps.download_inputs, self._api, specs, folder.files, folder.parts, transfers=self._transfers
+            steps.download_inputs, self._api, specs, folder.files, folder.parts, transfers=self._limits.transfers
         )
         run_all(
             lambda task, left: task(cancelled=left), [pull, download], threads=2, cancelled=cancelled, name="prepare"

@@ -5,16 +5,14 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from job_fetcher.config import quiet_hours
 from job_fetcher.config.settings import Settings
 from job_fetcher.core.errors import EngineError, EngineUnavailable, SettingsError
 from job_fetcher.engine import client as engine
 from job_fetcher.engine import probe
 from job_fetcher.platform.api import WorkerApi, user_pool
 from job_fetcher.platform.auth import CognitoToken, FixedToken, Token
-from job_fetcher.worker.loop import Options, Worker
+from job_fetcher.worker.loop import Worker
 from job_fetcher.worker.shutdown import Shutdown
-from job_fetcher.workspace.disk import GIB
 from job_fetcher.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -27,33 +25,9 @@ def worker(settings: Settings, shutdown: Shutdown) -> Worker:
     client = engine.connect()
     try:
         engine.require_network(client, settings.job_network)
-        return Worker(api(settings), client, folders, _options(settings, client), shutdown)
+        return Worker(api(settings), client, folders, host_base(settings, client), settings, shutdown)
     except EngineUnavailable as error:
         raise EngineError(f"The Docker engine went away while the worker started: {error}") from error
-
-
-def _options(settings: Settings, client: engine.Client) -> Options:
-    return Options(
-        host_base=host_base(settings, client),
-        poll_interval_s=settings.timeout_job,
-        keep_alive_interval_s=settings.timeout_status,
-        gpu_model=settings.gpu_model,
-        gpu_archi=settings.gpu_archi,
-        max_runtime_s=settings.max_runtime,
-        min_free=int(settings.min_free_gib * GIB),
-        max_output=int(settings.max_output_gib * GIB),
-        allowed_images=tuple(settings.allowed_images.split(",")),
-        job_network=settings.job_network,
-        transfers=settings.transfers,
-        memory_reserve_mib=settings.memory_reserve_mib,
-        gpu_busy_mib=settings.gpu_busy_mib,
-        quiet_hours=quiet(settings),
-    )
-
-
-def quiet(settings: Settings) -> tuple[quiet_hours.QuietHours, ...]:
-    """The hours without new jobs."""
-    return quiet_hours.parse(settings.quiet_hours) if settings.quiet_hours else ()
 
 
 def api(settings: Settings) -> WorkerApi:
