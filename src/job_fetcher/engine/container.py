@@ -3,12 +3,12 @@
 import logging
 import os
 import secrets
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
+from enum import Enum
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -18,21 +18,25 @@ from job_fetcher.core.job import JobSpecs, Outcome
 from job_fetcher.core.retry import call_engine, retrying_engine
 from job_fetcher.engine.cleanup import give_files_to_worker
 from job_fetcher.engine.client import Client, Missing, seconds, started_at, translate_errors
+from job_fetcher.engine.container_end import STOPPED_BY_ENGINE, WAIT_S, End, Watch, ended_by_engine, outcome_of
 from job_fetcher.engine.isolation import LABEL_FOLDER, Resources, environment, host_config, labelled
 
 LABEL_JOB = "job-fetcher.job"
 LABEL_WORKER = "job-fetcher.worker"
 """Labels of a job's container besides its folder's: the job's id, the host name of the worker."""
 
-STOPPED_BY_ENGINE = (137, 143, 255)
-"""Exit codes of containers that the engine's shutdown ended: SIGKILL, SIGTERM, and not known after a power cut."""
-SHUTDOWN_S = 30.0
-"""An engine that shuts down ends its containers within its 15 s (dockerd's `--shutdown-timeout`), and some more."""
 STOP_GRACE_S = 3
 """Between SIGTERM and SIGKILL for a job that is given up: the worker itself has 10 s when it is stopped."""
-WAIT_S = 60
-"""After so long the engine is asked anew whether the container has ended."""
 log = logging.getLogger(__name__)
+
+
+class ContainerState(Enum):
+    """What there is of a job's container."""
+
+    NONE = "none"
+    CREATED = "created"
+    STARTED = "started"
+    """Its command has begun to run, and may have ended."""
 
 
 class JobContainer:
@@ -53,17 +57,14 @@ class JobContainer:
         self._watched = False
         self._lost_at: float | None = None
         self._creating: Future[None] | None = None
-        self._found = self._find()
+        self._found: str | None = None
+        self._state_found = ContainerState.NONE
+        self._find()
 
     @property
-    def exists(self) -> bool:
-        return self._found is not None
-
-    @property
-    def was_started(self) -> bool:
-        """Whether its command has begun to run."""
-        state = call_engine(self._cancelled)(self._state)
-        return bool(state["Status"] != "created")
+    def state(self) -> ContainerState:
+        """What was found of it, or made of it by `create`."""
+        return self._state_found
 
     @property
     def id(self) -> str:
@@ -75,10 +76,11 @@ class JobContainer:
         """Create the container, not started yet. Raises `Missing` for its image, `JobFailed` for what is refused."""
 
         def once() -> None:
-            self._found = self._find()  # a creation whose answer was lost
+            self._find()  # a creation whose answer was lost
             if self._found is None:
                 with translate_errors("create the job's container"):
                     self._found = self._client.create_container(**self._configuration(job_id, specs, resources))["Id"]
+                self._state_found = ContainerState.CREATED
 
         self._creating = in_background(lambda: retrying_engine(self._cancelled)(once), "create-container")
         self._cancelled.result_of(self._creating)
@@ -114,7 +116,10 @@ class JobContainer:
             state = self._cancelled.result_of(ended)
             reason = f"The command was stopped after {max_runtime_s:g} s, this worker's MAX_RUNTIME."
             return Outcome(exit_code=state["ExitCode"], succeeded=False, reason=reason)
-        return None if self._ended_by_engine(state) else _outcome(state)
+        end = End.of(state)
+        if end.killed_for_memory:  # which no engine's shutdown does
+            return outcome_of(end)
+        return None if ended_by_engine(end, self._watch()) else outcome_of(end)
 
     def remove(self) -> None:
         """Stop it, if it runs, and remove it with its anonymous volumes.
@@ -139,13 +144,13 @@ class JobContainer:
         self._cleanup_deadline.result_of(
             in_background(lambda: retrying_engine(self._cleanup_deadline)(once), "remove-container")
         )
-        self._found = self._creating = None
+        self._found, self._creating, self._state_found = None, None, ContainerState.NONE
 
     def _stop(self) -> None:
         with translate_errors("stop the job's container"):
             self._client.stop(self.id, timeout=STOP_GRACE_S)
 
-    def _find(self) -> str | None:
+    def _find(self) -> None:
         def once() -> list[dict[str, Any]]:
             with translate_errors("list containers"):
                 listed: list[dict[str, Any]] = self._client.containers(
@@ -154,7 +159,11 @@ class JobContainer:
                 return listed
 
         found = call_engine(self._cancelled)(once)
-        return found[0]["Id"] if found else None
+        self._found = found[0]["Id"] if found else None
+        self._state_found = ContainerState.NONE
+        if found:
+            created = found[0]["State"] == "created"
+            self._state_found = ContainerState.CREATED if created else ContainerState.STARTED
 
     def _state(self) -> dict[str, Any]:
         """`State` of the engine's answer to an inspection. Raises `JobFailed` if somebody has removed the container."""
@@ -206,24 +215,10 @@ class JobContainer:
         started = seconds(call_engine(self._cancelled)(self._state)["StartedAt"])
         return max(0.0, started + max_runtime_s - time.time())
 
-    def _ended_by_engine(self, state: dict[str, Any]) -> bool:
-        """Whether the engine has ended it, by a shutdown or with the machine, rather than its command by itself.
-
-        Who watched it sees that by the time: the engine went away, and shortly before or after that the container
-        ended. Who did not has the exit code to go by, and that the engine has been started again since.
-        """
-        if state.get("OOMKilled"):
-            return False
-        started, ended = seconds(state["StartedAt"]), seconds(state["FinishedAt"])
+    def _watch(self) -> Watch:
         self._client.close()  # an engine that goes down first stops to listen; only old connections reach it still
         engine_started = call_engine(self._cancelled)(lambda: started_at(self._client))
-        if engine_started is None or not started < engine_started:
-            return False
-        if self._lost_at is not None and self._lost_at - WAIT_S < ended < self._lost_at + SHUTDOWN_S:
-            return True
-        if self._watched:
-            return ended < engine_started
-        return state["ExitCode"] in STOPPED_BY_ENGINE and ended < engine_started + SHUTDOWN_S
+        return Watch(engine_started, was_running=self._watched, lost_at=self._lost_at)
 
     def _configuration(self, job_id: str, specs: JobSpecs, resources: Resources) -> dict[str, Any]:
         """The arguments of docker-py's `create_container`."""
@@ -253,16 +248,3 @@ def job_container(
         raise
     else:
         container.remove()
-
-
-def _outcome(state: dict[str, Any]) -> Outcome:
-    code = state["ExitCode"]
-    if state.get("OOMKilled"):
-        return Outcome(exit_code=code, succeeded=False, reason=f"The command was killed for memory (exit code {code}).")
-    if code == 0:
-        return Outcome(exit_code=0, succeeded=True, reason="The command ended with exit code 0.")
-    meaning = {126: "the command cannot be executed", 127: "the command was not found"}.get(code, "")
-    if code > 128 and code - 128 in set(signal.Signals):
-        meaning = signal.Signals(code - 128).name
-    text = f"The command ended with exit code {code}{f' ({meaning})' if meaning else ''}."
-    return Outcome(exit_code=code, succeeded=False, reason=text)

@@ -13,15 +13,15 @@ from job_fetcher.core.errors import EngineUnavailable, JobFailed, JobFetcherErro
 from job_fetcher.core.job import Final, JobSpecs, JobStatus, Outcome, details
 from job_fetcher.engine import container_log, probe
 from job_fetcher.engine.client import Client, Missing
-from job_fetcher.engine.container import JobContainer, job_container
+from job_fetcher.engine.container import ContainerState, JobContainer, job_container
 from job_fetcher.engine.images import Images
 from job_fetcher.engine.isolation import Resources
 from job_fetcher.platform.api import WorkerApi
 from job_fetcher.worker.keepalive import KeepAlive
+from job_fetcher.worker.next_action import MAX_RUNS, Action, next_action
 from job_fetcher.workspace.job_folder import JobFolder
 
-MAX_RUNS = 3
-"""A job whose containers are lost with the engine so often may be the reason for it."""
+LOST = f"The job's container was lost {MAX_RUNS} times, by shutdowns of this machine or its engine."
 
 log = logging.getLogger(__name__)
 
@@ -47,33 +47,56 @@ class Runner:
         self._resources, self._cleanup_deadline, self._limits = resources, cleanup_deadline, limits
 
     def run(self, folder: JobFolder, specs: JobSpecs, keep_alive: KeepAlive, cancelled: Cancellation) -> Outcome:
-        """Run the job's container, or go on with it; anew if the engine's shutdown has ended it."""
+        """Run the job's container, or resume it; run it again if the engine's shutdown has ended it."""
         while True:
             found = job_container(self._client, self._on_host(folder), cancelled, self._cleanup_deadline)
             with found as container, _recording_a_stop(folder):
                 if folder.state.runs:  # left behind: the job may be gone by now, which ends its container
                     cancelled.result_of(keep_alive.tried)
-                if folder.state.outcome is not None:  # of a container that may not have been removed yet
-                    return folder.state.outcome
-                if container.exists and (not folder.state.runs or _is_stale(folder, container)):
-                    container.remove()
-                if not container.exists:
-                    self._prepare(folder, specs, cancelled)
-                with self._blaming_whom_it_concerns(cancelled):
-                    if not container.exists:
-                        self._create(container, folder.job_id, specs, cancelled)
-                    container.start()
-                keep_alive.set(JobStatus.RUNNING)
-                outcome = container.wait(
-                    self._limits.max_runtime, when_exited=partial(keep_alive.set, JobStatus.POSTPROCESSING)
-                )
+                action = next_action(folder.state, container.state, rebooted=folder.survived_reboot)
+                match action:
+                    case Action.FINISH:
+                        assert folder.state.outcome is not None
+                        return folder.state.outcome
+                    case Action.GIVE_UP:
+                        raise JobFailed(LOST)
+                    case Action.RUN | Action.RERUN:
+                        self._prepare(folder, specs, cancelled, anew=action is Action.RERUN)
+                        outcome = self._run_once(container, folder, specs, keep_alive, cancelled)
+                    case Action.RESUME:
+                        outcome = self._run_once(container, folder, specs, keep_alive, cancelled)
+                    case Action.DISCARD:
+                        continue
                 if outcome is not None:
-                    keep_alive.set(JobStatus.POSTPROCESSING)
-                    container_log.save(self._client, container.id, folder.log, cancelled, folder.drop_ballast)
-                    cancelled.result_of(in_background(folder.flush, "flush"))
-                    folder.record(outcome=outcome)
                     return outcome
-            log.warning("Job %s: the engine's shutdown has ended its container", folder.job_id)
+            log.warning("job %s: the engine's shutdown has ended the container", folder.job_id)
+
+    def _run_once(
+        self,
+        container: JobContainer,
+        folder: JobFolder,
+        specs: JobSpecs,
+        keep_alive: KeepAlive,
+        cancelled: Cancellation,
+    ) -> Outcome | None:
+        """One run of the command, from the container's creation or wherever it is, until its outcome is recorded.
+
+        Returns `None` if the engine's shutdown has ended the container.
+        """
+        with self._blaming_whom_it_concerns(cancelled):
+            if container.state is ContainerState.NONE:
+                self._create(container, folder.job_id, specs, cancelled)
+            container.start()
+        keep_alive.set(JobStatus.RUNNING)
+        outcome = container.wait(
+            self._limits.max_runtime, when_exited=partial(keep_alive.set, JobStatus.POSTPROCESSING)
+        )
+        if outcome is not None:
+            keep_alive.set(JobStatus.POSTPROCESSING)
+            container_log.save(self._client, container.id, folder.log, cancelled, folder.drop_ballast)
+            cancelled.result_of(in_background(folder.flush, "flush"))
+            folder.record(outcome=outcome)
+        return outcome
 
     @contextmanager
     def _blaming_whom_it_concerns(self, cancelled: Cancellation) -> Iterator[None]:
@@ -101,14 +124,10 @@ class Runner:
     def _on_host(self, folder: JobFolder) -> PurePosixPath:
         return self._host_base / folder.path.name
 
-    def _prepare(self, folder: JobFolder, specs: JobSpecs, cancelled: Cancellation) -> None:
-        """Get the image and the inputs, both at the same time."""
-        if folder.state.runs >= MAX_RUNS:
-            raise JobFailed(
-                f"The job's container was lost {MAX_RUNS} times, by shutdowns of this machine or its engine."
-            )
-        if folder.state.runs or folder.survived_reboot:  # the files are not known to be the inputs alone, or whole
-            log.info("Job %s is run anew, from clean inputs and outputs", folder.job_id)
+    def _prepare(self, folder: JobFolder, specs: JobSpecs, cancelled: Cancellation, *, anew: bool) -> None:
+        """Get the image and the inputs, both at the same time; `anew`: from clean inputs and outputs."""
+        if anew:
+            log.info("job %s: running it again, from clean inputs and outputs", folder.job_id)
             folder.reset()
         pull = partial(self._images.pull, specs.handler.image_url)
         download = partial(
@@ -131,11 +150,6 @@ class Runner:
                 container.create(job_id, specs, self._resources)
             except Missing as error:
                 raise JobFailed(f"{error}.") from error
-
-
-def _is_stale(folder: JobFolder, container: JobContainer) -> bool:
-    """Whether a reboot came between the inputs and the start: they may not have been on disk yet."""
-    return folder.survived_reboot and not container.was_started
 
 
 @contextmanager
