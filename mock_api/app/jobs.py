@@ -1,5 +1,6 @@
 """The queue: which job goes to whom, whose it is, and what became of it. Knows nothing of HTTP."""
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -147,14 +148,17 @@ class JobQueue:
         is not `told`: the jobs are given, and nobody knows to whom.
         """
         with self._current() as now:
-            waiting = (self._jobs[job_id] for job_id in self._waiting)
+            waiting = [self._jobs[job_id] for job_id in self._waiting]
+            in_order = itertools.chain(
+                (job for job in waiting if job.group in offer.groups),
+                (job for job in waiting if job.group not in offer.groups),
+            )
             fitting = (
                 job
-                for job in waiting
+                for job in in_order
                 if account not in job.tried and job.queued_at + older_than <= now and offer.fits(job)
             )
-            in_order = sorted(fitting, key=lambda job: job.group not in offer.groups)
-            jobs = in_order[: max(limit, 0)]
+            jobs = list(itertools.islice(fitting, max(limit, 0)))
             for job in jobs:
                 job.holder = account
                 job.tried.add(account)

@@ -87,7 +87,8 @@ class Scenarios:
         mock = self._stage.mock
         if self._stage.run == 0:
             content = "x" * self._scale.small_bytes
-            mock.ask("POST", "/_jobs", json={"group": "nobody", "files": dict.fromkeys(self._small.values(), content)})
+            files = dict.fromkeys(self._small.values(), content)
+            mock.ask("POST", "/_jobs", json={"environment": "cloud", "files": files})  # a job for nobody here
         mock.configure(latency_s=latency_s)
         try:
             (ours_in, ours_out, peak), (floor_in, floor_out, _) = self._stage.both(
