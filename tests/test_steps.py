@@ -1,6 +1,5 @@
 """The last step of a job, its report, which arrives once; and what all steps are free of."""
 
-import io
 import subprocess
 import sys
 from pathlib import Path
@@ -71,31 +70,6 @@ def test_nothing_is_reported_of_a_job_that_is_gone(mock: Platform, tmp_path: Pat
         with pytest.raises(JobGone):
             report(stage)
     assert updates(stage) == []
-
-
-@pytest.mark.parametrize(
-    ("log", "tail"),
-    [
-        (b"", ""),
-        (b"first\nlast\n", "first\nlast\n"),
-        (b"\x1b[31mred\x1b[0m \x1b]0;title\x07text\n", "red text\n"),
-        (b"10 %\r50 %\r100 %\nwindows\r\n", "100 %\nwindows\n"),
-        ("ü€".encode() + b"\xff", "ü€\N{REPLACEMENT CHARACTER}"),
-    ],
-)
-def test_the_end_of_the_log_is_text(tmp_path: Path, log: bytes, tail: str) -> None:
-    """P15: it was sent as `b'…'`."""
-    (tmp_path / "log").write_bytes(log)
-    assert steps.log_tail(tmp_path / "log") == tail
-
-
-def test_only_the_end_of_a_large_log_is_read(tmp_path: Path) -> None:
-    """P15: all of it was loaded."""
-    with (tmp_path / "log").open("wb") as file:
-        file.truncate(10 * 2**30)
-        file.seek(0, io.SEEK_END)
-        file.write(b"the end")
-    assert steps.log_tail(tmp_path / "log", 10) == "\0\0\0the end"
 
 
 def test_steps_run_where_docker_is_not_installed() -> None:

@@ -22,6 +22,18 @@ def test_inputs_arrive_where_they_belong_with_any_name(mock: Platform, tmp_path:
     assert (tmp_path / "files" / "deep" / "er").stat().st_mode & 0o777 == 0o777, "the container's user is another"
 
 
+def test_a_single_file_for_a_folder_is_found_there_under_its_own_name(mock: Platform, tmp_path: Path) -> None:
+    """The website lets a user pick a file where the application expects a folder."""
+    mock.put_file("s3://bucket/user/config/param 1.yaml", b"p")
+    mock.put_file("user/calibration.mat", b"m")
+    files = {"config/.": "s3://bucket/user/config/param 1.yaml", "data/.": "user/calibration.mat", "data/a.tif": b"t"}
+    assert Stage(mock, tmp_path, files=files).download() == {
+        "config/param 1.yaml": b"p",
+        "data/calibration.mat": b"m",
+        "data/a.tif": b"t",
+    }
+
+
 def test_no_inputs_are_no_work(mock: Platform, tmp_path: Path) -> None:
     """P16."""
     assert Stage(mock, tmp_path).download() == {}

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from job_fetcher.core.job import Final, Job, JobSpecs, JobStatus, Outcome, OutputType, RequestToMake, details
+    from job_fetcher.core.log_text import log_tail
     from job_fetcher.platform.api import WorkerApi, user_pool
     from job_fetcher.platform.auth import CognitoToken, FixedToken, Token, UserPool
-    from job_fetcher.steps import conclude, download_inputs, log_tail, make_output_folders, report, upload_outputs
+    from job_fetcher.steps import conclude, download_inputs, make_output_folders, report, upload_outputs
     from job_fetcher.worker.keepalive import KeepAlive
     from job_fetcher.workspace.ledger import Ledger
 
@@ -66,6 +67,7 @@ __all__ = [
 _ROOMS = (
     "core.errors",
     "core.job",
+    "core.log_text",
     "core.background",
     "platform.auth",
     "platform.api",

@@ -28,6 +28,7 @@ from job_fetcher.core import retry
 from job_fetcher.core.background import Cancellation, Task, run_all
 from job_fetcher.core.errors import JobFailed, JobGone, Unavailable
 from job_fetcher.core.job import Final, JobSpecs, JobStatus, Outcome, OutputType, details
+from job_fetcher.core.log_text import log_tail as log_tail  # for callers of this module
 from job_fetcher.platform.api import WorkerApi
 from job_fetcher.transfer.download import Download
 from job_fetcher.transfer.outbox import CONTAINER_LOG, LEFT_OUT, Outbox, Upload
@@ -43,8 +44,6 @@ log = logging.getLogger(__name__)
 
 WhenFailed = Callable[[Unavailable], None]
 """Hears of every failure that is tried again: on 500 the job may be gone, which it finds out and ends the step."""
-
-_ESCAPE_SEQUENCE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-Z\\^_])")
 
 
 def download_inputs(
@@ -259,17 +258,3 @@ def report(
         log.warning("The API refuses the details of job %s, sent without them: %s", job_id, error)
         details = None
         retrying(put)
-
-
-def log_tail(container_log: Path, size: int = 16_384) -> str:
-    """The last `size` bytes of a log as text: no escape sequences, of each progress bar its last state.
-
-    Raises `OSError` if it is there and cannot be read; a log that is not there is empty.
-    """
-    if not container_log.exists():  # somebody has removed it
-        return ""
-    with container_log.open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - size))
-        text = file.read().decode(errors="replace")
-    lines = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in _ESCAPE_SEQUENCE.sub("", text).split("\n")]
-    return "\n".join(lines)

@@ -85,7 +85,7 @@ def test_a_job_that_is_not_valid_fails_with_a_sentence_that_names_the_field(raw:
         ("ü" * 128, "is too long"),
         ("x/" * 2500 + "x", "is too long"),
         ("folder/", "names a folder, not a file"),
-        ("folder/.", "names a folder, not a file"),
+        ("folder/..", "leaves the job's folder by '..'"),
     ],
 )
 def test_an_input_outside_of_the_jobs_folder_is_refused_by_name(path: str, told: str) -> None:
@@ -94,6 +94,58 @@ def test_an_input_outside_of_the_jobs_folder_is_refused_by_name(path: str, told:
         JobSpecs.parse(specs(files_down={path: "id"}))
     assert f"handler.files_down.{path[:500]}: " in str(failed.value)
     assert told in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        ({"config/.": "s3://bucket/user/config/param.yaml"}, ["config/param.yaml"]),
+        ({"data/.": "user/data/a b#1%20.tif", "config/.": "user/b.yaml"}, ["data/a b#1%20.tif", "config/b.yaml"]),
+        ({"data/.": "c.csv"}, ["data/c.csv"]),
+        ({"a/b/.": "x/ü.csv", "a/b/c": "y"}, ["a/b/ü.csv", "a/b/c"]),
+        ({"a/./.": "x/y"}, ["a/y"]),
+        ({"data/.": "x/back\\slash"}, ["data/back\\slash"]),
+    ],
+)
+def test_a_single_file_for_a_folder_has_its_own_name_there(files: dict[str, str], named: list[str]) -> None:
+    """The website lets a user pick a file where the application expects a folder: such jobs failed."""
+    handler = JobSpecs.parse(specs(files_down=files)).handler
+    assert handler.files_down == dict(zip(named, files.values(), strict=True))
+    assert JobSpecs.parse({"app": {}, "handler": handler.model_dump()}).handler == handler
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"config/.": "x/a.yaml", "config/a.yaml": "2"}, "'config/.' and 'config/a.yaml' are the same file"),
+        ({"config/.": "x/a.yaml", "config//.": "y/a.yaml"}, "'config/.' and 'config//.' are the same file"),
+        ({"config/a.yaml": "1", "config/./.": "y/a.yaml"}, "'config/a.yaml' and 'config/./.' are the same file"),
+        ({"a/.": "x/b", "a/b/.": "y/c"}, "'a/b/c' and 'a/b' cannot both be files"),
+        ({"config/.": "s3://bucket/folder/"}, "the file id 's3://bucket/folder/' has none"),
+        ({"config/.": "x/.."}, "the file id 'x/..' has none"),
+        ({"/config/.": "x/a"}, "handler.files_down./config/a: is an absolute path"),
+        ({"../config/.": "x/a"}, "handler.files_down.../config/a: leaves the job's folder by '..'"),
+        ({"config/.": "x/a\0b"}, "has a character that a path cannot have"),
+        ({"config/.": "x" * 256}, "is too long"),
+    ],
+)
+def test_single_files_for_a_folder_that_collide_or_have_no_name_are_refused(files: dict[str, str], told: str) -> None:
+    with pytest.raises(JobFailed) as failed:
+        JobSpecs.parse(specs(files_down=files))
+    assert told in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("cmd", "line"),
+    [
+        (["echo a\r\necho b"], "echo a\necho b"),
+        (["echo", "a\r\n", "echo", "b\r\n"], "echo a\n echo b\n"),
+        (["echo a\r"], "echo a"),
+        (["printf 'a\rb'"], "printf 'a\rb'"),
+    ],
+)
+def test_the_line_breaks_of_a_web_form_are_those_of_a_shell(cmd: list[str], line: str) -> None:
+    assert JobSpecs.parse(GOOD | {"app": {"cmd": cmd}}).command_line == line
 
 
 @given(st.lists(NAMES, max_size=5).map("/".join))
@@ -107,7 +159,8 @@ def test_no_path_that_is_taken_leaves_the_folder(path: str) -> None:
         [taken] = handler.files_down or (handler.files_up or {}).values()
         parts = taken.split("/")
         assert not {"", ".", ".."} & set(parts)
-        assert parts == [part for part in path.split("/") if part not in ("", ".")]
+        named = path.removesuffix(".") + "id" if path.endswith("/.") and "files_down" in field else path
+        assert parts == [part for part in named.split("/") if part not in ("", ".")]
 
 
 JSON = st.recursive(
@@ -147,7 +200,21 @@ def test_details_keep_the_reason_and_the_end_of_the_log() -> None:
     text = details("It exited with code 7.", log + "\n\n")
     assert text.startswith("It exited with code 7.\n\nThe end of the log:\n")
     assert text.endswith("line 9998 ü\nline 9999 ü")
-    assert MAX_DETAILS - 20 < len(quote(text, safe="")) <= MAX_DETAILS
+    assert MAX_DETAILS - 2 * len(quote("line 9999 ü\n")) < len(quote(text, safe="")) <= MAX_DETAILS
+
+
+@pytest.mark.parametrize("length", range(100, 112))
+def test_the_log_in_the_details_begins_at_a_line(length: int) -> None:
+    """It began in the middle of a word, or of an escape sequence."""
+    text = details("Why.", "\n".join(str(number).rjust(length, "x") for number in range(1000)))
+    _, _, log = text.partition("The end of the log:\n")
+    assert {len(line) for line in log.split("\n")} == {length}
+
+
+def test_one_endless_line_of_a_log_is_cut_at_its_beginning() -> None:
+    text = details("Why.", "x" * 10_000 + "the end")
+    assert text.endswith("xthe end")
+    assert len(quote(text, safe="")) == MAX_DETAILS
 
 
 @pytest.mark.parametrize("log", ["", "  \n\n"])

@@ -79,7 +79,7 @@ def test_whatever_the_names_are_only_the_jobs_folder_is_written_to(
         except JobFailed:
             return
         written = {str(path.relative_to(files)) for path in files.rglob("*") if path.is_file()}
-        assert written == {str(PurePosixPath(name)) for name in down}
+        assert written == {str(PurePosixPath(f"{name}/input" if name.endswith("/.") else name)) for name in down}
 
 
 NAMES = st.sampled_from([b"a", b"b", "ü".encode(), b"\xff", b"\n", b" ", b"x" * 255, b"-rf", b"container.log", b"%41"])

@@ -3,4 +3,4 @@
 Imports no other room. Never knows what a platform, an engine or a disk is.
 """
 
-__all__ = ["background", "errors", "health", "job", "logs", "retry"]
+__all__ = ["background", "errors", "health", "job", "log_text", "logs", "retry"]

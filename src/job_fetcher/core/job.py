@@ -1,7 +1,7 @@
 """The words of the contract: jobs, statuses, requests to make. Frozen models, no input or output.
 
-The shapes are those of the worker-facing API (`GET /jobs`, `PUT /jobs/{id}/status`, the two `…/url` endpoints);
-fields that it may send besides are ignored, since it grows without asking its workers.
+The shapes are those of the worker-facing API (`GET /jobs`, `PUT /jobs/{id}/status`, the two `…/url` endpoints).
+Models ignore fields that they do not know: the API grows without asking its workers.
 """
 
 import posixpath
@@ -32,7 +32,9 @@ _MAX_PATH = 4_000  # bytes of a path on Linux are 4,096 (PATH_MAX); the rest is 
 _MAX_FOLDERS = 200
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""What a log can hold and a database (NUL) or a mail cannot; tabs and line breaks stay."""
+"""Characters that a log can hold and a database (NUL) or a mail cannot; tabs and line breaks are not among them."""
+_CARRIAGE_RETURN = re.compile(r"\r(?=\n|\Z)")
+"""Web forms send CRLF. A shell takes the CR for a part of the last word."""
 
 
 class JobStatus(StrEnum):
@@ -80,7 +82,7 @@ def _input_path(name: str) -> str:
 
 
 def _distinct(files: dict[str, str], folders: Iterable[str] = ()) -> dict[str, str]:
-    """Refuse an input, or one of `folders`, that lies where another input is a file: one of them would be lost."""
+    """Refuse an input, or one of `folders`, below a path where an input is a file: one of the two would be lost."""
     for name in [*files, *(posixpath.join(folder, "") for folder in folders)]:
         folder = posixpath.dirname(name)
         while folder:
@@ -95,19 +97,37 @@ InputPath = Annotated[str, AfterValidator(_input_path)]
 FileId = Annotated[str, Field(max_length=4_096)]
 
 
-def _each_once(files: Any) -> Any:
-    """Refuse two inputs that are one file by different names, such as `a/b` and `a//b`: one of them would be lost."""
+def _by_own_name(path: str, file_id: Any) -> str:
+    """`<folder>/.` stands for `<folder>/<the file's own name>`, the last part of its file id as it is."""
+    if not path.endswith("/.") or not isinstance(file_id, str):
+        return path
+    own_name = file_id.rpartition("/")[2]
+    if own_name in ("", ".", ".."):
+        raise ValueError(f"'{path}' stands for the file's own name, and the file id '{file_id[:500]}' has none")
+    return f"{path.removesuffix('.')}{own_name}"
+
+
+def _named_files(files: Any) -> Any:
+    """The inputs by their paths; refuses two inputs that are one path, such as `a/b` and `a//b`: one would be lost."""
+    if not isinstance(files, dict):
+        return files
+    named: dict[Any, Any] = {}
     seen: dict[str, str] = {}
-    for name in files if isinstance(files, dict) else ():
+    for key, file_id in files.items():
+        name = _by_own_name(key, file_id)
         path = posixpath.normpath(name)
         if path in seen:
-            raise ValueError(f"'{seen[path]}' and '{name}' are the same file")
-        seen[path] = name
-    return files
+            raise ValueError(f"'{seen[path]}' and '{key}' are the same file, '{path}'")
+        seen[path] = key
+        named[name] = file_id
+    return named
+
+
+InputFiles = Annotated[dict[InputPath, FileId], BeforeValidator(_named_files), AfterValidator(_distinct)]
 
 
 class Model(BaseModel):
-    """Frozen, and blind to fields that it does not know."""
+    """Frozen; ignores fields that it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -129,10 +149,15 @@ class App(Model):
 
 
 class Handler(Model):
-    """What surrounds the application: its image, its inputs and its outputs."""
+    """What surrounds the application: its image, its inputs and its outputs.
+
+    `files_down` has file ids by path. A key `<folder>/.` of the API has become `<folder>/<last part of the file id>`.
+    """
 
     image_url: str = Field(min_length=1, max_length=1_000)
-    files_down: Annotated[dict[InputPath, FileId], BeforeValidator(_each_once), AfterValidator(_distinct)] | None = None
+    files_down: Annotated[dict[InputPath, FileId], BeforeValidator(_named_files), AfterValidator(_distinct)] | None = (
+        None
+    )
     files_up: dict[OutputType, RelativePath] | None = None
 
     @field_validator("files_up")
@@ -146,7 +171,7 @@ class Handler(Model):
 
 
 class JobSpecs(Model):
-    """`JobSpecs` of the contract, as far as a worker needs it."""
+    """`JobSpecs` of the contract, as far as a worker needs them."""
 
     app: App
     handler: Handler
@@ -157,18 +182,18 @@ class JobSpecs(Model):
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
-            raise JobFailed(f"The job's description is not valid: {_told(error)}.") from error
+            raise JobFailed(f"The job's description is not valid: {_in_words(error)}.") from error
 
     @property
     def command_line(self) -> str | None:
-        """The shell line, or `None` for the image's own command."""
-        return " ".join(self.app.cmd) if self.app.cmd else None
+        """The shell line, with LF as its line break, or `None` for the image's own command."""
+        return _CARRIAGE_RETURN.sub("", " ".join(self.app.cmd)) if self.app.cmd else None
 
 
 class Job(Model):
-    """A job as it was pulled: the key of the API's answer, and what came with it, not looked at yet.
+    """A job as it was pulled: the key of the API's answer, and its description, not validated yet.
 
-    A job whose description is not valid is a job all the same: it is ours, and its user waits for an answer.
+    A job whose description is not valid belongs to this worker all the same: its user waits for an answer.
     """
 
     id: str = Field(min_length=1)
@@ -183,7 +208,7 @@ class Job(Model):
 
 
 class RequestToMake(Model):
-    """What the API hands out for a file: a request to make exactly so, without the API's token."""
+    """What the API hands out for a file: a request to make exactly as it is, without the API's token."""
 
     method: str
     url: str
@@ -191,9 +216,11 @@ class RequestToMake(Model):
     data: dict[str, str] = {}
 
     def for_method(self, method: Literal["get", "post"]) -> Self:
-        """This request, if it is one of the contract; `JobFailed` for another method, a file, another protocol."""
+        """This request, if the contract allows it; raises `JobFailed` for another method or another protocol."""
         if self.method.lower() != method or not re.match(r"(?i)https?://[^/]", self.url):
-            raise JobFailed(f"the API hands out a request that is not made: {self.method[:20]} {self.url[:100]}")
+            raise JobFailed(
+                f"the API hands out a request that the worker does not make: {self.method[:20]} {self.url[:100]}"
+            )
         return self
 
 
@@ -215,28 +242,40 @@ class Final(Model):
 def details(reason: str, log_tail: str = "") -> str:
     """`runtime_details` of a final status: the reason, and as many of the log's last lines as fit.
 
-    The percent-encoded length stays below `MAX_DETAILS`; the reason is cut at its end, the log at its beginning.
+    The percent-encoded length stays below `MAX_DETAILS`. A reason that is too long is cut at its end. The log begins
+    at a line; only a single line that is too long is cut at its beginning.
     """
-    reason, log_tail = (_CONTROL.sub("\ufffd", text).encode(errors="replace").decode() for text in (reason, log_tail))
-    head = _fitting(reason, MAX_DETAILS)
+    reason, log_tail = (_sendable(text) for text in (reason, log_tail))
+    head = fitting(reason, MAX_DETAILS)
     if not log_tail.strip():
         return head
     head += "\n\nThe end of the log:\n"
-    room = MAX_DETAILS - len(quote(head, safe=""))
-    tail = _fitting(log_tail.rstrip()[::-1], room)[::-1]
-    return head + tail if tail else _fitting(reason, MAX_DETAILS)
+    log_tail = log_tail.strip("\n").rstrip()
+    tail = fitting(log_tail[::-1], MAX_DETAILS - encoded_length(head))[::-1]
+    if len(tail) < len(log_tail) and log_tail[len(log_tail) - len(tail) - 1] != "\n":
+        tail = tail.partition("\n")[2] or tail
+    return head + tail if tail else fitting(reason, MAX_DETAILS)
 
 
-def _fitting(text: str, room: int) -> str:
-    """The longest beginning of `text` whose percent-encoded length is at most `room`."""
+def fitting(text: str, max_length: int) -> str:
+    """The longest beginning of `text` whose percent-encoded length is at most `max_length`."""
     for index, character in enumerate(text):
-        room -= len(quote(character, safe="", errors="replace"))
-        if room < 0:
+        max_length -= encoded_length(character)
+        if max_length < 0:
             return text[:index]
     return text
 
 
-def _told(error: ValidationError) -> str:
+def encoded_length(text: str) -> int:
+    """How long `text` is in the query of a URL."""
+    return len(quote(text, safe="", errors="replace"))
+
+
+def _sendable(text: str) -> str:
+    return _CONTROL.sub("\ufffd", text).encode(errors="replace").decode()
+
+
+def _in_words(error: ValidationError) -> str:
     """A validation error in one line, by field: `handler.image_url: Field required`."""
     return "; ".join(f"{_place(each['loc'])}: {_reason(each['msg'])}" for each in error.errors()[:5])
 

@@ -102,7 +102,7 @@ class WorkerApi:
         if response.status_code == 403:
             raise JobFailed("the job's user may not read this file")
         self._expect_success(response)
-        return http.answer(response, RequestToMake).for_method("get")
+        return _with_encoded_id(http.answer(response, RequestToMake).for_method("get"), self._url, file_id)
 
     def output_request(self, job_id: str, output_type: OutputType, base_path: str) -> RequestToMake:
         """`POST /jobs/{id}/files/url`: the form that takes the files of one folder, for 10 minutes.
@@ -190,6 +190,13 @@ def _job_ids(body: bytes) -> list[str]:
     except (ValueError, RecursionError):
         return []
     return [name for name in answer if name and name.isprintable()] if isinstance(answer, dict) else []
+
+
+def _with_encoded_id(request: RequestToMake, api_url: str, file_id: str) -> RequestToMake:
+    """`request`, with the file id percent-encoded where the API's own store hands out its URL without that."""
+    if request.url != f"{api_url}/files/{file_id}/download":
+        return request
+    return request.model_copy(update={"url": f"{api_url}/files/{_quoted(file_id, slashes=True)}/download"})
 
 
 def _quoted(text: str, *, slashes: bool = False) -> str:
