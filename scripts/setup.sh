@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install what is missing on this machine, with a word first: `scripts/setup.sh [demo|tests]` (default: demo).
+# Install what is missing on this machine, with a word first: `scripts/setup.sh [demo|tests|quick]` (default: demo).
 # demo.sh, test.sh and .ci/run source it and call `set_up`. Done once, it takes a second.
 set -euo pipefail
 
@@ -69,7 +69,7 @@ install_locked() {
     "$poetry" install --quiet --no-interaction --only-root
 }
 
-# set_up_python demo|tests: Poetry, and the packages of these uses in .venv. A stamp there says for which lock.
+# set_up_python demo|tests: Poetry, and the packages for this use in .venv. A stamp there says for which lock.
 set_up_python() {
     local use=$1 groups="main mock" stamp python
     [ "$use" = demo ] || groups="main mock dev aws"
@@ -135,9 +135,14 @@ With a GPU, install NVIDIA's container toolkit. Without one, a stand-in is enoug
 and restart the engine."
 }
 
-# set_up demo|tests: afterwards .venv, an engine and python:3.11-slim are there, and $poetry is Poetry.
+# set_up demo|tests|quick: afterwards .venv is there, $poetry is Poetry, and, but for the quick tests, an engine answers
+# that has python:3.11-slim.
 set_up() {
     local use=$1
+    if [ "$use" = quick ]; then
+        set_up_python tests
+        return
+    fi
     set_up_python "$use"
     set_up_engine
     scripts/base_image.sh
@@ -149,8 +154,8 @@ set_up() {
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
     case ${1:-demo} in
-    demo | tests) set_up "${1:-demo}" ;;
-    *) die "usage: scripts/setup.sh [demo|tests]" ;;
+    demo | tests | quick) set_up "${1:-demo}" ;;
+    *) die "usage: scripts/setup.sh [demo|tests|quick]" ;;
     esac
     say "Ready. Poetry is $poetry"
 fi

@@ -1,6 +1,7 @@
 """Fixtures for tests with real parts: the platform's mock, the engine, a registry, images for jobs, GPUs for NVML."""
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -19,10 +20,44 @@ from tests.support.nvml import NvmlStub, compile_stub
 from tests.support.platform import Platform, running_platform
 from tests.support.worker import WorkerProcess
 
+NO_ENGINE = "unix:///no-engine-in-quick-tests.sock"
+NOT_QUICK = {"needs_engine", "needs_time"} | (set() if shutil.which("gcc") else {"needs_compiler"})
+"""Fixtures whose tests `--quick` leaves out on this machine."""
 
-def pytest_configure() -> None:
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="run only the tests that need no engine and little time")
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """A shell that starts this in the background lets it ignore SIGINT, which the programs under test would inherit."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if config.getoption("quick"):
+        os.environ["DOCKER_HOST"] = NO_ENGINE  # a test that uses an engine without saying so fails everywhere
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`--quick` selects the tests that use none of the fixtures in `NOT_QUICK`, directly or by another fixture."""
+    if not config.getoption("quick"):
+        return
+    left_out = [item for item in items if NOT_QUICK & set(getattr(item, "fixturenames", ()))]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
+
+
+@pytest.fixture(scope="session")
+def needs_engine() -> None:
+    """Whatever uses an engine, a registry or Docker's commands asks for this, or for a fixture that does."""
+
+
+@pytest.fixture(scope="session")
+def needs_time() -> None:
+    """Whatever takes a processor for several seconds asks for this."""
+
+
+@pytest.fixture(scope="session")
+def needs_compiler() -> None:
+    """Whatever is compiled for the tests asks for this."""
 
 
 @pytest.fixture
@@ -117,7 +152,7 @@ def unprivileged_worker(
 
 
 @pytest.fixture(scope="session")
-def docker_client() -> Iterator[docker.DockerClient]:
+def docker_client(needs_engine: None) -> Iterator[docker.DockerClient]:
     """A client of this machine's engine."""
     client = connect()
     yield client
@@ -125,7 +160,7 @@ def docker_client() -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def registry(needs_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a registry of this session: real pulls and pushes, no login, no TLS."""
     with running_registry(tmp_path_factory.mktemp("registry")) as address:
         yield address
@@ -162,7 +197,7 @@ def gpu_engine(docker_client: docker.DockerClient, job_image: str) -> docker.Doc
 
 
 @pytest.fixture(scope="session")
-def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def nvml_library(needs_compiler: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compile_stub(tmp_path_factory.mktemp("nvml"))
 
 

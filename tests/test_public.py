@@ -51,6 +51,7 @@ def test_every_public_function_tells_what_it_raises() -> None:
     assert not silent
 
 
+@pytest.mark.usefixtures("needs_time")
 def test_callers_see_the_types(tmp_path: Path) -> None:
     """Without py.typed, every public name is `Any` to their type checker."""
     code = "from job_fetcher import WorkerApi; reveal_type(WorkerApi.pull_job)"

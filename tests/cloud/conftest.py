@@ -10,6 +10,6 @@ from tests.support.platform import Platform
 
 
 @pytest.fixture
-def cloud(mock: Platform, tmp_path: Path, evidence: Evidence) -> Cloud:
+def cloud(needs_time: None, mock: Platform, tmp_path: Path, evidence: Evidence) -> Cloud:
     (tmp_path / "shared").mkdir()
     return Cloud(mock, tmp_path / "shared", evidence.file("lambda"))

@@ -73,7 +73,7 @@ def campaign_under_way(
 
 
 @pytest.fixture(scope="package")
-def campaign(campaign_under_way: Campaign) -> Campaign:
+def campaign(needs_engine: None, campaign_under_way: Campaign) -> Campaign:
     """All cases of `cases`, over."""
     campaign_under_way.wait()
     return campaign_under_way

@@ -24,7 +24,7 @@ ENDINGS = {"restarted": signal.SIGTERM, "killed": signal.SIGKILL}
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[OwnEngine]:
+def engine(needs_engine: None) -> Iterator[OwnEngine]:
     with own_engine() as engine:
         yield engine
 

@@ -30,7 +30,7 @@ def hook(tmp_path_factory: pytest.TempPathFactory) -> GpuHook:
 
 
 @pytest.fixture(scope="module")
-def engine(hook: GpuHook) -> Iterator[OwnEngine]:
+def engine(needs_engine: None, hook: GpuHook) -> Iterator[OwnEngine]:
     """An engine with `hook`, and with an image of the worker's own."""
     with own_engine(hook.folder) as engine:
         add_image(engine.client, "job-fetcher:test", shell_files(), "LABEL job-fetcher.build=worker")

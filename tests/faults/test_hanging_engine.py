@@ -29,7 +29,7 @@ HangsAt = Callable[[bytes], Event]
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[OwnEngine]:
+def engine(needs_engine: None) -> Iterator[OwnEngine]:
     with own_engine() as engine:
         yield engine
 

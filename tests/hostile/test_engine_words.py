@@ -19,7 +19,7 @@ from tests.support.worker import WorkerProcess
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnEngine]:
+def own(needs_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnEngine]:
     """An engine that gives containers cards, has no image of the worker's at first and reaches no registry."""
     with own_engine(GpuHook(tmp_path_factory.mktemp("hook")).folder) as engine:
         yield engine

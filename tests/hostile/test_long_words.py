@@ -102,6 +102,7 @@ def specs(*types: str) -> JobSpecs:
     return JobSpecs.parse({"app": {}, "handler": {"image_url": "x", "files_up": dict.fromkeys(types, "output")}})
 
 
+@pytest.mark.usefixtures("needs_time")
 def test_list_of_what_is_left_out_stays_small_however_long_the_paths_are(mock: Platform, deep: Path) -> None:
     job = mock.pulled("true")
     arguments = (mock.api(), job, specs("output"), deep, deep.parent / "log", Ledger(deep.parent / "ledger"))

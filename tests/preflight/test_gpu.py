@@ -28,7 +28,7 @@ class GpuEngine(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def gpu_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GpuEngine]:
+def gpu_engine(needs_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GpuEngine]:
     """An engine with a stand-in for NVIDIA's toolkit, which shows its containers what we want."""
     hook = GpuHook(tmp_path_factory.mktemp("hook"))
     with own_engine(hook.folder) as engine:

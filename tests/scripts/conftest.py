@@ -55,7 +55,7 @@ def gh(clone: Clone, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def rootless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def rootless(needs_engine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Where a rootless engine would listen, which a context of Docker's command names."""
     for variable in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG"):
         monkeypatch.delenv(variable, raising=False)

@@ -25,6 +25,7 @@ def run(script: str, *arguments: str) -> str:
     return result.stdout
 
 
+@pytest.mark.usefixtures("needs_engine")
 def test_bench_fills_every_row_of_its_table(tmp_path: Path) -> None:
     picture = tmp_path / "bench.svg"
     scenarios = [word for name in NAMES if name != "image" for word in ("--only", name)]
@@ -35,6 +36,7 @@ def test_bench_fills_every_row_of_its_table(tmp_path: Path) -> None:
     assert xml.parse(picture).getroot().tag.endswith("svg")
 
 
+@pytest.mark.usefixtures("needs_engine")
 def test_bench_measures_the_image() -> None:
     assert f"| {ROWS['image'].name} |" in run("scripts.bench", "--only", "image", "--runs", "1")
 
@@ -61,6 +63,7 @@ def test_runs_are_told_by_median_least_and_most() -> None:
     assert spread([3.0, 1.0, 200.4]) == "3 (1 to 200)"
 
 
+@pytest.mark.usefixtures("needs_engine")
 def test_fleet_shows_the_load_over_time() -> None:
     lines = run("scripts.fleet", "--workers", "12", "--speed", "60").splitlines()
     rows = [cells(line) for line in lines if line.startswith("|")][2:]

@@ -33,6 +33,7 @@ def pixels(png: bytes) -> bytes:
     return zlib.decompress(data)
 
 
+@pytest.mark.usefixtures("needs_engine")
 def test_demo_ends_with_a_picture_and_a_log() -> None:
     """P24: the mock once did not answer what the worker asks, so that the documented trial could not work."""
     for file in PICTURES.glob("*"):
@@ -55,6 +56,7 @@ def run_demo(*arguments: str, **environment: str) -> "subprocess.CompletedProces
     )
 
 
+@pytest.mark.usefixtures("needs_engine")
 def test_port_that_is_in_use_is_told_in_a_sentence() -> None:
     with socket.create_server(("0.0.0.0", 0)) as taken:
         result = run_demo("--mock", str(taken.getsockname()[1]))
@@ -69,6 +71,7 @@ def test_engine_that_does_not_answer_is_told_in_a_sentence(tmp_path: Path) -> No
     assert result.stderr.endswith(" Does `docker info` work?\n")
 
 
+@pytest.mark.usefixtures("needs_engine")
 def test_mock_on_any_free_port_says_which_one() -> None:
     line = [sys.executable, "-m", "scripts.demo", "--mock", "0"]
     with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

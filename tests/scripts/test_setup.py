@@ -47,9 +47,10 @@ def test_what_cannot_be_installed_is_named(tmp_path: Path) -> None:
 def test_usage_is_told() -> None:
     result = bash("scripts/setup.sh everything")
     assert result.returncode == 1
-    assert "usage: scripts/setup.sh [demo|tests]" in result.stderr
+    assert "usage: scripts/setup.sh [demo|tests|quick]" in result.stderr
 
 
+@pytest.mark.usefixtures("needs_engine")
 def test_base_image_that_is_there_is_left_alone() -> None:
     result = bash("scripts/base_image.sh")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
