@@ -1,4 +1,4 @@
-"""compose.yaml as docs/fleet.md shows it: workers for several GPUs by Compose, for many machines by Swarm."""
+"""compose.yaml as docs/gpus-and-fleets.md shows it: workers for several GPUs by Compose, for many machines by Swarm."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -66,12 +66,13 @@ def test_engine_that_hangs_is_waited_for_no_longer_than_10_s(check: Check, tmp_p
     assert monotonic() - began < 20
 
 
-def test_engine_that_is_too_old(check: Check, tmp_path: Path) -> None:
-    version = json.dumps({"Version": "18.09.1", "ApiVersion": "1.39", "MinAPIVersion": "1.12"}).encode()
+@pytest.mark.parametrize("api", ["1.24", "1.39", "1.40"])
+def test_engine_that_is_too_old(check: Check, tmp_path: Path, api: str) -> None:
+    version = json.dumps({"Version": "19.03.1", "ApiVersion": api, "MinAPIVersion": "1.12"}).encode()
     answers = (answer(version, content_type="application/json"), answer(b"OK"))
     with raw_server(*answers, listener=unix_listener(tmp_path / "old.sock")) as old:
         sentence = check(DOCKER_HOST=old.url).sentence("engine")
-    assert sentence == "The Docker engine is too old (API 1.39): install Docker 19.03 or newer"
+    assert sentence == f"The Docker engine is too old (API {api}): install Docker 20.10 or newer"
 
 
 def test_network_that_there_is_not(check: Check) -> None:

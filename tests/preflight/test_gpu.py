@@ -11,7 +11,7 @@ import pytest
 
 from job_fetcher.workspace.workspace import Workspace
 from tests.preflight.conftest import IMAGE, LABEL, Check, run_check, settings_of
-from tests.preflight.test_readme import between
+from tests.preflight.test_troubleshooting import between
 from tests.support.gpu_hook import FAILURE, NAME, GpuHook
 from tests.support.images import add_image, shell_files
 from tests.support.nvml import Gpu, NvmlStub

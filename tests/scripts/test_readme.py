@@ -87,8 +87,3 @@ def test_worker_of_the_readme_finishes_the_demo_job_in_the_background(
         finally:
             evidence.file("readme").write_bytes(container.logs())
             container.remove(force=True)
-
-
-def test_every_page_that_the_readme_links_is_there() -> None:
-    pages = [link for link in re.findall(r"\]\(([^)#]+)", README) if not link.startswith("http")]
-    assert [page for page in pages if not (ROOT / page).exists()] == []

@@ -1,4 +1,4 @@
-"""A swarm of one machine, on an engine of the tests' own, and the commands that docs/fleet.md shows."""
+"""A swarm of one machine, on an engine of the tests' own, and the commands that docs/gpus-and-fleets.md shows."""
 
 import ctypes
 import io
@@ -23,7 +23,7 @@ from tests.support.platform import PASSWORD, USERNAME
 from tests.support.worker import wait_until
 
 COMPOSE_FILE = ROOT / "compose.yaml"
-PAGE = ROOT / "docs" / "fleet.md"
+PAGE = ROOT / "docs" / "gpus-and-fleets.md"
 OLD, NEW, BROKEN = (f"registry.example.org/job-fetcher:{version}" for version in ("1.0", "1.1", "1.2"))
 """Images of the worker: `NEW` is `OLD` with another label, `BROKEN` ends at once."""
 ENV_FILE = """\
@@ -82,7 +82,7 @@ class Fleet:
 
     def run(self, *lines: str, image: str = OLD) -> str:
         """Run lines that the page shows, in one shell; what they print. `image` is that of the workers."""
-        assert set(lines) <= set(shown("sh")), "docs/fleet.md shows nothing like that"
+        assert set(lines) <= set(shown("sh")), "docs/gpus-and-fleets.md shows nothing like that"
         script = "\n".join(["set -eu -o pipefail", *lines])
         if not has_compose_plugin():
             script = script.replace("docker compose ", "docker-compose ")

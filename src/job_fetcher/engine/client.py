@@ -23,8 +23,8 @@ from job_fetcher.engine.hardware import Machine
 from job_fetcher.platform import http
 
 CALL_TIMEOUT_S = 60
-OLDEST_API = (1, 40)
-"""Device requests came with it, in Docker 19.03."""
+OLDEST_API = (1, 41)
+"""That of Docker 20.10, which is the first that knows `host-gateway`."""
 STALL_S = 300.0
 """A stream of the engine that is silent for so long has stalled; it may need minutes to verify one large layer."""
 
@@ -75,7 +75,7 @@ def connect(patience_s: int = CALL_TIMEOUT_S) -> Client:
         raise EngineError(f"The Docker engine cannot be used: {_what_to_do(error)}") from error
     client.timeout = CALL_TIMEOUT_S
     if tuple(map(int, client.api_version.split("."))) < OLDEST_API:
-        raise EngineError(f"The Docker engine is too old (API {client.api_version}): install Docker 19.03 or newer")
+        raise EngineError(f"The Docker engine is too old (API {client.api_version}): install Docker 20.10 or newer")
     return client
 
 

@@ -1,0 +1,62 @@
+"""The documentation: every link leads somewhere, every page is listed, and the README is short."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from scripts.docker import ROOT
+
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), ROOT / "mock_api" / "README.md"])
+
+
+def text_of(page: Path) -> str:
+    """The page without blocks of code."""
+    return re.sub(r"^( *)```.*?^\1```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def links(page: Path) -> list[str]:
+    text = re.sub(r"`[^`\n]*`", "", text_of(page))
+    found = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"^\[[^\]]+\]: (\S+)$", text, re.MULTILINE)
+    return [link for link in found if not link.startswith(("http://", "https://"))]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of the page's headings, as GitHub makes them."""
+    seen: Counter[str] = Counter()
+    found = set()
+    for heading in re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE):
+        slug = re.sub(r"[^\w\- ]", "", re.sub(r"\]\([^)]*\)", "", heading).lower()).replace(" ", "-")
+        found.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
+        seen[slug] += 1
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: Path) -> None:
+    broken = []
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+def test_the_index_lists_every_page_of_the_folder() -> None:
+    assert {page.name for page in DOCS.glob("*.md")} - set(links(DOCS / "index.md")) == {"index.md"}
+
+
+def test_the_readme_has_at_most_200_lines() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_the_names_that_the_architecture_gives_to_look_for_stand_in_their_files() -> None:
+    """`[file](path), `name` and `name``: a name that was changed is one that a newcomer does not find."""
+    page = DOCS / "architecture.md"
+    found = re.findall(r"\]\((\S+?\.py)\),((?: (?:and )?`\w+`)+)", page.read_text(encoding="utf-8"))
+    assert len(found) > 5
+    for path, names in found:
+        source = (DOCS / path).read_text(encoding="utf-8")
+        assert [name for name in re.findall(r"`(\w+)`", names) if name not in source] == [], path
