@@ -19,6 +19,7 @@ FOR_USERS = {"JobFailed", "MachineFault", "StopRequested"}
 """What a job ends with. Short ones are the reason inside of another sentence."""
 LEFT_OUT = {"LeftOut", "_not_read"}
 """What stands in `left-out.txt`."""
+ENDS = {"Final", "Outcome"}
 LOGGED = {"warning", "error", "exception"}
 
 
@@ -52,7 +53,7 @@ def said() -> list[str]:
     found = [text for call in calls if _name(call) in FOR_OWNERS | FOR_USERS | LOGGED for text in _first_string(call)]
     found += [text for call in calls if _name(call) in LEFT_OUT for text in _strings(call)]
     found += [text for each in _yields() for text in list(_strings(each))[:1]]
-    found += [text for call in calls if _name(call) == "Final" for each in call.keywords for text in _strings(each)]
+    found += [text for call in calls if _name(call) in ENDS for each in call.keywords for text in _strings(each)]
     return [
         *(text for text in found if len(text.replace("…", "").split()) > 3 and " - …" not in text),
         *(re.sub(r"\{[^}]*\}", "…", text) for text in (*REFUSALS.values(), *CHALLENGES.values())),
