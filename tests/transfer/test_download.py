@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 from job_fetcher.core.background import Cancellation, Task, run_all
 from job_fetcher.core.errors import JobFailed, JobGone
 from job_fetcher.core.job import RequestToMake
-from job_fetcher.transfer import download
+from job_fetcher.transfer import arrived, download
 from job_fetcher.transfer.download import Download
 from job_fetcher.transfer.presigned import PresignedRequest
 from tests.support.aws import Aws
@@ -56,7 +57,7 @@ class Downloads:
         """As a worker that was killed leaves it: the first bytes of a file that was `version` then."""
         self.part.write_bytes(content.ljust(len(version), b"\0"))
         tag = hashlib.md5(version, usedforsecurity=False).hexdigest()
-        head = json.dumps({"size": len(version), "version": f'"{tag}"'})
+        head = json.dumps({"size": len(version), "etag": f'"{tag}"', "modified": ""})
         self.part.with_name("part.arrived").write_text(f"{head}\n0 {len(content)}\n")
 
 
@@ -161,6 +162,74 @@ def test_another_range_than_asked_for_is_not_taken(downloads: Downloads) -> None
         assert downloads.run(get(server.url)) == b"abcdefgh"
 
 
+def part_of(body: bytes, start: int, size: int, **headers: object) -> bytes:
+    return answer(body, "206 Partial Content", content_range=f"bytes {start}-{start + len(body) - 1}/{size}", **headers)
+
+
+NEW = answer(b"newer\n!!", etag='"2"', last_modified="Tue, 02 Jan 2024 00:00:00 GMT")
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        ({"etag": '"1"'}, {"etag": '"2"'}),
+        ({"etag": 'W/"1"'}, {"etag": 'W/"2"'}),
+        (
+            {"last_modified": "Mon, 01 Jan 2024 00:00:00 GMT"},
+            {"last_modified": "Tue, 02 Jan 2024 00:00:00 GMT"},
+        ),
+    ],
+    ids=["etag", "weak etag", "date"],
+)
+def test_a_host_that_ignores_if_range_never_gives_two_versions_in_one_file(
+    downloads: Downloads, first: dict[str, object], later: dict[str, object]
+) -> None:
+    """The file was half old, half new."""
+    old = part_of(b"old ", 0, 8, content_length=8, **first)
+    with raw_server(old, part_of(b"r\n!!", 4, 8, **later), NEW) as server:
+        assert downloads.run(get(server.url)) == b"newer\n!!"
+
+
+def test_a_newer_version_is_noticed_when_a_later_process_goes_on(downloads: Downloads) -> None:
+    downloads.leave_part(b"old ", b"old file")
+    with raw_server(part_of(b"r\n!!", 4, 8, etag='"2"'), NEW) as server:
+        assert downloads.run(get(server.url)) == b"newer\n!!"
+
+
+def test_a_file_that_is_another_one_at_each_request_is_given_up(downloads: Downloads) -> None:
+    pairs = [
+        (part_of(b"a", 0, 2, content_length=2, etag=f'"{number}"'), part_of(b"b", 1, 2, etag=f'"{number}b"'))
+        for number in range(download.MAX_VERSIONS)
+    ]
+    with raw_server(*chain.from_iterable(pairs)) as server:
+        assert downloads.refusal(get(server.url)) == "it is another file at each request (10 in a row)"
+
+
+def test_more_bytes_than_were_asked_for_are_not_taken_for_others(downloads: Downloads) -> None:
+    downloads.part.with_name("part.arrived").write_text(
+        json.dumps({"size": 8, "etag": '"1"', "modified": ""}) + "\n0 2\n4 6\n"
+    )
+    downloads.part.write_bytes(b"ab\0\0ef\0\0")
+    with raw_server(part_of(b"cdXXXX", 2, 8, etag='"1"'), part_of(b"gh", 6, 8, etag='"1"')) as server:
+        assert downloads.run(get(server.url)) == b"abcdefgh"
+
+
+def test_a_host_that_only_sends_other_ranges_fails_the_job(downloads: Downloads) -> None:
+    downloads.leave_part(b"abc", b"version1")
+    with raw_server(part_of(b"wrong", 0, 8)) as server:
+        assert downloads.refusal(get(server.url)) == "the storage sent another range than it was asked for"
+
+
+def test_an_input_is_writable_for_the_containers_user(mock: Platform, downloads: Downloads) -> None:
+    """Its user may be another than the worker's, whose umask is the owner's."""
+    before = os.umask(0o077)
+    try:
+        downloads.run(of(mock, "a", b"content"))
+    finally:
+        os.umask(before)
+    assert downloads.at.stat().st_mode & 0o777 == 0o666
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -205,7 +274,7 @@ def test_a_file_that_is_refused_for_good_fails_the_job(
 ) -> None:
     mock.configure(storage=storage)
     refused = mock.fault(f"re:{STORAGE}", status=status, body="<Code>AccessDenied</Code>")
-    assert downloads.refusal(of(mock, "a", b"x")) == f"the storage refuses it ({status}): <Code>AccessDenied</Code>"
+    assert downloads.refusal(of(mock, "a", b"x")) == f"the storage refuses it ({status}): AccessDenied"
     assert refused.matched == 3
 
 
@@ -254,6 +323,7 @@ def test_a_large_file_comes_in_parallel_ranges_and_is_gone_on_with(
     """Cut while four ranges are on their way; what is noted as arrived is not asked for again."""
     monkeypatch.setattr(download, "LARGE", BLOCK)
     monkeypatch.setattr(download, "NOTED", BLOCK // 4)
+    monkeypatch.setattr(arrived, "MIN_NOTED", BLOCK // 4)
     mock.configure(storage=storage)
     ask = of(mock, "a", LARGE)
     refused = mock.fault(f"re:{STORAGE}", skip=2, status=404)
@@ -261,8 +331,8 @@ def test_a_large_file_comes_in_parallel_ranges_and_is_gone_on_with(
     assert refused.matched > 0
     mock.heal()
     assert downloads.run(ask) == LARGE
-    for arrived in (f"bytes=0-{BLOCK - 1}", f"bytes={BLOCK}-{2 * BLOCK - 1}"):
-        assert ranges(mock).count(arrived) == 1
+    for fetched in (f"bytes=0-{BLOCK - 1}", f"bytes={BLOCK}-{2 * BLOCK - 1}"):
+        assert ranges(mock).count(fetched) == 1
     assert f"bytes={3 * BLOCK}-{len(LARGE) - 1}" in ranges(mock)
 
 

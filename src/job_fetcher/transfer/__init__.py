@@ -3,4 +3,4 @@
 Imports `platform`, `workspace` and `core`. Never knows what runs a job, and follows no path that a job has laid.
 """
 
-__all__ = ["download", "outbox", "outputs", "presigned", "upload"]
+__all__ = ["arrived", "download", "outbox", "outputs", "presigned", "ranges", "storage_errors", "upload"]

@@ -1,11 +1,10 @@
-"""One input, from a storage host to disk: streamed, resumed, of the announced length; a large one in parallel ranges.
+"""One input, from a storage host to disk: its metadata, a plan of ranges, the fetch of each range, the commit.
 
-`Download.begin` fetches a small file whole, and of a large one the beginning; it then returns calls that fetch the
-rest, for any threads. What has arrived is written down beside the part, so that a download that has begun is resumed,
-by this process or a later one, and never begun again.
+`Download.begin` fetches a small file whole, and of a large one the beginning. It returns calls that fetch the rest,
+for any threads. What has arrived is noted beside the part (`arrived`), so that this process or a later one resumes the
+download.
 """
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,130 +19,134 @@ from job_fetcher.core import retry
 from job_fetcher.core.background import Cancellation, Task
 from job_fetcher.core.errors import InvalidAnswer, JobFailed, Unavailable
 from job_fetcher.platform import http
+from job_fetcher.transfer import ranges, storage_errors
+from job_fetcher.transfer.arrived import Arrived
 from job_fetcher.transfer.presigned import BLOCK, PresignedRequest, Refusals
+from job_fetcher.transfer.ranges import Answer, First, Next, Range, Version
 from job_fetcher.workspace.disk import GIB, free_bytes, is_full
 
 LARGE = 64 << 20
-"""From this many bytes on a file comes in parallel ranges, each about this large."""
+"""A file of at least this many bytes comes in parallel ranges, each at most this large."""
+MAX_VERSIONS = 10
+"""A file that is another one at each request is given up after this many."""
 CHANGED_S = 1.0
-"""A file that is another one at each request is asked for so often."""
+"""Seconds before a file that has changed is fetched anew."""
 SPARE = 1 << 30
-"""A file without an announced length may leave no less than so many bytes free."""
+"""A file of unknown length leaves at least this many bytes of the disk free."""
 NOTED = 8 << 20
-"""After this many bytes it is written down what has arrived."""
-
-
-class _Changed(Exception):
-    """The storage has another version of the file than the one that was begun."""
+"""After this many bytes the arrival of a range so far is noted."""
 
 
 class Download:
     """The input `name`, by way of `part`, into `target`, which appears only when it is complete.
 
-    `ask` gives the request to make. Every call raises `JobFailed`, naming the input, if there is no such file, the
-    storage refuses it, or the disk is too full for it.
+    `request` gives the request to make. Every call raises `JobFailed`, naming the input, if there is no such file, if
+    the storage refuses it, or if the disk is too full for it.
     """
 
     def __init__(self, name: str, request: PresignedRequest, target: Path, part: Path) -> None:
         self._name, self._request, self._target, self._part = name, request, target, part
-        self._arrived = _Arrived(part.with_name(part.name + ".arrived"))
-        self._host_knows_ranges = True
-        self._unfinished = 0
+        self._arrived = Arrived(part.with_name(part.name + ".arrived"))
+        self._is_committed = False
         self._lock = Lock()
 
     def begin(self, cancelled: Cancellation) -> list[Task]:
-        """Fetch the file, or the beginning of a large one; returns the calls that fetch the rest of that."""
+        """Fetch the file, or the beginning of a large one; returns the calls that fetch the rest."""
         with self._named():
-            while True:
-                try:
-                    rest = self._begin(cancelled)
-                except _Changed:
-                    self._arrived.forget()
-                    cancelled.wait(CHANGED_S)
-                else:
-                    break
-            self._unfinished = len(rest)
-            if not rest:
-                self._finish()
-            return [partial(self._fetch_rest, start, end) for start, end in rest]
+            for _ in range(MAX_VERSIONS):
+                if not self._arrived.load(self._part):
+                    self._fetch_first(cancelled)
+                plan = ranges.plan(self._arrived.size, self._arrived.ranges, LARGE)
+                if all(self._fetch(each, cancelled) for each in plan.first):
+                    self._commit_if_complete()
+                    return [partial(self._fetch_rest, each) for each in plan.rest]
+                self._arrived.forget()
+                cancelled.wait(CHANGED_S)
+            raise JobFailed(f"it is another file at each request ({MAX_VERSIONS} in a row)")
 
-    def _begin(self, cancelled: Cancellation) -> list[tuple[int, int]]:
-        """Fetch what is to be fetched before the rest can come in parallel; returns the ranges of that."""
-        begun = self._arrived.load(self._part)
-        if not begun and retry.retrying(cancelled)(self._fetch_first, Refusals(), cancelled):
-            return []
-        missing = self._arrived.missing()
-        inline = 1 if self._arrived.size >= LARGE else len(missing)
-        for start, end in missing[:inline]:
-            self._fetch(start, end, cancelled)
-        return missing[inline:]
-
-    def _fetch_rest(self, start: int, end: int, cancelled: Cancellation) -> list[Task]:
+    def _fetch_rest(self, wanted: Range, cancelled: Cancellation) -> list[Task]:
         with self._named():
-            try:
-                self._fetch(start, end, cancelled)
-            except _Changed:
-                raise JobFailed("it was changed while it was fetched") from None
-            with self._lock:
-                self._unfinished -= 1
-                if self._unfinished == 0:
-                    self._finish()
-            return []
+            if not self._fetch(wanted, cancelled):
+                raise JobFailed("it was changed while it was fetched")
+            self._commit_if_complete()
+        return []
 
-    def _finish(self) -> None:
-        self._part.rename(self._target)
-        self._arrived.forget()
+    def _commit_if_complete(self) -> None:
+        with self._lock:
+            arrived = self._arrived
+            if self._is_committed or ranges.missing(arrived.size, arrived.ranges, LARGE):
+                return
+            self._part.chmod(0o666)  # the container's user may not be the worker's
+            self._part.rename(self._target)
+            arrived.forget()
+            self._is_committed = True
 
-    def _fetch_first(self, refusals: Refusals, cancelled: Cancellation) -> bool:
-        """The first request, which tells size and version; whether the file is complete with it.
+    def _fetch_first(self, cancelled: Cancellation) -> None:
+        """Learn size and version of the file, with its first bytes; of a host without ranges, fetch all of it."""
+        refusals = Refusals()
 
-        A host that knows no ranges sends all of it, and has to begin anew when that is cut.
-        """
-        with self._answer(f"bytes=0-{LARGE - 1}" if self._host_knows_ranges else "", refusals) as response:
-            status, size = response.status_code, _size(response)
-            if status == 416 and size == 0:  # nothing can be the first byte of an empty file
-                self._part.write_bytes(b"")
-                return True
-            if status == 416 or (status == 206 and size is None):
-                self._host_knows_ranges = False
-                raise InvalidAnswer("the storage does not tell the length of the file")
-            if size is None and not response.raw.chunked:  # a cut would pass for the end
-                raise InvalidAnswer("the storage does not tell the length of the file")
-            self._make_room(size)
-            if status == 206 and size is not None:
-                self._arrived.begin(size, _version(response))
-                arrived, _ = self._save(response, 0, min(size, LARGE), cancelled)
-                return arrived == size
-            arrived, cut = self._save(response, 0, size, cancelled)
-            if cut:
-                raise Unavailable(f"the connection broke after {arrived} bytes")
+        def fetch_beginning() -> First:
+            with self._answer((0, LARGE), refusals) as (response, answer):
+                kind = ranges.first_answer(answer)
+                size = answer.size
+                if kind is First.ENDLESS:
+                    raise InvalidAnswer("the storage does not tell the length of the file")
+                if kind is First.WHOLE:
+                    self._save_whole(response, size, cancelled)
+                elif kind is not First.NO_RANGES and size is not None:
+                    self._reserve(size)
+                    self._arrived.begin(size, answer.version)
+                    if kind is First.BEGINNING:
+                        self._save(response, (0, min(size, LARGE)), cancelled)
+                return kind
+
+        def fetch_whole() -> None:
+            with self._answer(None, refusals) as (response, answer):
+                if ranges.first_answer(answer) is not First.WHOLE:
+                    raise InvalidAnswer("the storage sends neither ranges of the file nor the whole file")
+                self._save_whole(response, answer.size, cancelled)
+
+        if retry.retrying(cancelled)(fetch_beginning) is First.NO_RANGES:
+            retry.retrying(cancelled)(fetch_whole)
+
+    def _fetch(self, wanted: Range, cancelled: Cancellation) -> bool:
+        """Fetch a range, however often the connection breaks. Returns False if the file is another one by now."""
+        refusals = Refusals()
+        position, end = wanted
+
+        def advance() -> bool:
+            nonlocal position
+            with self._answer((position, end), refusals, self._arrived.version) as (response, answer):
+                kind = ranges.next_answer(answer, position, self._arrived.size, self._arrived.version)
+                if kind is Next.CHANGED:
+                    return False
+                if kind is Next.OTHER_RANGE:
+                    raise InvalidAnswer("the storage sent another range than it was asked for")
+                arrived, _ = self._save(response, (position, end), cancelled)
+            position += arrived
+            if arrived < BLOCK and position < end:  # worth a wait only if hardly anything has come
+                raise Unavailable("the connection broke")
             return True
 
-    def _fetch(self, start: int, end: int, cancelled: Cancellation) -> None:
-        """Fetch the bytes from `start` to before `end`, however often the connection breaks; raises `_Changed`."""
-        refusals = Refusals()
-        position = start
-
-        def advance() -> None:
-            nonlocal position
-            with self._answer(f"bytes={position}-{end - 1}", refusals, self._arrived.version) as response:
-                if response.status_code != 206 or _size(response) != self._arrived.size:
-                    raise _Changed
-                arrived, _ = self._save(response, position, end, cancelled)
-            position += arrived
-            if arrived < BLOCK and position < end:  # worth a wait only if nothing much has come
-                raise Unavailable("the connection broke")
-
         while position < end:
-            retry.retrying(cancelled)(advance)
+            if not retry.retrying(cancelled)(advance):
+                return False
+        return True
 
     @contextmanager
-    def _answer(self, wanted: str, refusals: Refusals, version: str = "") -> Iterator[requests.Response]:
-        """The answer 200, 206 or 416 to a request for the range `wanted`; raises what any other status means."""
+    def _answer(
+        self, wanted: Range | None, refusals: Refusals, version: Version | None = None
+    ) -> Iterator[tuple[requests.Response, Answer]]:
+        """The answer 200, 206 or 416 to a request for `wanted` (`None`: the whole file), and its head.
+
+        Raises what any other status means.
+        """
         request = self._request.get(refusals.last)
-        headers = {**request.headers, "Accept-Encoding": "identity"} | ({"Range": wanted} if wanted else {})
-        if version:
-            headers["If-Range"] = version
+        headers = {**request.headers, "Accept-Encoding": "identity"}
+        if wanted is not None:
+            headers["Range"] = f"bytes={wanted[0]}-{wanted[1] - 1}"
+        if version is not None and version.if_range:
+            headers["If-Range"] = version.if_range
         try:
             response = http.send(request.method, request.url, headers=headers, stream=True, redirects=True)
         except http.UnusableRequest as error:
@@ -156,14 +159,11 @@ class Download:
             if status == 404:
                 raise JobFailed("the storage has no such file")
             if status not in (200, 206, 416):
-                raise JobFailed(f"the storage answered {status}: {http.said(response)}")
-            sent = response.headers.get("Content-Range", "").replace(" ", "=")
-            if status == 206 and not sent.startswith(wanted.split("-")[0] + "-"):
-                raise Unavailable("the storage sent another range than it was asked for", status=status)
-            yield response
+                raise JobFailed(f"the storage answered {status}: {storage_errors.explain(response)}")
+            yield response, Answer.of(response)
 
-    def _make_room(self, size: int | None) -> None:
-        """An empty part, with all of its room taken on the disk: what does not fit fails before the disk is full."""
+    def _reserve(self, size: int | None) -> None:
+        """Make an empty part and reserve its `size` on the disk; `JobFailed` if the file does not fit."""
         with self._part.open("wb") as file:
             if not size:
                 return
@@ -173,21 +173,29 @@ class Download:
             try:
                 os.posix_fallocate(file.fileno(), 0, size)
             except OSError as error:
-                raise _full_disk(error) from error
+                raise _disk_error(error) from error
+
+    def _save_whole(self, response: requests.Response, size: int | None, cancelled: Cancellation) -> None:
+        self._reserve(size)
+        arrived, is_cut = self._save(response, (0, size), cancelled)
+        if is_cut:
+            raise Unavailable(f"the connection broke after {arrived} bytes")
+        self._arrived.begin(arrived, Version())
+        self._arrived.add(0, arrived)
 
     def _save(
-        self, response: requests.Response, start: int, end: int | None, cancelled: Cancellation
+        self, response: requests.Response, wanted: tuple[int, int | None], cancelled: Cancellation
     ) -> tuple[int, bool]:
-        """Write the body to the part from `start` on, up to `end`; returns how many bytes came, and if it was cut."""
-        cut = False
+        """Write the body to its place in the part; returns how many bytes arrived, and whether it was cut."""
+        start, end = wanted
+        is_cut = False
         position = noted = start
         with self._part.open("r+b") as file:
             file.seek(start)
             try:
                 for block in response.raw.stream(BLOCK, decode_content=False):
                     cancelled.check()
-                    file.write(block if end is None else block[: end - position])
-                    position += len(block)
+                    position += file.write(block if end is None else block[: end - position])
                     if position - noted >= NOTED:
                         if end is None and free_bytes(self._part.parent) < SPARE:
                             raise JobFailed("it is of unknown length, and the worker's disk is nearly full")
@@ -195,11 +203,11 @@ class Download:
                         self._arrived.add(noted, position)
                         noted = position
             except (urllib3.exceptions.HTTPError, requests.RequestException):
-                cut = True
+                is_cut = True
             except OSError as error:
-                raise _full_disk(error) from error
+                raise _disk_error(error) from error
         self._arrived.add(noted, position)
-        return position - start, cut
+        return position - start, is_cut
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -209,79 +217,7 @@ class Download:
             raise JobFailed(f"The input '{self._name}' cannot be fetched: {error}.") from error
 
 
-class _Arrived:
-    """Which bytes of a file have arrived, written down for a process that comes after this one.
-
-    The file `path` has the size and the version (an `ETag` or a date, for `If-Range`, RFC 9110, 13.1.5) in its first
-    line, and an interval in each other one. It is made only for a file that is worth it, of a known version.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = Lock()
-        self._intervals: list[tuple[int, int]] = []
-        self.size = 0
-        self.version = ""
-
-    def load(self, part: Path) -> bool:
-        """Go on with what an earlier process has written down of `part`; whether there is such a thing."""
-        try:
-            head, *lines = self._path.read_text(encoding="utf-8").split("\n")[:-1]  # behind the last \n: a line cut off
-            known = json.loads(head)
-            self.size, self.version = int(known["size"]), str(known["version"])
-            self._intervals = [(int(start), int(end)) for start, end in map(str.split, lines)]
-            is_here = part.stat().st_size == self.size
-        except (OSError, ValueError, KeyError, TypeError):
-            is_here = False
-        if not is_here:
-            self.forget()
-        return is_here
-
-    def begin(self, size: int, version: str) -> None:
-        """Nothing has arrived yet of a file of `size` bytes."""
-        self._intervals = []
-        self.size, self.version = size, version
-        if size > NOTED and version:
-            self._path.write_text(json.dumps({"size": size, "version": version}) + "\n", encoding="utf-8")
-
-    def add(self, start: int, end: int) -> None:
-        """The bytes from `start` to before `end` are on disk."""
-        with self._lock:
-            self._intervals.append((start, end))
-            if self._path.exists():
-                with self._path.open("a", encoding="utf-8") as file:
-                    file.write(f"{start} {end}\n")
-
-    def missing(self) -> list[tuple[int, int]]:
-        """What has not arrived, in ranges of at most `LARGE` bytes."""
-        gaps = []
-        position = 0
-        for start, end in [*sorted(self._intervals), (self.size, self.size)]:
-            gaps += [(at, min(at + LARGE, start)) for at in range(position, start, LARGE)]
-            position = max(position, end)
-        return gaps
-
-    def forget(self) -> None:
-        """Begin from nothing."""
-        self._path.unlink(missing_ok=True)
-        self._intervals = []
-        self.size, self.version = 0, ""
-
-
-def _size(response: requests.Response) -> int | None:
-    """The length of the whole file in bytes, as the answer announces it."""
-    if response.status_code == 200:
-        return response.raw.length_remaining  # `Content-Length`, as urllib3 reads it, and later checks it
-    length = response.headers.get("Content-Range", "").rpartition("/")[2]
-    return int(length) if length.isdecimal() and len(length) < 19 else None  # Python reads no thousands of digits
-
-
-def _version(response: requests.Response) -> str:
-    etag = response.headers.get("ETag", "")
-    return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
-
-
-def _full_disk(error: OSError) -> Exception:
+def _disk_error(error: OSError) -> Exception:
     if is_full(error):
         return JobFailed("the worker's disk is full")
     return JobFailed(f"it cannot be written: {error.strerror or error}")  # the connection's errors are urllib3's own

@@ -8,7 +8,7 @@ import requests
 
 from job_fetcher.core.errors import JobFailed, Unavailable
 from job_fetcher.core.job import RequestToMake
-from job_fetcher.platform import http
+from job_fetcher.transfer import storage_errors
 
 BLOCK = 1 << 20
 """Bytes read and written at a time: what a transfer holds in memory."""
@@ -53,5 +53,5 @@ class Refusals:
         self.last = request
         status = response.status_code
         if self._count >= _REFUSALS_IN_A_ROW:
-            raise JobFailed(f"the storage refuses it ({status}): {http.said(response)}")
+            raise JobFailed(f"the storage refuses it ({status}): {storage_errors.explain(response)}")
         return Unavailable(f"the storage refuses the request ({status})", status=status)
