@@ -76,11 +76,13 @@ def _first_string(call: ast.Call) -> list[str]:
 
 
 def _strings(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield re.sub(r"\{[^}]*\}|%[sd]", "…", node.value)
-        elif isinstance(node, ast.JoinedStr):
-            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+    """The strings below a node, an f-string as one."""
+    if isinstance(tree, ast.JoinedStr):
+        yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in tree.values)
+    elif isinstance(tree, ast.Constant) and isinstance(tree.value, str):
+        yield re.sub(r"\{[^}]*\}|%[sd]", "…", tree.value)
+    for node in ast.iter_child_nodes(tree) if not isinstance(tree, ast.JoinedStr) else ():
+        yield from _strings(node)
 
 
 @pytest.mark.parametrize("sentence", listed())
