@@ -107,7 +107,7 @@ def test_compose_updates_workers_in_the_middle_of_their_jobs(two: Fleet, mock: P
         wait_for_next(two, service, before[service], NEW)
     assert two.jobs() == containers
     finish(two, mock, "gpu-0", jobs["gpu-0"])
-    assert "is reported as finished" in two.run("docker compose logs --tail 20 gpu-0")
+    assert ": finished" in two.run("docker compose logs --tail 20 gpu-0")
     two.run(
         "docker compose kill -s SIGTERM",
         "docker wait $(docker compose ps --all --quiet)",
@@ -138,7 +138,7 @@ def test_swarm_updates_workers_in_the_middle_of_their_jobs(two: Fleet, mock: Pla
     for service, job in jobs.items():
         finish(two, mock, service, job)
     assert "decode_gpu-1" in two.run("docker stack ps decode")
-    assert "is reported as finished" in two.run("docker service logs --tail 20 decode_gpu-0")
+    assert ": finished" in two.run("docker service logs --tail 20 decode_gpu-0")
     two.run(REMOVE)
     assert_nothing_left(two)
 
@@ -238,7 +238,9 @@ def test_machine_is_taken_out_of_a_swarm_and_comes_back(fleet: Fleet, mock: Plat
     paused = wait_until(lambda: fleet.workers().get("gpu-0"), "Swarm to start the worker again")
     assert paused != before
     assert paused is not None
-    wait_until(lambda: b"No job is asked for: the worker is paused" in paused.logs(), "it to say that it is paused")
+    wait_until(
+        lambda: b"The worker asks for no job: the worker is paused" in paused.logs(), "it to say that it is paused"
+    )
     ((drain, activate),) = blocks("sh", DRAIN)
     fleet.run(drain)
     assert_nothing_left(fleet)

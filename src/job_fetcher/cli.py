@@ -12,7 +12,6 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
-from job_fetcher.core.background import in_background
 from job_fetcher.core.errors import Cancelled, SettingsError, WorkerError
 from job_fetcher.worker import signals
 
@@ -63,7 +62,7 @@ def _work(settings: "Settings") -> int:
     shutdown = Shutdown()
     signals.handle(shutdown)
     try:
-        shutdown.ending.result_of(in_background(partial(wiring.worker, settings, shutdown), "start")).run_forever()
+        shutdown.ending.call(partial(wiring.worker, settings, shutdown), "start").run_forever()
     except Cancelled as reason:
         log.info("The worker ends before it has begun: %s", reason)
     except WorkerError as error:

@@ -220,7 +220,7 @@ class Preflight:
         ready = Readiness(self._client, folders, folder_images, free_gpu, settings, network=settings.job_network)
         reason = ready.reason_against()
         if reason is not None:
-            raise Failed(f"No job is asked for: {reason}")
+            raise Failed(f"The worker asks for no job: {reason}")
         return "jobs are asked for"
 
 

@@ -93,3 +93,25 @@ def test_the_first_error_is_raised_and_ends_the_others(error: Exception) -> None
     with pytest.raises(type(error), match=str(error)):
         run_all(call, [0, 1, 2], threads=2, cancelled=Cancellation(), name="pool")
     assert others_ended.wait(LONG_S)
+
+
+def test_a_reason_that_is_due_later_comes_by_itself_unless_another_one_is_first() -> None:
+    cancelled, first = Cancellation(), Cancellation()
+    cancelled.after(0.01, StopRequested("too late"))
+    with pytest.raises(StopRequested, match="too late"):
+        cancelled.wait(LONG_S)
+    first.after(LONG_S, StopRequested("too late"))
+    first.set(JobGone("deleted"))
+    with pytest.raises(JobGone, match="deleted"):
+        first.wait(LONG_S)
+
+
+def test_a_call_gives_its_result_or_its_error_or_the_reason_to_leave_it() -> None:
+    cancelled, never = Cancellation(), threading.Event()
+    assert cancelled.call(lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        cancelled.call(lambda: 1 // 0)
+    cancelled.after(0.01, JobGone("deleted"))
+    with pytest.raises(JobGone, match="deleted"):
+        cancelled.call(never.wait)
+    never.set()

@@ -48,7 +48,7 @@ def _reach(mock: Platform, worker: WorkerProcess, stage: Stage, image: str) -> s
 def _assert_dropped(mock: Platform, worker: WorkerProcess, job: str, image: str) -> None:
     """Nothing is left of a job that was cancelled or reported for it, and the worker does the next one."""
     wait_until(lambda: not worker.containers() and not worker.folders(), "the job's end", GPU_FREE_S)
-    assert f"Job {job} is dropped" in worker.log
+    assert f"job {job}: dropped" in worker.log
     asked = len(mock.requests(path=f"/jobs/{job}/"))
     mock.heal()
     following = mock.submit("true", image=image)

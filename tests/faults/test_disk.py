@@ -109,7 +109,7 @@ def test_no_job_is_taken_while_less_than_min_free_gib_is_free(
     ballast.write_bytes(bytes(DISK // 2))
     job = mock.submit("true", image=job_image)
     worker = start_worker(small_disk.name, MIN_FREE_GIB=str(DISK * 0.75 / 2**30), TMPDIR=str(tmp_path))
-    worker.wait_for_log("No job is asked for: less than MIN_FREE_GIB is free")
+    worker.wait_for_log("The worker asks for no job: less than MIN_FREE_GIB is free")
     for _ in range(3):
         _wait_for_next_look(tmp_path / "job-fetcher.alive")
     assert mock.requests("GET", "/jobs") == []
@@ -142,7 +142,7 @@ class FakeDisk:
 def test_worker_waits_for_room_on_a_disk_without_any(small_disk: Path, start_worker: StartWorker) -> None:
     subprocess.run(["dd", "if=/dev/zero", f"of={small_disk}/full", "bs=64K"], check=False, capture_output=True)
     worker = start_worker(small_disk.name, MIN_FREE_GIB="1000000")
-    worker.wait_for_log("No job is asked for: less than MIN_FREE_GIB is free on the disk")
+    worker.wait_for_log("The worker asks for no job: less than MIN_FREE_GIB is free on the disk")
     assert worker.stop() == 0
 
 

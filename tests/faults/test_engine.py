@@ -176,15 +176,15 @@ def test_no_job_is_asked_for_while_the_engine_is_away(
 ) -> None:
     mock.wait_until(lambda: len(mock.requests("GET", "/jobs")) > 0, "a look for a job")
     TROUBLE[trouble](engine_gate)
-    behind_gate.wait_for_log("No job is asked for: the Docker engine does not answer")
+    behind_gate.wait_for_log("The worker asks for no job: the Docker engine does not answer")
     job = mock.submit("true", image=job_image)
     looks = len(mock.requests("GET", "/jobs"))
     TROUBLE["500"](engine_gate)  # which counts the tries, as a closed port cannot
     wait_until(lambda: engine_gate.tries > 2, "more looks for the engine")
     assert len(mock.requests("GET", "/jobs")) == looks
-    assert behind_gate.log.count("No job is asked for") == 1
+    assert behind_gate.log.count("The worker asks for no job") == 1
     engine_gate.open()
-    behind_gate.wait_for_log("Jobs are asked for again")
+    behind_gate.wait_for_log("The worker asks for jobs again")
     mock.wait_for_status(job)
     assert mock.job(job).status == "finished"
 

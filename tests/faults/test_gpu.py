@@ -20,8 +20,8 @@ StartWorker = Callable[..., WorkerProcess]
 
 CARD = Gpu()
 GPU_IS_LOST = 15
-NOT_BY_US = "No job is asked for: the GPU does not answer (GPU is lost)"
-NOT_BY_CONTAINERS = "No job is asked for: containers do not start, or do not see the GPU"
+NOT_BY_US = "The worker asks for no job: the GPU does not answer (GPU is lost)"
+NOT_BY_CONTAINERS = "The worker asks for no job: containers do not start, or do not see the GPU"
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,8 @@ def test_gpu_that_was_lost_is_tried_in_a_container_before_the_next_job_is_asked_
     hook.give()
     mock.wait_for_status(job)
     assert mock.outputs(job) == {"log/log/container.log": f"GPU 0: {CARD.name} (UUID: {CARD.uuid})\n".encode()}
-    assert [worker.log.count(each) for each in (NOT_BY_US, NOT_BY_CONTAINERS, "Jobs are asked for again")] == [1, 1, 1]
+    told = (NOT_BY_US, NOT_BY_CONTAINERS, "The worker asks for jobs again")
+    assert [worker.log.count(each) for each in told] == [1, 1, 1]
     assert worker.stop() == 0
     worker.assert_nothing_left()
     assert engine.client.containers.list(all=True) == [], "also none of those that only look for the card"
@@ -126,7 +127,7 @@ def test_gpu_is_tried_in_a_container_after_a_job_that_failed_with_it(
     mock.wait_for_status(job)
     worker.wait_for_log(NOT_BY_CONTAINERS)
     hook.give()
-    worker.wait_for_log("Jobs are asked for again")
+    worker.wait_for_log("The worker asks for jobs again")
 
 
 def test_job_whose_container_cannot_get_the_gpu_is_handed_back_and_the_next_one_waits_until_one_can(

@@ -152,7 +152,7 @@ def test_idle_worker_is_stopped_while_the_platform_is_away(
 ) -> None:
     mock.wait_until(lambda: len(mock.requests("GET", "/jobs")) > 1, "looks for a job")
     gate.close_port()
-    gated_worker.wait_for_log("No job can be asked for")
+    gated_worker.wait_for_log("The worker cannot ask for a job")
     gated_worker.signal(signal.SIGTERM)
     assert gated_worker.wait(STOP_S) == 0
 

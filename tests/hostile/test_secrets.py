@@ -147,7 +147,7 @@ def test_server_that_cannot_prove_who_it_is_gets_nothing(
         worker = start_worker(API_URL=url, **({"REQUESTS_CA_BUNDLE": str(certificate)} if trusted else {}))
         worker.wait_for_log(told)
         assert worker.stop() == 0
-    assert f"No job can be asked for: GET {url}/access_info: " in worker.log
+    assert f"The worker cannot ask for a job: GET {url}/access_info: " in worker.log
     assert "Traceback" not in worker.log
 
 

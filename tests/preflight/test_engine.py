@@ -152,12 +152,12 @@ def test_more_memory_kept_back_than_there_is(check: Check) -> None:
 def test_worker_that_is_paused(check: Check, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / ".paused").touch()
-    assert check().sentence("now") == "No job is asked for: the worker is paused, until `resume`"
+    assert check().sentence("now") == "The worker asks for no job: the worker is paused, until `resume`"
 
 
 def test_hours_that_are_quiet(check: Check) -> None:
     sentence = check(QUIET_HOURS="00:00-24:00").sentence("now")
-    assert sentence == "No job is asked for: these are quiet hours (QUIET_HOURS)"
+    assert sentence == "The worker asks for no job: these are quiet hours (QUIET_HOURS)"
 
 
 def unix_listener(path: Path) -> socket.socket:

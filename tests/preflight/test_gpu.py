@@ -94,7 +94,7 @@ def test_card_that_others_use(check: Check, nvml: NvmlStub, gpu_engine: GpuEngin
     gpu_engine.hook.give()
     settings = {"DOCKER_HOST": gpu_engine.url, "GPU_BUSY_MIB": "500"}
     sentence = check(**settings, **nvml.environment).sentence("now")
-    assert sentence == "No job is asked for: others use 900 MiB of the GPU, more than GPU_BUSY_MIB (500)"
+    assert sentence == "The worker asks for no job: other programs use 900 MiB of the GPU, more than GPU_BUSY_MIB (500)"
     worker = Workspace(tmp_path / "data", owner="a worker")
     assert worker.claim_gpu(CARD.uuid)
     assert check(**settings, **nvml.environment).code == 0

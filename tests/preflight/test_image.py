@@ -159,4 +159,4 @@ def test_paused_worker_takes_no_job_after_a_restart_neither_until_it_is_resumed(
 
 
 def told(worker: Container) -> int:
-    return worker.logs().count(b"No job is asked for: the worker is paused, until `resume`")
+    return worker.logs().count(b"The worker asks for no job: the worker is paused, until `resume`")

@@ -46,9 +46,9 @@ def test_each_worker_goes_on_with_the_job_of_its_own_card(
         mock.wait_for_status(jobs[number])
         assert_finished_once(mock, jobs[number])
         wait_for_next_look(mock)
-        assert f"Going on with job {jobs[1 - number]}" not in workers[number].log
-    assert f"Job {jobs[order[1]]} in " in workers[order[0]].log
-    assert workers[order[0]].log.count(f"waits for a worker with the card {CARDS[order[1]].uuid}") == 1
+        assert f"job {jobs[1 - number]}: resuming" not in workers[number].log
+    assert f"job {jobs[order[1]]}: left alone: " in workers[order[0]].log
+    assert workers[order[0]].log.count(f"waits for a worker with the GPU {CARDS[order[1]].uuid}") == 1
     assert [worker.stop() for worker in workers] == [0, 0]
     workers[0].assert_nothing_left()
 
@@ -68,7 +68,8 @@ def test_job_of_a_card_that_is_gone_is_left_alone_and_told(
         wait_for_next_look(mock)
         assert worker.stop() == 0
         assert (worker.folders(), [each.id for each in worker.containers()]) == ([job], [container])
-    assert worker.log.count(f"Job {job} in {worker.base / job} waits for a worker with the card GPU-2") == 2
+    told = f"job {job}: left alone: its folder {worker.base / job} waits for a worker with the GPU GPU-2"
+    assert worker.log.count(told) == 2
     nvml.show(*reversed(CARDS))
     worker.start()
     go(worker, job)

@@ -185,13 +185,13 @@ def test_two_workers_of_one_folder_and_one_account_leave_each_other_alone(
     first, second = submit(mock, job_image), submit(mock, job_image)
     workers = [run_worker(), run_worker()]
     containers = {job: wait_until_it_runs(docker_client, base, job) for job in (first, second)}
-    killed = next(each for each in workers if f"Job {first} is pulled" in each.logs().decode())
+    killed = next(each for each in workers if f"job {first}: pulled" in each.logs().decode())
     other = next(each for each in workers if each != killed)
-    assert f"Job {second} is pulled" in other.logs().decode()
+    assert f"job {second}: pulled" in other.logs().decode()
     remove(killed, evidence)
 
     third = run_worker()
-    wait_until(lambda: f"Going on with job {first}" in third.logs().decode(), "the third one to go on")
+    wait_until(lambda: f"job {first}: resuming" in third.logs().decode(), "the third one to go on")
     go(base, first)
     mock.wait_for_status(first)
     assert f"job {second}" not in third.logs().decode()

@@ -73,7 +73,7 @@ def test_container_that_runs_is_attached_to(mock: Platform, worker: WorkerProces
     job = submit(mock, job_image)
     container = killed_while_running(mock, worker, job)
     worker.start()
-    worker.wait_for_log(f"Going on with job {job}")
+    worker.wait_for_log(f"job {job}: resuming")
     mock.wait_until(lambda: sent(mock, job, "running") > 3, "keep-alives of the next start")
     assert worker.container().id == container.id
     go(worker, job)

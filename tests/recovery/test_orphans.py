@@ -56,7 +56,7 @@ def test_container_of_a_job_below_another_folder_is_left_to_the_worker_of_that_o
     for _ in (mine, others):
         job = submit(mock, job_image)
         mock.wait_for_status(job, "running")
-        workers[job] = mine if f"Job {job} is pulled" in mine.log else others
+        workers[job] = mine if f"job {job}: pulled" in mine.log else others
     containers = {worker: killed_while_running(mock, worker, job) for job, worker in workers.items()}
     for job, worker in workers.items():
         shutil.rmtree(worker.base / job)

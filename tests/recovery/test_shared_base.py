@@ -53,7 +53,7 @@ def test_folders_that_are_not_understood_are_put_aside_and_told_and_do_not_block
         [f".unreadable-{n}" for n in names] + ["photos"]
     )
     for name in names:
-        assert worker.log.count(f"{worker.base / name} cannot be gone on with") == 1
+        assert worker.log.count(f"The worker cannot resume the job in {worker.base / name} ") == 1
     assert (worker.base / put_aside[0] / "files" / "output" / "ran").exists(), "with all that was in it"
     worker.start()
     wait_for_next_look(mock)
@@ -67,7 +67,7 @@ def test_job_of_another_account_is_left_alone(mock: Platform, start_worker: Star
     container = killed_while_running(mock, worker, job)
     other = start_worker(USERNAME="worker2", PASSWORD="Worker-password-2")
     other.wait_for_log(
-        f"Job {job} in {worker.base / job} belongs to another account (worker at {mock.url}): left alone"
+        f"job {job}: left alone: its folder {worker.base / job} belongs to another account (worker at {mock.url})"
     )
     another_job = mock.submit("true", image=job_image)
     mock.wait_for_status(another_job)
@@ -91,16 +91,16 @@ def test_worker_takes_up_only_what_nobody_holds(
     jobs = [submit(mock, job_image), submit(mock, job_image)]
     for job in jobs:
         wait_until((first.base / job / "files" / "output" / "ran").exists, "the command to begin")
-    mine, others = sorted(jobs, key=lambda job: f"Job {job} is pulled" not in first.log)
-    assert f"Job {others} is pulled" in second.log
+    mine, others = sorted(jobs, key=lambda job: f"job {job}: pulled" not in first.log)
+    assert f"job {others}: pulled" in second.log
     third = start_worker()
     third.wait_for_log("Offering")
     wait_for_next_look(mock)
     assert third.stop() == 0
-    assert "Going on" not in third.log, "there was nothing that nobody held"
+    assert "resuming" not in third.log, "there was nothing that nobody held"
     kill(first)
     first.start()
-    first.wait_for_log(f"Going on with job {mine}")
+    first.wait_for_log(f"job {mine}: resuming")
     go(first, mine)
     mock.wait_for_status(mine)
     assert f"job {others}" not in first.log

@@ -35,7 +35,7 @@ def wait_for_next(fleet: Fleet, service: str, before: Container, image: str) -> 
 
     def goes_on() -> bool:
         worker = fleet.workers().get(service)
-        return worker is not None and worker != before and b"Going on with job" in worker.logs()
+        return worker is not None and worker != before and b": resuming" in worker.logs()
 
     wait_until(goes_on, f"the next worker of {service}")
     assert fleet.workers()[service].attrs["Config"]["Image"].split("@")[0] == image

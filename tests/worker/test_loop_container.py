@@ -98,7 +98,7 @@ def test_somebody_elses_folder_stays_and_the_job_is_handed_back(
     thesis.write_text("three years of work")
     job = mock.submit("true", image=job_image)
     mock.wait_until(lambda: bool(mock.job(job).tried) and mock.job(job).status == "queued", "the job to be handed back")
-    assert "something else of the job's name" in mock.details(job)
+    assert "Something else has the name of this job" in mock.details(job)
     assert thesis.read_text() == "three years of work"
 
 

@@ -77,7 +77,7 @@ def test_two_workers_of_one_folder_offer_and_give_each_its_own_card(
     for job, card in jobs.items():
         [request] = found[job].attrs["HostConfig"]["DeviceRequests"]
         assert (request["DeviceIDs"], request["Count"]) == ([card.uuid], 0)
-        assert f"Job {job} is pulled" in workers[cards.index(card)].log
+        assert f"job {job}: pulled" in workers[cards.index(card)].log
         (workers[0].base / job / "files" / "go").touch()
         mock.wait_for_status(job)
         assert mock.outputs(job)[LOG].decode() == f"{NO_MORE}NVIDIA_VISIBLE_DEVICES={card.uuid}\n"
@@ -121,12 +121,12 @@ def test_second_worker_of_the_same_card_waits_until_the_first_one_ends(
     job = mock.submit(WAIT_FOR_GO, image=job_image)
     mock.wait_for_status(job, "running")
     second = start_worker(**nvml.environment)
-    second.wait_for_log("No job is asked for: another worker in this PATH_BASE uses the same GPU")
+    second.wait_for_log("The worker asks for no job: another worker in this PATH_BASE uses the same GPU")
     next_job = mock.submit("true", image=job_image)
     (first.base / job / "files" / "go").touch()
     mock.wait_for_status(job)
     assert first.stop() == 0
-    second.wait_for_log("Jobs are asked for again")
+    second.wait_for_log("The worker asks for jobs again")
     mock.wait_for_status(next_job)
     assert mock.job(next_job).status == "finished"
 

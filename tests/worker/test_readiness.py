@@ -19,9 +19,9 @@ from tests.support.worker import WorkerProcess, wait_until
 StartWorker = Callable[..., WorkerProcess]
 
 WAIT_FOR_GO = "until [ -e /files/go ]; do sleep 0.05; done"
-PAUSED = "No job is asked for: the worker is paused, until `resume`"
-QUIET = "No job is asked for: these are quiet hours (QUIET_HOURS)"
-AGAIN = "Jobs are asked for again"
+PAUSED = "The worker asks for no job: the worker is paused, until `resume`"
+QUIET = "The worker asks for no job: these are quiet hours (QUIET_HOURS)"
+AGAIN = "The worker asks for jobs again"
 FAR_AWAY = "Far-12"
 """A zone in which it is half a day later than by UTC."""
 
@@ -73,7 +73,7 @@ def test_job_in_hand_goes_on_while_the_worker_is_paused(
     command(worker, "pause", tmp_path)
     kill(worker)
     worker.start()
-    worker.wait_for_log(f"Going on with job {job}")
+    worker.wait_for_log(f"job {job}: resuming")
     assert worker.container().id == container.id
     next_job, before = mock.submit("true", image=job_image), looks(mock)
     (worker.base / job / "files" / "go").touch()
@@ -125,7 +125,7 @@ def test_jobs_come_in_all_other_hours_and_one_that_was_begun_goes_on(
     kill(worker)
     worker.environment["QUIET_HOURS"] = "00:00-24:00"
     worker.start()
-    worker.wait_for_log(f"Going on with job {job}")
+    worker.wait_for_log(f"job {job}: resuming")
     (worker.base / job / "files" / "go").touch()
     mock.wait_for_status(job)
     assert mock.job(job).status == "finished"
@@ -141,14 +141,14 @@ def test_no_job_is_asked_for_while_others_hold_more_of_the_gpu_than_they_may_and
     asked: tuple[Gate, list[str]],
 ) -> None:
     gate, times = asked
-    busy = "No job is asked for: others use {} MiB of the GPU, more than GPU_BUSY_MIB (1000)"
+    busy = "The worker asks for no job: other programs use {} MiB of the GPU, more than GPU_BUSY_MIB (1000)"
     nvml.show(Gpu(processes=[(1, 1001)]))
     worker = start_worker(GPU_BUSY_MIB="1000", DOCKER_HOST=f"unix://{gate.path}", **nvml.environment)
     worker.wait_for_log(busy.format(1001))
     job = mock.submit(WAIT_FOR_GO, image=job_image)
     nvml.show(Gpu(processes=[(1, 1001)], graphics=[(2, 500)]))
     look_around(times)
-    assert (looks(mock), worker.log.count("No job is asked for")) == (0, 1), "told once, whatever the number"
+    assert (looks(mock), worker.log.count("The worker asks for no job")) == (0, 1), "told once, whatever the number"
     nvml.show(Gpu(used_mib=1500, processes=[(1, 1000)]))
     mock.wait_for_status(job, "running")
     assert worker.log.count(AGAIN) == 1

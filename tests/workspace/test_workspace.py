@@ -104,7 +104,7 @@ def test_a_folder_in_use_is_left_alone(workspace: Workspace) -> None:
     other = Workspace(workspace.base, OWNER)
     with workspace.create(JOB):
         assert list(other.resumable()) == []
-        with pytest.raises(JobFailed, match="in use"):
+        with pytest.raises(JobFailed, match="uses a folder"):
             other.create(JOB)
     assert len(list(other.resumable())) == 1
 

@@ -1,8 +1,8 @@
 """Blocking calls in daemon threads, and the one way to leave them: a `Cancellation`.
 
-The main thread never blocks in a socket: it waits here, for a result or for the reason to go on without it. A call
-that nobody waits for any more ends by its own time-out, or with the process: all threads are daemons, so none of
-them keeps a worker alive whose main thread has ended.
+The main thread never blocks in a socket. It waits here for a result, or for the reason to leave the call. A call that
+nobody waits for ends by its own time-out, or with the process: every thread is a daemon, so that no thread outlives the
+main one.
 """
 
 import threading
@@ -20,7 +20,7 @@ Task = Callable[["Cancellation"], Iterable["Task"]]
 
 
 class Cancellation:
-    """Whether, and why, what is being done is to be left. Set from any thread, once: the first reason counts.
+    """Whether, and why, the work in hand has to be left. Any thread sets it. The first reason counts.
 
     `future` never has a result, only the reason as its exception: it can be waited for beside other futures.
     """
@@ -52,7 +52,7 @@ class Cancellation:
             raise self.reason.with_traceback(None)  # raised in many threads: each with a traceback of its own
 
     def wait(self, seconds: float) -> None:
-        """Sleep that ends early, by raising the reason. Who waits here is alive, and says so."""
+        """Sleep. Ends early, by raising the reason. The caller beats for the health check: it is alive."""
         health.beat(seconds)
         wait([self.future], timeout=seconds)
         self.check()
@@ -63,13 +63,26 @@ class Cancellation:
         self.check()
         return call.result(timeout=0)
 
+    def call(self, function: Callable[[], T], name: str = "call") -> T:
+        """The result of `function`, which a daemon thread `name` computes, or its error.
+
+        Raises the reason as soon as there is one; the thread then ends by a time-out of its own.
+        """
+        return self.result_of(in_background(function, name))
+
+    def after(self, seconds: float, reason: JobFetcherError) -> None:
+        """Set `reason` in so many seconds, unless another one comes first."""
+        timer = threading.Timer(seconds, self.set, [reason])
+        timer.daemon = True
+        timer.start()
+
     def call_when_set(self, callback: Callable[[], None]) -> None:
         """Call `callback` once when a reason is given, in the thread that gives it (at once if there is one)."""
         self.future.add_done_callback(lambda _: callback())
 
 
 def in_background(call: Callable[[], T], name: str) -> "Future[T]":
-    """Start `call` in a daemon thread of its own and return what it will give."""
+    """Start `call` in a daemon thread of its own. Returns the future of its result."""
     result: Future[T] = Future()
 
     def run() -> None:

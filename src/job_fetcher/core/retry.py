@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 import tenacity
 
-from job_fetcher.core.background import Cancellation, in_background
+from job_fetcher.core.background import Cancellation
 from job_fetcher.core.errors import InvalidAnswer, Unavailable
 
 MAX_WAIT_S = 60.0
@@ -87,9 +87,7 @@ def call_engine(cancelled: Cancellation) -> PatientCall:
     """
 
     def call_patiently(call: Callable[..., T], *arguments: Any) -> T:
-        return retrying_engine(cancelled)(
-            lambda: cancelled.result_of(in_background(partial(call, *arguments), "engine"))
-        )
+        return retrying_engine(cancelled)(lambda: cancelled.call(partial(call, *arguments), "engine"))
 
     return call_patiently
 

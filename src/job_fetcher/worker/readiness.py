@@ -1,4 +1,4 @@
-"""Whether a job could be run now. Asked before each look for one; a running job is never touched by the answer."""
+"""Whether this machine could run a job now. The loop asks before it asks for a job; a running job goes on anyway."""
 
 import logging
 import re
@@ -13,13 +13,13 @@ from job_fetcher.workspace.disk import free_bytes
 from job_fetcher.workspace.workspace import Workspace
 
 _NUMBER = re.compile(r"[0-9a-f]*[0-9][0-9a-f]*")
-"""MiB, pids and ids change from one look to the next, and make no other reason."""
+"""MiB, pids and ids change from one look to the next: a reason that differs in them alone is the same reason."""
 
 log = logging.getLogger(__name__)
 
 
 class Readiness:
-    """What must be so for a job to be asked for. Each reason against it is told once, when it comes up.
+    """What has to be true before the worker asks for a job. It logs each reason against that once, when it comes up.
 
     `network`: of jobs. The quiet hours are those of the engine's host.
     """
@@ -40,27 +40,27 @@ class Readiness:
         self._reported = ""
 
     def is_ready(self) -> bool:
-        """Whether a job could be run now; if not, the first reason why is logged, unless it was the last time."""
+        """Whether this machine could run a job now. If not, logs the first reason, unless it did so the last time."""
         reason = self.reason_against()
         words = _NUMBER.sub("", reason or "")
         if words != self._reported:
             if reason is None:
-                log.info("Jobs are asked for again")
+                log.info("The worker asks for jobs again")
             else:
-                log.warning("No job is asked for: %s", reason)
+                log.warning("The worker asks for no job: %s", reason)
         self._reported = words
         return reason is None
 
     def reason_against(self) -> str | None:
-        """The first reason why no job could be run now."""
+        """The first reason why this machine could run no job now; `None` if there is none."""
         return next(self._reasons(), None)
 
     def request_trial(self) -> None:
-        """A job's container did not start, or may have failed for the GPU: try another one before the next job."""
+        """Try a container before the next job: a job's own did not start, or may have failed for the GPU."""
         self._trial_due = True
 
     def _reasons(self) -> Iterator[str]:
-        """Why not, from what costs least to find out to what costs most."""
+        """The reasons against a job, the cheapest to find out first."""
         if self._workspace.is_paused:
             yield "the worker is paused, until `resume`"
         if not engine.is_up(self._client):
@@ -87,20 +87,20 @@ class Readiness:
         try:
             used_mib = hardware.used_mib(gpu)
         except GpuUnavailable as error:
-            self._trial_due = True  # it may come back for us and not for containers
-            yield f"the GPU does not answer ({error}); if that stays so, restart the worker, then the machine"
+            self._trial_due = True  # it may come back for this process and not for containers
+            yield f"the GPU does not answer ({error}). If that lasts, restart the worker, then the machine"
         else:
             busy_mib = self._polling.gpu_busy_mib
             if busy_mib is not None and used_mib > busy_mib:
-                yield f"others use {used_mib} MiB of the GPU, more than GPU_BUSY_MIB ({busy_mib})"
+                yield f"other programs use {used_mib} MiB of the GPU, more than GPU_BUSY_MIB ({busy_mib})"
 
     def _reasons_of_containers(self) -> Iterator[str]:
-        """A card is known to vanish from containers alone, after a `systemctl daemon-reload`; bridges break, too."""
+        """A GPU can vanish from containers alone, for example after `systemctl daemon-reload`. Bridges break, too."""
         try:
             probe.start_as_job(self._client, self._network, self._gpu)
         except probe.NoImage as error:
-            log.warning("Whether containers start, and see the GPU, cannot be found out: %s", error)
+            log.warning("The worker cannot find out whether containers start and see the GPU: %s", error)
         except probe.ProbeFailed as error:
-            yield f"containers do not start, or do not see the GPU ({error}); if that stays so, restart Docker"
+            yield f"containers do not start, or do not see the GPU ({error}). If that lasts, restart Docker"
             return
         self._trial_due = False

@@ -9,14 +9,15 @@ from pathlib import PurePosixPath
 from job_fetcher import steps
 from job_fetcher.config.settings import JobLimits
 from job_fetcher.core.background import Cancellation, in_background, run_all
-from job_fetcher.core.errors import EngineUnavailable, JobFailed, JobFetcherError, MachineFault, StopRequested
-from job_fetcher.core.job import Final, JobSpecs, JobStatus, Outcome, details
+from job_fetcher.core.errors import EngineUnavailable, JobFailed, MachineFault, StopRequested
+from job_fetcher.core.job import JobSpecs, JobStatus, Outcome
 from job_fetcher.engine import container_log, probe
 from job_fetcher.engine.client import Client, Missing
 from job_fetcher.engine.container import ContainerState, JobContainer, job_container
 from job_fetcher.engine.images import Images
 from job_fetcher.engine.isolation import Resources
 from job_fetcher.platform.api import WorkerApi
+from job_fetcher.worker.ending import requeued
 from job_fetcher.worker.keepalive import KeepAlive
 from job_fetcher.worker.next_action import MAX_RUNS, Action, next_action
 from job_fetcher.workspace.job_folder import JobFolder
@@ -163,8 +164,3 @@ def _recording_a_stop(folder: JobFolder) -> Iterator[None]:
     except StopRequested as reason:
         folder.record(final=requeued(reason))
         raise
-
-
-def requeued(reason: JobFetcherError) -> Final:
-    """The last status of a job that the worker does not end itself."""
-    return Final(status=JobStatus.QUEUED, details=details(str(reason)))

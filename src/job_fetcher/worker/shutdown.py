@@ -1,4 +1,14 @@
-"""How a worker shuts down: stop, drain or detach. Any thread may ask for it, at any time."""
+"""How a worker shuts down: stop, drain or detach. Any thread may ask for it, at any time.
+
+SIGTERM, step by step:
+
+1. `signals.handle` receives it and calls `Shutdown.stop`, which sets `ending`, `stopped` and the job's cancellation.
+2. Whatever the main thread waits for raises `StopRequested`. In a job, `engine.container` stops and removes the
+   container on the way out, until `cleanup_deadline` at the latest.
+3. `ending.ending_of` makes that the last status `queued`. `Worker.run_job` sends it for `left_s` seconds at most, and
+   removes the job's folder.
+4. `Worker.run_forever` sees `ending` and returns; the process exits with code 0.
+"""
 
 import threading
 import time
@@ -9,10 +19,10 @@ from job_fetcher.core.background import Cancellation
 from job_fetcher.core.errors import DetachRequested, JobFetcherError, StopRequested
 
 STOP_S = 6.0
-"""So long a worker that is stopped waits for the API and the engine; what they did not do by then is left to the next
-start. `docker stop` gives 10 s."""
-HAND_BACK_S = 2.0
-"""… but so long at least for the API to take the job back."""
+"""A worker that is stopped waits so long for the API and the engine. The next start does what they did not do by then.
+`docker stop` gives 10 s."""
+REQUEUE_S = 2.0
+"""The API has so long at least to take the job back."""
 
 
 class Shutdown:
@@ -34,8 +44,8 @@ class Shutdown:
         self._end(StopRequested(reason))
 
     def detach(self) -> None:
-        """End at once; the container of the job in hand runs on for the next start."""
-        self._end(DetachRequested("another worker goes on with it"))
+        """End at once. The container of the job in hand runs on for the next start."""
+        self._end(DetachRequested("another worker resumes it"))
 
     def drain(self) -> None:
         """Finish the job in hand, then end."""
@@ -43,7 +53,7 @@ class Shutdown:
 
     @contextmanager
     def job(self) -> Iterator[Cancellation]:
-        """A `Cancellation` for one job, which `stop` and `leave` set, too."""
+        """The `Cancellation` of one job, which `stop` and `detach` set, too."""
         with self._lock:
             self._job = Cancellation()
             if (reason := self.stopped.reason) is not None:
@@ -51,17 +61,13 @@ class Shutdown:
         yield self._job
 
     def left_s(self) -> float:
-        """How many seconds may be spent on handing a job back."""
+        """Seconds that the worker may spend on handing a job back."""
         since_stop_s = time.monotonic() - self._stopped_at if self.stopped.is_set() else 0
-        return max(HAND_BACK_S, STOP_S - since_stop_s)
+        return max(REQUEUE_S, STOP_S - since_stop_s)
 
     def _end(self, reason: JobFetcherError) -> None:
         with self._lock:
             self._stopped_at = time.monotonic()
             for each in (self.stopped, self.ending, self._job):
                 each.set(reason)
-        timer = threading.Timer(
-            STOP_S, self.cleanup_deadline.set, [DetachRequested("the Docker engine does not answer")]
-        )
-        timer.daemon = True
-        timer.start()
+        self.cleanup_deadline.after(STOP_S, DetachRequested("the Docker engine does not answer"))

@@ -1,13 +1,13 @@
-"""Signals, received by a thread that waits for them, so that no code is ever interrupted by a handler.
+"""Signals. A thread waits for them, so that no handler ever interrupts other code.
 
 | signal | does |
 |---|---|
-| SIGTERM, SIGINT | stop: the job is handed back |
-| SIGQUIT | drain: the job is finished first |
-| SIGUSR1 | leave: the job's container runs on for the next start |
+| SIGTERM, SIGINT | stop: the worker requeues the job (`shutdown` tells the steps) |
+| SIGQUIT | drain: the worker finishes the job first |
+| SIGUSR1 | detach: the job's container runs on for the next start |
 
-A second one of these exits at once, but a drain may still become a stop. They are blocked, never ignored, which also
-makes them arrive at PID 1 of a container, whose default actions the kernel leaves out.
+A second one of these exits at once, but a drain may still become a stop. The process blocks them, and never ignores
+them. So they reach PID 1 of a container, too, for which the kernel leaves out the default actions.
 """
 
 import logging
@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 
 
 def block() -> None:
-    """Let our signals wait until `handle`. Call this before any thread starts: threads inherit it."""
+    """Let the worker's signals wait until `handle`. Call this before any thread starts: threads inherit it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
 
 
 def handle(shutdown: "Shutdown") -> None:
-    """From now on give the shutdown that the signals mean."""
+    """From now on tell `shutdown` what each signal means."""
 
     def watch() -> None:
         received = _next()
@@ -44,7 +44,7 @@ def handle(shutdown: "Shutdown") -> None:
         elif received is not signal.SIGQUIT:
             shutdown.stop(f"The worker was stopped ({received.name}).")
             received = _next()
-        log.warning("A second signal: exiting at once")
+        log.warning("The worker exits at once: this was the second signal")
         os._exit(128 + received)
 
     in_background(watch, "signals")

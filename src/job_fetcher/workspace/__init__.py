@@ -1,4 +1,4 @@
-"""What lies on the disk: the folder of each job and what is recorded there, who holds it, how it lasts and goes.
+"""What lies on the disk: the folder of each job, its recorded state, its lock, and its removal.
 
 Imports `core` alone. Never sends anything, and never knows what runs in a container.
 """

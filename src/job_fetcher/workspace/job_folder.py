@@ -1,4 +1,4 @@
-"""A job's folder, held by this process: what is known of the job, and where its files are. See `workspace`."""
+"""A job's folder, held by this process: the recorded state of the job, and where its files are. See `workspace`."""
 
 import logging
 import os
@@ -12,28 +12,28 @@ from job_fetcher.core.job import Final, Job, Model, Outcome
 from job_fetcher.workspace.disk import boot_id, is_full, remove_tree, run_tool, write_durably
 
 VERSION = 1
-"""Of what is in `job.json`."""
+"""Of the format of `job.json`."""
 
 log = logging.getLogger(__name__)
 
 
 class JobState(Model):
-    """What is known of a job, as far as it is not to be found out otherwise (files on disk, containers by label)."""
+    """What the worker records of a job: all that it cannot find out otherwise (files on disk, containers by label)."""
 
     version: int = VERSION
     boot_id: str
-    """Of the host's run in which the files were fetched: a power cut may have lost what was not on disk yet."""
+    """The boot of the host in which the inputs came: a power cut may have lost what was not on disk yet."""
     owner: str
-    """The account and the API that the job came from: no other worker may take it up."""
+    """The account and the API that the job came from: no worker of another account resumes it."""
     job: Job
     gpu: str | None = None
-    """The UUID of the card that its container has: only a worker of that card goes on with it."""
+    """The UUID of the GPU that its container has: only a worker of that GPU resumes it."""
     runs: int = 0
-    """How many containers were started for it: more than one only if the engine's shutdown killed one."""
+    """How many containers the worker has prepared for it: more than one only if the engine's shutdown killed one."""
     outcome: Outcome | None = None
-    """How its container ended; from then on there is no container any more."""
+    """How its container ended. From then on the worker needs no container, and never requeues the job."""
     final: Final | None = None
-    """The last status, recorded before it is sent: it is sent once, whatever happens in between."""
+    """The last status, recorded before the worker sends it: a worker that is killed in between sends it once."""
 
 
 class JobFolder:
@@ -53,12 +53,12 @@ class JobFolder:
 
     @property
     def survived_reboot(self) -> bool:
-        """Whether the host was started anew since the inputs were fetched."""
+        """Whether the host has booted again since the inputs came."""
         return self._state.boot_id != boot_id()
 
     @property
     def is_there(self) -> bool:
-        """Whether nobody has removed it from under us."""
+        """Whether the folder still exists: a person may have removed it."""
         return self.path.is_dir()
 
     @property
@@ -66,7 +66,7 @@ class JobFolder:
         return self._state.job.id
 
     def record(self, **changes: Any) -> None:
-        """Change fields of `state`, on disk before anything else happens."""
+        """Change fields of `state`, on disk first. Raises `OSError`."""
         self._state = self._state.model_copy(update=changes)
         try:
             write_durably(self.path / "job.json", self._state.model_dump_json())
@@ -77,17 +77,17 @@ class JobFolder:
             write_durably(self.path / "job.json", self._state.model_dump_json())
 
     def drop_ballast(self) -> None:
-        """Make room on a full disk, for what is to be written in any case."""
+        """Make room on a full disk for what the worker has to write."""
         self._ballast.unlink(missing_ok=True)
 
     def flush(self) -> None:
-        """Let all that the container wrote outlive a power cut, as what is recorded about it will: sync(1)."""
+        """Let all that the container wrote outlive a power cut, as `job.json` does: sync(1)."""
         problem = run_tool("sync", "--file-system", str(self.path))
         if problem:
-            log.warning("What job %s has written may not be on disk: %s", self.job_id, problem)
+            log.warning("job %s: its outputs may not be on disk yet: %s", self.job_id, problem)
 
     def reset(self) -> None:
-        """Empty `files` and all that followed from it, for a run from clean inputs and outputs."""
+        """Empty `files` and remove all that followed from it, for a run from clean inputs and outputs."""
         for each in (self.files, self.parts):
             remove_tree(each)
             _make_folder(each)
@@ -96,9 +96,9 @@ class JobFolder:
         self.record(boot_id=boot_id())
 
     def remove(self) -> None:
-        """Remove the folder and all that is in it. What cannot be removed is left to the next start, and told."""
+        """Remove the folder and all that is in it. What cannot be removed is logged, and left to the next start."""
         doomed = self.path.with_name(f".removing-{self.path.name}-{time.time_ns()}")
-        with suppress(FileNotFoundError):  # somebody has removed it already
+        with suppress(FileNotFoundError):  # a person has removed it already
             self.path.rename(doomed)
         remove_tree(doomed)
 

@@ -1,27 +1,27 @@
-"""The jobs' folders on disk, which are all that the worker remembers: what it takes to go on after a crash.
+"""The jobs' folders on disk, which are all that the worker remembers: they let it resume jobs after a crash.
 
 ::
 
     PATH_BASE/
-      .lock                 held for the moment in which a folder appears or is taken up
-      .gpu-…                held (flock) by the worker of that card
+      .lock                 held (flock) for the moment in which a folder appears or a worker takes one up
+      .gpu-…                held (flock) by the worker of that GPU
       .images.json          the images that jobs have brought
-      .paused               there while no job is to be asked for
+      .paused               exists while no worker here may ask for a job
       .making-…/            a job's folder that is not complete yet
-      .probe-…/             there while a container looks whether it sees it
-      .removing-…/          a finished job's folder on its way out
-      .unreadable-…/        a folder that was not understood, put aside for a person to look at
+      .probe-…/             exists while a container tests whether it sees the folder
+      .removing-…/          the folder of a job that is over, while the worker removes it
+      .unreadable-…/        a folder that the worker does not understand, put aside for a person
       <job id>/
         job.json            `JobState`
-        lock                held (flock) by the worker that works on the job; the system lets go of it when that dies
+        lock                held (flock) by the worker that has the job; the kernel releases it when that worker dies
         files/              mounted at /files in the job's container
-        parts/              inputs on their way, renamed into files/ when they are complete
-        uploads.jsonl       what has arrived, a line each
-        container.log       the container's log, once it has ended
-        ballast             thrown off when the disk is full, so that `job.json` can still be written
+        parts/              inputs in transfer; the worker renames them into files/ when they are complete
+        uploads.jsonl       what has arrived, one line for each file
+        container.log       the container's log, once the container has ended
+        ballast             removed when the disk is full, so that the worker can still write `job.json`
 
-`job.json` is replaced whole (temporary name, fsync, rename), `uploads.jsonl` only grows, and a last line that was cut
-is ignored: a power cut at any byte leaves both readable.
+The worker replaces `job.json` as a whole (temporary name, fsync, rename). `uploads.jsonl` only grows, and readers
+ignore a last line that was cut. A power cut at any byte leaves both readable.
 """
 
 import errno
@@ -42,7 +42,7 @@ from job_fetcher.workspace.job_folder import VERSION, JobFolder, JobState
 
 BALLAST = 65_536
 STALE_S = 600.0
-"""A folder to try (`probe`) of this age has been left by a worker that was killed."""
+"""A worker that was killed has left a `.probe-…` folder of this age."""
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +52,10 @@ class Workspace:
 
     def __init__(self, base: Path, owner: str) -> None:
         self.base, self._owner = base, owner
-        self._card: int | None = None
+        self._gpu_lock: int | None = None
 
     def prepare(self) -> None:
-        """Make `base` if it is not there; raises `SettingsError` if jobs' folders cannot be made in it."""
+        """Make `base` if it does not exist. Raises `SettingsError` if the worker cannot make jobs' folders in it."""
         try:
             with self.locked():
                 pass
@@ -65,29 +65,29 @@ class Workspace:
 
     @property
     def is_paused(self) -> bool:
-        """Whether no new job is to be asked for, by any worker here."""
+        """Whether no worker here may ask for a new job."""
         return (self.base / ".paused").exists()
 
     def pause(self) -> None:
-        """Let no worker here ask for a job, after a restart neither, until `resume`."""
+        """Let no worker here ask for a job until `resume`. A restart does not change that."""
         (self.base / ".paused").touch()
 
     def resume(self) -> None:
-        """Let jobs be asked for again."""
+        """Let the workers here ask for jobs again."""
         (self.base / ".paused").unlink(missing_ok=True)
 
     def claim_gpu(self, gpu: str) -> bool:
-        """Whether no other worker here uses the card with that UUID; it is this one's then, until its process ends."""
-        with suppress(OSError):  # a full disk, which others tell
-            self._card = self._card or _flock(self.base / f".gpu-{gpu}")
-            return self._card is not None
+        """Whether no other worker here uses the GPU with that UUID. This process then holds it until it ends."""
+        with suppress(OSError):  # a full disk, which readiness reports
+            self._gpu_lock = self._gpu_lock or _flock(self.base / f".gpu-{gpu}")
+            return self._gpu_lock is not None
         return True
 
     def create(self, job: Job, gpu: str | None = None) -> JobFolder:
-        """A new, empty folder for `job`. One that is left of an earlier try of the same job is removed first.
+        """A new, empty folder for `job`. Removes first what an earlier try of the same job has left.
 
-        Raises `MachineFault` if something else has that name: another worker's folder, another account's, anybody's.
-        Raises `JobFailed` if its id is no name for a folder or the disk is full.
+        Raises `MachineFault` if something else has that name: a folder of another worker or account, or anything else.
+        Raises `JobFailed` if the job's id cannot name a folder, or the disk is full.
         """
         path = self.base / job.folder_name
         try:
@@ -99,12 +99,12 @@ class Workspace:
             raise JobFailed(f"The worker cannot make the job's folder: {error.strerror}.") from error
 
     def _make(self, path: Path, state: JobState) -> JobFolder:
-        """The folder appears under its name when it is complete: a crash on the way leaves no half of one."""
+        """Make the folder under another name, and rename it when it is complete: a crash leaves no half of it."""
         making = path.with_name(f".making-{path.name}")
         remove_tree(making)
         making.mkdir(mode=0o700)
         lock = _lock(making)
-        assert lock is not None  # under the workspace's lock nobody else is here
+        assert lock is not None  # the workspace's lock keeps others away
         folder = JobFolder(making, lock, state)
         try:
             folder.reset()
@@ -118,11 +118,11 @@ class Workspace:
         return JobFolder(path, lock, state)
 
     def resumable(self, gpu: str | None = None) -> Iterator[JobFolder]:
-        """The folders of jobs that a worker of this owner and `gpu` left behind and that nobody holds, held by now."""
+        """The folders that workers of this owner and `gpu` left behind and nobody holds. This process holds each."""
         with self.locked():
             for path in self.base.glob(".making-*"):
                 remove_tree(path)
-        for path in self.base.glob(".probe-*"):  # another worker may be looking now
+        for path in self.base.glob(".probe-*"):  # another worker may be using it now
             with suppress(FileNotFoundError):
                 if path.lstat().st_mtime < time.time() - STALE_S:
                     remove_tree(path)
@@ -148,23 +148,27 @@ class Workspace:
             return None
         if not made_here:
             os.close(lock)
-            self._put_aside(path, ValueError("made by another version of the worker, or renamed"))
+            self._put_aside(path, ValueError("another version of the worker made it, or a person renamed it"))
             return None
         if state.owner != self._owner:
             os.close(lock)
-            log.warning("Job %s in %s belongs to another account (%s): left alone", state.job.id, path, state.owner)
+            log.warning(
+                "job %s: left alone: its folder %s belongs to another account (%s)", state.job.id, path, state.owner
+            )
             return None
         if state.gpu not in (None, gpu):
             os.close(lock)
-            log.warning("Job %s in %s waits for a worker with the card %s", state.job.id, path, state.gpu)
+            log.warning(
+                "job %s: left alone: its folder %s waits for a worker with the GPU %s", state.job.id, path, state.gpu
+            )
             return None
         return JobFolder(path, lock, state)
 
     def _put_aside(self, path: Path, error: Exception) -> None:
         aside = path.with_name(f".unreadable-{path.name}-{time.time_ns()}")
         path.rename(aside)
-        what = "is not understood" if isinstance(error, ValidationError) else str(error)
-        log.error("The folder %s cannot be gone on with (%s): put aside as %s", path, what, aside.name)
+        what = "its job.json is not valid" if isinstance(error, ValidationError) else str(error)
+        log.error("The worker cannot resume the job in %s (%s). It renames the folder to %s.", path, what, aside.name)
 
     def _take_away(self, path: Path) -> None:
         try:
@@ -172,10 +176,10 @@ class Workspace:
         except (OSError, ValueError):
             ours = False
         if not ours:
-            raise MachineFault("The worker's folder has something else of the job's name in it.")
+            raise MachineFault("Something else has the name of this job in the worker's folder.")
         lock = _lock(path)
         if lock is None:
-            raise MachineFault("Another worker on this machine has a folder of this job in use.")
+            raise MachineFault("Another worker on this machine uses a folder of this job.")
         doomed = path.with_name(f".removing-{path.name}-{time.time_ns()}")
         path.rename(doomed)
         os.close(lock)
@@ -183,7 +187,7 @@ class Workspace:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """The workspace's own lock: between the making of a folder and of its lock nobody else looks."""
+        """Hold the workspace's own lock: no other worker looks between the making of a folder and of its lock."""
         self.base.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.base / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -194,10 +198,10 @@ class Workspace:
 
 
 def _lock(folder: Path) -> int | None:
-    """The descriptor that holds `folder`'s lock; `None` if another process holds it, or has just removed it."""
+    """The descriptor that holds the lock of `folder`. `None` if another process holds or has just removed it."""
     try:
         return _flock(folder / "lock")
-    except FileNotFoundError:  # removed in this moment, by the one who held it
+    except FileNotFoundError:  # its holder has removed it in this moment
         return None
 
 
