@@ -15,7 +15,7 @@ PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FOR_OWNERS = {"SettingsError", "CredentialsError", "EngineError", "GpuError", "NoImage", "Failed"}
 """What ends a start, or is a `✗` of the check."""
-FOR_USERS = {"JobFailed", "MachineFault", "StopRequested"}
+FOR_USERS = {"JobFailed", "MachineFault", "StopRequested", "failed"}
 """What a job ends with. Short ones are the reason inside of another sentence."""
 LEFT_OUT = {"LeftOut", "_not_read"}
 """What stands in `left-out.txt`."""
