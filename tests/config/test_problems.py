@@ -28,7 +28,7 @@ def test_quotes_and_comments_that_docker_leaves_in_a_value_are_recognised(
 ) -> None:
     """P22."""
     [told] = here.refusal(**ENOUGH | {"API_URL": value})
-    assert told == f"API_URL (is {value!r}) {what}: `docker run --env-file` takes it as part of the value; remove it"
+    assert told == f"API_URL (is {value!r}) {what}: `docker run --env-file` takes it as part of the value. Remove it"
 
 
 def test_a_comment_in_the_place_of_a_value_is_recognised_in_the_env_file_too(here: Installation) -> None:
@@ -67,8 +67,8 @@ def test_a_comment_sign_that_both_readers_keep_is_a_part_of_the_secret(here: Ins
 def test_a_blank_that_nobody_sees_beside_a_password_is_told(here: Installation, tmp_path: Path, password: str) -> None:
     [told] = here.refusal(API_URL="https://x", USERNAME="ada", PASSWORD=password)
     assert told == (
-        "PASSWORD has a blank before or behind its value: `docker run --env-file` takes it as part of the value; remove"
-        " it; if it is part of the secret, use PASSWORD_FILE"
+        "PASSWORD has a blank before or behind its value: `docker run --env-file` takes it as part of the value."
+        " Remove it. If it is part of the secret, use PASSWORD_FILE"
     )
     (tmp_path / "secret").write_text(password)
     assert here.read(PASSWORD="", PASSWORD_FILE=f"{tmp_path}/secret").password == SecretStr(password)
@@ -79,7 +79,7 @@ def test_a_blank_that_nobody_sees_beside_a_password_is_told(here: Installation, 
     [("QUIET_HOUR", "QUIET_HOURS"), ("GPU_BUSY_MB", "GPU_BUSY_MIB"), ("MAX_RUN_TIME", "MAX_RUNTIME")],
 )
 def test_a_setting_that_there_is_not_but_nearly_is_told(here: Installation, name: str, meant: str) -> None:
-    told = [f"{name} is no setting: do you mean {meant}?"]
+    told = [f"{name} is not a setting: do you mean {meant}?"]
     assert here.refusal(**ENOUGH, **{name: "1"}) == told
     here.set(**{name: ""})
     here.env_file.write_text(f"{name}=1\n")
@@ -93,8 +93,7 @@ def test_an_env_file_with_a_quote_too_few_is_told_with_its_line(here: Installati
     with pytest.raises(SettingsError) as refused:
         here.read()
     assert str(refused.value) == (
-        f"The file {here.env_file} is not understood from line 3 on: NAME=value is expected, and a quote that is closed"
-        " where one is opened"
+        f"The worker cannot read {here.env_file} from line 3 on: write NAME=value, and close each quote on its line"
     )
 
 
@@ -107,7 +106,7 @@ def test_an_address_that_no_proxy_can_have_is_told_without_its_password(
     here: Installation, name: str, address: str
 ) -> None:
     [told] = here.refusal(**ENOUGH, **{name: address})
-    assert told.startswith(f"{name.upper()}: the address of an HTTP proxy is expected, such as http://")
+    assert told.startswith(f"{name.upper()}: write the address of an HTTP proxy, such as http://")
     assert "hu" not in told
     here.set(**{name: None})
 

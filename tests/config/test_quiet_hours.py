@@ -74,5 +74,5 @@ def test_hours_are_quiet_from_their_beginning_to_before_their_end(
     ],
 )
 def test_a_text_that_is_not_understood_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ValueError, match="hours such as 08:00-18:00 or Mon-Fri 08:00-18:00 are expected"):
+    with pytest.raises(ValueError, match="write hours such as 08:00-18:00 or Mon-Fri 08:00-18:00"):
         quiet_hours.parse(text)

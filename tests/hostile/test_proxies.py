@@ -31,7 +31,7 @@ TIMES = [
     ("address", "told"),
     [
         ("http://ada:hush@127.0.0.1:1", "/access_info: through the proxy: "),
-        ("http://ada:hush@127.0.0.1:1:1", "_PROXY: the address of an HTTP proxy is expected"),
+        ("http://ada:hush@127.0.0.1:1:1", "_PROXY: write the address of an HTTP proxy"),
     ],
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])

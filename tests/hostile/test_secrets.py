@@ -60,7 +60,7 @@ def test_secret_file_that_is_none_is_told_without_its_content(tmp_path: Path) ->
     told = {name: refusal(tmp_path, PASSWORD_FILE=str(tmp_path / name)) for name in names}
     assert "the file is empty" in told["empty"]
     assert "the file is empty" in told["blank"]
-    assert "a file with text in UTF-8 is expected" in told["binary"]
+    assert "write UTF-8 text into the file" in told["binary"]
     assert "No such file or directory" in told["missing"]
     assert "it is no regular file" in told["/"]
     assert "it is no regular file" in told["/dev/null"]
@@ -70,27 +70,27 @@ def test_secret_file_that_is_none_is_told_without_its_content(tmp_path: Path) ->
 @pytest.mark.parametrize("token", ["hush\nX: y", "hush hush", "hush\thush", "hush\u20ac"])
 def test_token_that_no_header_can_hold_is_told_without_it(tmp_path: Path, token: str) -> None:
     """requests would show it in its error."""
-    assert "a token in one line is expected" in refusal(tmp_path, ACCESS_TOKEN=token)
+    assert "write the token in one line" in refusal(tmp_path, ACCESS_TOKEN=token)
 
 
 @pytest.mark.parametrize("url", ["http://evil.example.org\\.local", "http:\\\\evil.org", "http://x\\@evil.org"])
 def test_address_that_is_read_in_two_ways_is_refused(tmp_path: Path, url: str) -> None:
     """By its end it is near; requests takes the backslash for the end of the host, which is far away."""
-    assert "a URL is expected, such as https://api.example.org" in refusal(tmp_path, API_URL=url, PASSWORD="x")
+    assert "write a URL, such as https://api.example.org" in refusal(tmp_path, API_URL=url, PASSWORD="x")
 
 
 @pytest.mark.parametrize("url", ["https://ada:hush@host", "https://hush@host/x"])
 def test_secret_in_an_address_is_refused(tmp_path: Path, url: str) -> None:
     """It would be in every line of the log that names the address."""
     told = refusal(tmp_path, API_URL=url.replace("hush", "x"), ACCESS_TOKEN="x")
-    assert "a URL is expected, such as https://api.example.org" in told
+    assert "write a URL, such as https://api.example.org" in told
 
 
 @pytest.mark.parametrize(
     "host", ["134744072", "0x08080808", "010.8.8.8", "8.8.2056", "[2001:4860:4860::8888]", "x.org"]
 )
 def test_host_far_away_is_known_however_it_is_written(tmp_path: Path, host: str) -> None:
-    assert "credentials would be sent to" in refusal(tmp_path, API_URL=f"http://{host}", PASSWORD="x")
+    assert "the worker would send credentials to" in refusal(tmp_path, API_URL=f"http://{host}", PASSWORD="x")
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def test_network_that_is_always_there(check: Check, network: str) -> None:
 
 def test_relative_host_path(check: Check) -> None:
     report = check(PATH_HOST_BASE="data")
-    assert report.sentence("settings") == "PATH_HOST_BASE (is 'data'): an absolute path is expected, such as /data"
+    assert report.sentence("settings") == "PATH_HOST_BASE (is 'data'): write an absolute path, such as /data"
 
 
 def test_folder_of_the_host_that_is_another_one(check: Check, tmp_path: Path) -> None:

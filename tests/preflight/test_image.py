@@ -119,7 +119,7 @@ def test_env_file_with_comments_behind_values_and_quotes(
 ) -> None:
     env_file.write_text(env_file.read_text() + "TIMEOUT_STATUS=20 # seconds\nGPU_MODEL='A4000'\n")
     report = check_in_image(*ENGINE, *data)
-    ends = "`docker run --env-file` takes it as part of the value; remove it"
+    ends = "`docker run --env-file` takes it as part of the value. Remove it"
     assert [text for name, text in report.crosses if name == "settings"] == [
         f"TIMEOUT_STATUS (is '20 # seconds') has a comment behind its value: {ends}",
         f"GPU_MODEL (is \"'A4000'\") has quotes around its value: {ends}",

@@ -130,7 +130,7 @@ def test_proxy_that_lets_nobody_pass(check: Check, scheme: str, status: str, mea
 
 def test_proxy_that_cannot_be_one_is_told_by_its_name(check: Check) -> None:
     sentence = check(HTTPS_PROXY="http://ada:s3cr#et@proxy:3128").crosses[0][1]
-    assert sentence.startswith("HTTPS_PROXY: the address of an HTTP proxy is expected, such as http://proxy")
+    assert sentence.startswith("HTTPS_PROXY: write the address of an HTTP proxy, such as http://proxy")
     assert "s3cr" not in sentence
 
 
@@ -185,8 +185,8 @@ def test_https_where_nobody_speaks_it(check: Check, mock: Platform) -> None:
 
 def test_credentials_that_anybody_could_read(check: Check) -> None:
     assert check(API_URL="http://api.example.org").sentence("settings") == (
-        "ALLOW_INSECURE_HTTP: credentials would be sent to http://api.example.org unencrypted; use https://, or set"
-        " this to true if you mean it"
+        "ALLOW_INSECURE_HTTP: the worker would send credentials to http://api.example.org unencrypted; write https://,"
+        " or set this to true if you mean it"
     )
 
 

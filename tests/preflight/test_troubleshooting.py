@@ -13,7 +13,7 @@ from job_fetcher.platform.diagnosis import HINTS
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FOR_OWNERS = {"SettingsError", "CredentialsError", "EngineError", "GpuError", "NoImage", "Failed"}
+FOR_OWNERS = {"SettingsError", "ValueError", "CredentialsError", "EngineError", "GpuError", "NoImage", "Failed"}
 """What ends a start, or is a `✗` of the check."""
 FOR_USERS = {"JobFailed", "MachineFault", "StopRequested", "failed"}
 """What a job ends with. Short ones are the reason inside of another sentence."""

@@ -35,5 +35,5 @@ class Installation:
         with pytest.raises(SettingsError) as refused:
             self.read(**values)
         title, *lines = str(refused.value).split("\n")
-        assert title == "The settings are not usable:"
+        assert title == "The worker cannot use its settings:"
         return [line.strip() for line in lines]

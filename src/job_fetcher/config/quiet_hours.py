@@ -1,4 +1,4 @@
-"""Hours in which a machine belongs to its owner: `Mon-Fri 08:00-18:00, Sat 22:00-06:00`."""
+"""The hours in which a machine belongs to its owner: `Mon-Fri 08:00-18:00, Sat 22:00-06:00`."""
 
 import re
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ class QuietHours:
 
 
 def parse(text: str) -> tuple[QuietHours, ...]:
-    """The hours in `text`, those without weekdays of every day; raises `ValueError` with what is expected."""
+    """The hours in `text`; those without weekdays hold every day. Raises `ValueError` with what to write instead."""
     return tuple(_parse(part.strip().lower()) for part in text.split(","))
 
 
 def _parse(text: str) -> QuietHours:
     match = _HOURS.fullmatch(text)
     if match is None:
-        raise ValueError("hours such as 08:00-18:00 or Mon-Fri 08:00-18:00 are expected, several with commas between")
+        raise ValueError("write hours such as 08:00-18:00 or Mon-Fri 08:00-18:00, separated by commas")
     first, last, begin, end = match.groups()
     start = _DAYS.index(first or "mon")
     length = (_DAYS.index(last or first) - start) % 7 + 1 if first else 7

@@ -88,7 +88,8 @@ class Account(_Group):
         for url in filter(None, map(info.data.get, ("api_url", "aws_endpoint_url_cognito_identity_provider"))):
             if url.startswith("http://") and not is_near(url) and not allowed:
                 raise ValueError(
-                    f"credentials would be sent to {url} unencrypted; use https://, or set this to true if you mean it"
+                    f"the worker would send credentials to {url} unencrypted; write https://, or set this to"
+                    " true if you mean it"
                 )
         return allowed
 
@@ -245,7 +246,7 @@ class Settings(WorkerSettings, Folders, Account, BaseSettings):
             found = problems.of_validation(error, known | environment, secrets) | found
         if settings is None or found:
             lines = "\n".join(f"  {found[name]}" for name in sorted(found, key=[*fields, *found].index))
-            raise SettingsError(f"The settings are not usable:\n{lines}")
+            raise SettingsError(f"The worker cannot use its settings:\n{lines}")
         return settings
 
 

@@ -59,12 +59,12 @@ def written(env_file: Path) -> tuple[dict[str, str | None], dict[str, str]]:
         with env_file.open(encoding="utf-8") as stream:
             lines = list(parse_stream(stream))
     except (OSError, UnicodeError) as error:
-        raise SettingsError(f"The file {env_file} cannot be read as UTF-8 text: {error}") from None
+        raise SettingsError(f"The worker cannot read {env_file} as UTF-8 text: {error}") from None
     for each in lines:
         if each.error:
             raise SettingsError(
-                f"The file {env_file} is not understood from line {each.original.line} on: NAME=value is expected, and"
-                " a quote that is closed where one is opened"
+                f"The worker cannot read {env_file} from line {each.original.line} on: write NAME=value, and close each"
+                " quote on its line"
             )
     texts = {each.key: _CUT.search(each.original.string) for each in lines if each.key}
     return {each.key: each.value for each in lines if each.key}, {name: cut[1] for name, cut in texts.items() if cut}

@@ -1,4 +1,4 @@
-"""What the value of a setting may be: types with a sentence for everything else."""
+"""What the value of a setting may be: types that say what to write instead of everything else."""
 
 import errno
 import re
@@ -16,7 +16,7 @@ GIB = 1 << 30
 """Bytes."""
 
 TEN_DAYS_S = 864_000.0
-"""Longer than anybody means by seconds, and short enough for what the system waits for at a time."""
+"""Longer than anybody means, and short enough for the system's own timers."""
 
 MAX_GIB = 1_000_000.0
 """More than any disk has."""
@@ -24,20 +24,20 @@ MAX_GIB = 1_000_000.0
 
 def _absolute(path: PurePosixPath) -> PurePosixPath:
     if not path.is_absolute():
-        raise ValueError("an absolute path is expected, such as /data")
+        raise ValueError("write an absolute path, such as /data")
     if ":" in str(path):
-        raise ValueError("a path without colons is expected, since Docker takes them for separators")
+        raise ValueError("write a path without colons, which Docker takes for separators")
     return path
 
 
 def _http_url(url: str) -> str:
     if not _is_url(url, r"https?://[^/\s?#@\\]+(/[^\s?#@]*)?"):
-        raise ValueError("a URL is expected, such as https://api.example.org")
+        raise ValueError("write a URL, such as https://api.example.org")
     return url.rstrip("/")
 
 
 def is_proxy(address: str) -> bool:
-    """Whether requests could use a proxy at `address`: without SOCKS, and with all that is special percent-encoded."""
+    """Whether requests could use a proxy at `address`: no SOCKS, and special characters percent-encoded."""
     url = address if "://" in address else f"http://{address}"
     return _is_url(url, r"(?i:https?)://([^/\s?#@\\]+@)?[^/\s?#@\\]+/?")
 
@@ -45,7 +45,7 @@ def is_proxy(address: str) -> bool:
 def _is_url(url: str, pattern: str) -> bool:
     try:
         return re.fullmatch(pattern, url) is not None and urlsplit(url).port != 0
-    except ValueError:  # brackets or a port that are none
+    except ValueError:  # wrong brackets, or a wrong port
         return False
 
 
@@ -53,38 +53,38 @@ def _secret_file(path: Path) -> Path:
     try:
         secret = read_secret(path)
     except OSError as error:
-        raise ValueError(f"a file that can be read is expected ({error.strerror})") from None
-    except UnicodeError:  # whose text has some of the secret
-        raise ValueError("a file with text in UTF-8 is expected") from None
+        raise ValueError(f"write the path of a file that this user can read ({error.strerror})") from None
+    except UnicodeError:  # its text would show some of the secret
+        raise ValueError("write UTF-8 text into the file") from None
     if not secret:
-        raise ValueError("the file is empty")
+        raise ValueError("the file is empty: write the secret into it")
     return path
 
 
 def read_secret(path: Path) -> str:
-    """The secret in a file, without the line break that editors and `echo` put behind it."""
-    if path.exists() and not path.is_file():  # to read a FIFO would wait for ever
+    """The secret in a file, without the line break that editors and `echo` add."""
+    if path.exists() and not path.is_file():  # reading a FIFO would wait for ever
         raise OSError(errno.EINVAL, "it is no regular file")
     return path.read_text(encoding="utf-8").rstrip("\r\n")
 
 
 def _token(token: SecretStr | None) -> SecretStr | None:
     if token is not None and not re.fullmatch(r"[!-~]+", token.get_secret_value()):
-        raise ValueError("a token in one line is expected, without spaces and letters beyond ASCII")
+        raise ValueError("write the token in one line, in ASCII and without spaces")
     return token
 
 
 def _network(name: str) -> str:
     name = name.strip()
     if name == "host" or ":" in name:
-        raise ValueError("bridge, none or the name of a network is expected; jobs do not get the host's own")
+        raise ValueError("write bridge, none or the name of a network; jobs do not get the host's own")
     return name
 
 
 def _words(text: str) -> str:
     words = ",".join(word.strip() for word in text.split(",") if word.strip())
     if not words:
-        raise ValueError("at least one word is expected")
+        raise ValueError("write at least one word")
     return words
 
 
@@ -94,7 +94,7 @@ def _hours(text: str) -> str:
 
 
 def is_near(url: str) -> bool:
-    """Whether `url` is on this host or in a private network, as far as its name tells."""
+    """Whether `url` is on this host or in a private network, judged by its name."""
     host = urlsplit(url).hostname or ""
     try:
         address = ip_address(_dotted(host))
@@ -104,7 +104,7 @@ def is_near(url: str) -> bool:
 
 
 def _dotted(host: str) -> str:
-    """`134744072` → `8.8.8.8`: the other ways to write an IPv4 address are understood by the system's resolver, too."""
+    """`134744072` → `8.8.8.8`: the system's resolver understands the other ways to write an IPv4 address, too."""
     try:
         return inet_ntoa(inet_aton(host))
     except (OSError, UnicodeError):
