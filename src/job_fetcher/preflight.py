@@ -17,7 +17,7 @@ from job_fetcher.config.settings import Settings
 from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import GpuUnavailable, InvalidAnswer, JobFetcherError, SettingsError, Unavailable
 from job_fetcher.engine import client as engine
-from job_fetcher.engine import hardware, images, probe
+from job_fetcher.engine import hardware, image_cleanup, images, probe
 from job_fetcher.platform import diagnosis, http
 from job_fetcher.platform.api import ProbeRequests, user_pool
 from job_fetcher.transfer.presigned import PresignedRequest
@@ -145,7 +145,10 @@ class Preflight:
     def _check_disk(self) -> str:
         least = self._settings.min_free
         free = []
-        for what, folder in (("PATH_BASE", Path(self._settings.path_base)), ("Docker", images.disk(self._client))):
+        for what, folder in (
+            ("PATH_BASE", Path(self._settings.path_base)),
+            ("Docker", image_cleanup.disk(self._client)),
+        ):
             usage = shutil.disk_usage(folder)
             free.append(f"{usage.free / GIB:.1f} GiB free for {what}")
             if usage.free < least:
@@ -216,7 +219,7 @@ class Preflight:
         free_gpu = self._gpu
         if free_gpu is not None and not folders.claim_gpu(free_gpu.uuid):
             free_gpu = None  # a worker runs: what its job holds of the card is nothing against it
-        folder_images = images.Images(self._client, folders, settings.min_free)
+        folder_images = images.Images(self._client, folders, settings.min_free, may_remove=False)
         ready = Readiness(self._client, folders, folder_images, free_gpu, settings, network=settings.job_network)
         reason = ready.reason_against()
         if reason is not None:

@@ -46,8 +46,8 @@ MESSAGES: dict[PullFailure, list[str]] = {
         f" status from GET request to {TOKEN}: 403 Forbidden",  # containerd
         "initializing source docker://x/y:1: reading manifest 1 in docker.io/x/y: requested access to the resource is"
         " denied",  # podman
-        "Error initializing source docker://x/y:1: Error reading manifest 1 in docker.io/x/y: errors:\ndenied: requested"
-        " access to the resource is denied\nunauthorized: authentication required",  # podman 3
+        "Error initializing source docker://x/y:1: Error reading manifest 1 in docker.io/x/y: errors:\ndenied:"
+        " requested access to the resource is denied\nunauthorized: authentication required",  # podman 3
     ],
     PullFailure.NOT_AN_IMAGE: [
         f"unsupported media type {HELM}",  # 20.10
@@ -116,9 +116,9 @@ MESSAGES: dict[PullFailure, list[str]] = {
     PullFailure.REGISTRY_AWAY: [
         f"error parsing HTTP 404 response body: {PAGE}",  # 20.10
         f"error parsing HTTP 403 response body: {PAGE}",  # 20.10
-        'error parsing HTTP 403 response body: invalid character \'<\' looking for beginning of value: "<?xml version='
+        "error parsing HTTP 403 response body: invalid character '<' looking for beginning of value: \"<?xml version="
         '\\"1.0\\"?>\\n<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"',  # 20.10, S3
-        'error parsing HTTP 403 response body: invalid character \'<\': "<html>x509: denied: no such host</html>"',
+        "error parsing HTTP 403 response body: invalid character '<': \"<html>x509: denied: no such host</html>\"",
         'error parsing HTTP 416 response body: unexpected end of JSON input: ""',  # 20.10
         "error unmarshalling content: invalid character '<' looking for beginning of value",  # 20.10
         "received unexpected HTTP status: 502 Bad Gateway",  # 20.10
@@ -131,7 +131,8 @@ MESSAGES: dict[PullFailure, list[str]] = {
         'Get "https://denied/v2/unauthorized/x509/manifests/1": EOF',
         "unexpected EOF",
         "read tcp 10.0.0.2:443: connection reset by peer",
-        f'failed to resolve reference "r/x:1": failed to authorize: failed to fetch anonymous token: Get "{TOKEN}": EOF',
+        f'failed to resolve reference "r/x:1": failed to authorize: failed to fetch anonymous token: Get'
+        f' "{TOKEN}": EOF',
         'failed to resolve reference "r/x:1": unexpected status from HEAD request to https://r/v2/x/manifests/1: 503'
         " Service Unavailable",  # containerd
         'failed to resolve reference "r/x:1": unexpected status from HEAD request to https://r/v2/x/manifests/1: 403'
@@ -143,8 +144,8 @@ MESSAGES: dict[PullFailure, list[str]] = {
     ],
     PullFailure.PRUNED: [
         f"failed to register layer: open /var/lib/docker/image/overlay2/layerdb/{DIGEST}: layer does not exist",
-        f'failed to extract layer {DIGEST}: content digest {DIGEST}: not found',  # containerd
-        f'failed to prepare extraction snapshot "extract-1 {DIGEST}": parent snapshot {DIGEST} does not exist: not found',
+        f"failed to extract layer {DIGEST}: content digest {DIGEST}: not found",  # containerd
+        f'failed to prepare extraction snapshot "extract-1": parent snapshot {DIGEST} does not exist: not found',
         'lease "1234": not found',  # containerd
         "No such image: x:1",
     ],

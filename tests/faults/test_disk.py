@@ -10,7 +10,7 @@ import docker
 import pytest
 
 from job_fetcher.core.background import Cancellation
-from job_fetcher.engine import images
+from job_fetcher.engine import image_cleanup
 from job_fetcher.engine.client import connect
 from job_fetcher.engine.images import Images
 from job_fetcher.workspace.workspace import Workspace
@@ -170,7 +170,7 @@ def test_images_that_jobs_brought_are_removed_least_recently_used_first(
     for letter in "abcd":
         docker_client.images.remove(names[letter])
     disk = FakeDisk(docker_client, prefix)
-    monkeypatch.setattr(images, "free_bytes", disk.free)
+    monkeypatch.setattr(image_cleanup, "free_bytes", disk.free)
     client = connect()
     ours = Images(client, Workspace(tmp_path / "data", "me"), min_free=5)
     container = None

@@ -4,4 +4,18 @@ Imports `platform.http`, `workspace` and `core`. It alone imports docker and NVM
 It never knows the platform, nor what a job's status is.
 """
 
-__all__ = ["cleanup", "client", "container", "container_log", "hardware", "image_names", "images", "isolation", "probe"]
+__all__ = [
+    "cleanup",
+    "client",
+    "container",
+    "container_log",
+    "hardware",
+    "image_cleanup",
+    "image_names",
+    "images",
+    "isolation",
+    "logins",
+    "probe",
+    "pull",
+    "pull_failures",
+]

@@ -4,9 +4,10 @@
 `APIError` is a `requests.HTTPError`, and a broad `except` once took a missing image for a deleted job.
 """
 
+import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,14 @@ from typing import Any
 import docker
 import requests
 import urllib3
-from docker.errors import APIError, DockerException, InvalidRepository, NotFound, TLSParameterError
+from docker.errors import (
+    APIError,
+    DockerException,
+    InvalidRepository,
+    NotFound,
+    TLSParameterError,
+    create_api_error_from_http_exception,
+)
 from docker.utils import kwargs_from_env
 
 from job_fetcher.core.errors import EngineError, EngineUnavailable, JobFailed, SettingsError
@@ -23,10 +31,14 @@ from job_fetcher.engine.hardware import Machine
 from job_fetcher.platform import http
 
 CALL_TIMEOUT_S = 60
-OLDEST_API = (1, 41)
-"""That of Docker 20.10, which is the first that knows `host-gateway`."""
+MIN_API, MIN_DOCKER = (1, 41), "20.10"
+"""The API of the oldest engine, and that engine: the first that knows `host-gateway`."""
+LOGIN_S = 30.0
+"""A registry has so long to accept or refuse a login."""
 STALL_S = 300.0
 """A stream of the engine that is silent for so long has stalled; it may need minutes to verify one large layer."""
+
+log = logging.getLogger(__name__)
 
 
 class Missing(Exception):
@@ -34,12 +46,31 @@ class Missing(Exception):
 
 
 class Client(docker.APIClient):
-    """docker-py's client, which waits for ever where docker-py would (`pull`): here for `STALL_S`."""
+    """docker-py's client, with a time limit (`STALL_S`) where docker-py waits for ever (`pull`).
 
-    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+    It negotiates the API's version anew when the engine was upgraded, or replaced by an older one, under the worker.
+    """
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = STALL_S
-        return super().request(*args, **kwargs)
+        response = super().request(method, url, *args, **kwargs)
+        if response.status_code == 400 and b"client version" in response.content:
+            old, new = self.api_version, self.version(api_version=False)["ApiVersion"]
+            self._version = new
+            log.warning("The Docker engine was replaced: the worker speaks API %s with it now, not %s", new, old)
+            anew = re.sub(r"/v[\d.]+/", f"/v{new}/", str(url), count=1)
+            response = super().request(method, anew, *args, **kwargs)
+        return response
+
+    def try_login(self, auth: Mapping[str, str]) -> None:
+        """Let the engine try a login (its `AuthConfig`) at its registry. Raises `APIError` if the registry refuses."""
+        url = f"{self.base_url}/v{self.api_version}/auth"
+        response = self.post(url, json=dict(auth), timeout=LOGIN_S)
+        try:
+            response.raise_for_status()
+        except requests.HTTPError as error:
+            raise create_api_error_from_http_exception(error) from error
 
 
 @contextmanager
@@ -51,9 +82,9 @@ def translate_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except NotFound as error:
-        raise Missing(f"The Docker engine cannot {doing}: {_said(error)}") from error
+        raise Missing(f"The Docker engine cannot {doing}: {said(error)}") from error
     except APIError as error:
-        text = f"The Docker engine cannot {doing}: {_said(error)}"
+        text = f"The Docker engine cannot {doing}: {said(error)}"
         if error.status_code is None or error.status_code >= 500:
             raise EngineUnavailable(text, status=error.status_code) from error
         raise JobFailed(text) from error
@@ -74,8 +105,10 @@ def connect(patience_s: int = CALL_TIMEOUT_S) -> Client:
     except (DockerException, requests.RequestException, OSError) as error:
         raise EngineError(f"The Docker engine cannot be used: {_what_to_do(error)}") from error
     client.timeout = CALL_TIMEOUT_S
-    if tuple(map(int, client.api_version.split("."))) < OLDEST_API:
-        raise EngineError(f"The Docker engine is too old (API {client.api_version}): install Docker 20.10 or newer")
+    if tuple(map(int, client.api_version.split("."))) < MIN_API:
+        raise EngineError(
+            f"The Docker engine is too old (API {client.api_version}): install Docker {MIN_DOCKER} or newer"
+        )
     return client
 
 
@@ -172,7 +205,8 @@ def own_container() -> str | None:
     return found[1] if found else None
 
 
-def _said(error: APIError) -> str:
+def said(error: APIError) -> str:
+    """What the engine says of an error, 500 characters of it."""
     return str(error.explanation or error)[:500].strip()
 
 

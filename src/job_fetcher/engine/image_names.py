@@ -29,6 +29,11 @@ class ImageName:
         """With the version that is really used: Docker ignores a tag that stands before a digest."""
         return f"{self.repository}@{self.digest}" if self.digest else f"{self.repository}:{self.tag}"
 
+    @property
+    def registry(self) -> str:
+        """The registry's host, with its port: `docker.io` for Docker Hub."""
+        return self.repository.partition("/")[0]
+
 
 def parse(image: str) -> ImageName:
     """The name in `image`; raises `JobFailed` if it is none."""

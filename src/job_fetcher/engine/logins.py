@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 HELPER_S = 20.0
-"""A credential helper has so long: one that asks a cloud takes some seconds, one that asks for a passphrase for ever."""
+"""A credential helper has so long: one that asks a cloud takes some seconds, one that wants a passphrase for ever."""
 DOCKER_HUB = "docker.io"
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io")
 """Other names of Docker Hub in the file; the first is what credential helpers know."""
@@ -27,7 +27,7 @@ _SECRETS = ("USERNAME", "PASSWORD", "ACCESS_TOKEN")
 
 @dataclass(frozen=True)
 class Login:
-    """A registry's login. `auth` is the engine's `AuthConfig`, empty for an anonymous pull; `problem` why there is none.
+    """A registry's login. `auth` is the engine's `AuthConfig`, empty for an anonymous pull; `problem` says why.
 
     Source of the fields: Docker's API reference, "Authentication".
     """
@@ -134,7 +134,7 @@ def _ask(helper: str, server: str) -> dict[str, str]:
     """
     program = f"docker-credential-{helper}"
     try:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - the owner's own configuration names it
             [program, "get"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={name: value for name, value in os.environ.items() if name not in _SECRETS},

@@ -137,7 +137,7 @@ _TO_USER = {
     PullFailure.PRUNED: "something on this machine removes images while they are pulled.",
     PullFailure.LOGIN: "the owner of this worker has to log in at the registry {registry} again.",
     PullFailure.CERTIFICATE: "the owner of this worker has to set up the certificate of the registry {registry}.",
-    PullFailure.PLAIN_HTTP: "the registry {registry} has no TLS, which the owner of this worker has to allow.",
+    PullFailure.PLAIN_HTTP: "the registry {registry} has no TLS. The owner of this worker has to allow that first.",
     PullFailure.DNS: "this machine cannot resolve host names now. The owner of this worker has to look after it.",
     PullFailure.PROXY: "the owner of this worker has to correct the Docker engine's proxy.",
     PullFailure.DISK: "the disk of this worker's Docker engine is full. The owner of this worker has to make room.",
@@ -149,7 +149,8 @@ _TO_OWNER = {
     " `docker login {registry}`.",
     PullFailure.RATE_LIMIT: "the registry limits pulls. Log in on this machine with `docker login {registry}`.",
     PullFailure.PRUNED: "something removes its layers. Stop the `docker image prune` that runs again and again.",
-    PullFailure.LOGIN: "the registry refuses this machine's login. Log in again with `docker login {registry}`.",
+    PullFailure.LOGIN: "the registry wants a login that it accepts. Log in on this machine with `docker login"
+    " {registry}`.",
     PullFailure.CERTIFICATE: "the engine does not trust the registry's certificate. Put the certificate of its CA into"
     " /etc/docker/certs.d/{registry}/ca.crt, and check this machine's clock.",
     PullFailure.PLAIN_HTTP: "the registry has no TLS. If you trust this network, add {registry} to"

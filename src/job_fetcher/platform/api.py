@@ -6,7 +6,7 @@ Who wants patience calls through `http.retrying`.
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 from pydantic import BaseModel, Field, RootModel
@@ -48,6 +48,11 @@ class WorkerApi:
 
     def __init__(self, url: str, token: Token) -> None:
         self._url, self._token = url, token
+
+    @property
+    def host(self) -> str:
+        """The API's host name, without its port."""
+        return urlsplit(self._url).hostname or ""
 
     def pull_job(self, offer: Mapping[str, str | int]) -> Job | None:
         """`GET /jobs`: a job that fits `offer` (the query parameters of the contract, memory in MiB), if there is one.

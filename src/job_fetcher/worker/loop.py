@@ -61,7 +61,7 @@ class Worker:
         self._machine = engine.machine(client, reserve_mib=settings.memory_reserve_mib)
         self._gpu = hardware.find_gpu()
         self._gpu_uuid = self._gpu.uuid if self._gpu else None
-        images = Images(client, workspace, settings.min_free, settings.image_patterns)
+        images = Images(client, workspace, settings.min_free, settings.image_patterns, hosts=[api.host])
         self._readiness = Readiness(client, workspace, images, self._gpu, settings, network=settings.job_network)
         resources = Resources(self._machine.memory_mib, self._gpu, settings.job_network)
         self._runner = Runner(api, client, images, host_base, resources, self._shutdown.cleanup_deadline, settings)
