@@ -109,7 +109,7 @@ def test_image_that_was_never_pushed_cannot_be_had_by_its_id(
     try:
         for name in (f"sha256:{image_id[:12]}", f"127.0.0.1:1/{image_id[:12]}", image_id[:12], image_id):
             job = mock.submit("echo private", image=name)
-            _wait_for_one_of(worker, f"job {job}: failing: ", f"pull the image '{name}'")
+            _wait_for_one_of(worker, f"The image '{name}' cannot be pulled: ", f"The worker cannot pull `{name}`: ")
             assert "the image is here" not in worker.log
             mock.cancel(job)
             wait_until(lambda: worker.folders() == [], "the job to be dropped")
