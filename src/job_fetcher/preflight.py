@@ -17,7 +17,7 @@ from job_fetcher.config.settings import Settings
 from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import GpuUnavailable, InvalidAnswer, JobFetcherError, SettingsError, Unavailable
 from job_fetcher.engine import client as engine
-from job_fetcher.engine import hardware, image_cleanup, images, probe
+from job_fetcher.engine import hardware, image_cleanup, images, probe, registry_check
 from job_fetcher.platform import diagnosis, http
 from job_fetcher.platform.api import ProbeRequests, user_pool
 from job_fetcher.transfer.presigned import PresignedRequest
@@ -61,6 +61,7 @@ class Preflight:
             ("credentials", self._check_credentials, {"API"}),
             ("engine", self._check_engine, set()),
             ("container", self._check_container, {"engine"}),
+            ("registries", self._check_registries, {"settings", "engine"}),
             ("network", self._check_network, {"settings", "container"}),
             ("folder", self._check_folder, {"settings"}),
             ("folder on the host", self._check_folder_on_host, {"folder", "container"}),
@@ -125,6 +126,9 @@ class Preflight:
         self._image = probe.image(self._client)
         probe.run(self._client, self._image, "true")
         return "starts and ends"
+
+    def _check_registries(self) -> str:
+        return registry_check.check(self._client, self._settings.image_patterns)
 
     def _check_network(self) -> str:
         network = self._settings.job_network

@@ -122,6 +122,7 @@ MESSAGES: dict[PullFailure, list[str]] = {
         'error parsing HTTP 416 response body: unexpected end of JSON input: ""',  # 20.10
         "error unmarshalling content: invalid character '<' looking for beginning of value",  # 20.10
         "received unexpected HTTP status: 502 Bad Gateway",  # 20.10
+        "login attempt to http://127.0.0.1:5000/v2/ failed with status: 404 Not Found",  # 20.10
         "expected HTTP 206 from byte range request",  # 20.10, a cut layer
         'Get "http://127.0.0.1:1/v2/": dial tcp 127.0.0.1:1: connect: connection refused',  # 20.10
         'Get "https://r/v2/": net/http: TLS handshake timeout',
@@ -151,6 +152,7 @@ MESSAGES: dict[PullFailure, list[str]] = {
     ],
     PullFailure.LOGIN: [
         'Head "http://r/v2/x/manifests/1": no basic auth credentials',  # 20.10
+        "login attempt to http://127.0.0.1:5000/v2/ failed with status: 401 Unauthorized",  # 20.10
         "unauthorized: incorrect username or password",  # Docker Hub
         "denied: Your authorization token has expired. Reauthenticate and try again.",  # ECR
         'failed to resolve reference "r/x:1": failed to authorize: failed to fetch oauth token: unexpected status from'

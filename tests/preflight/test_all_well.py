@@ -8,7 +8,7 @@ from tests.preflight.conftest import Check, run_check, settings_of
 from tests.support.platform import TOKEN, Platform
 
 ALL = [
-    *("settings", "API", "credentials", "engine", "container", "network", "folder"),
+    *("settings", "API", "credentials", "engine", "container", "registries", "network", "folder"),
     *("folder on the host", "disk", "GPU", "GPU in a container", "offer", "storage", "now"),
 ]
 

@@ -7,13 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from job_fetcher.engine.pull_failures import TO_OWNER, TO_USER
 from job_fetcher.platform.auth import CHALLENGES, REFUSALS
 from job_fetcher.platform.diagnosis import HINTS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FOR_OWNERS = {"SettingsError", "ValueError", "CredentialsError", "EngineError", "GpuError", "NoImage", "Failed"}
+FOR_OWNERS = {
+    "SettingsError",
+    "ValueError",
+    "CredentialsError",
+    "EngineError",
+    "GpuError",
+    "NoImage",
+    "Failed",
+    "RegistryTrouble",
+    "_HelperFailed",
+}
 """What ends a start, or is a `✗` of the check."""
 FOR_USERS = {"JobFailed", "MachineFault", "StopRequested", "failed"}
 """What a job ends with. Short ones are the reason inside of another sentence."""
@@ -57,6 +68,7 @@ def said() -> list[str]:
     return [
         *(text for text in found if len(text.replace("…", "").split()) > 3 and " - …" not in text),
         *(re.sub(r"\{[^}]*\}", "…", text) for text in (*REFUSALS.values(), *CHALLENGES.values())),
+        *(re.sub(r"\{[^}]*\}", "…", text) for text in (*TO_USER.values(), *TO_OWNER.values())),
         *(hint for _, hint in HINTS),
     ]
 

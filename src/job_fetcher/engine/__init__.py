@@ -18,4 +18,5 @@ __all__ = [
     "probe",
     "pull",
     "pull_failures",
+    "registry_check",
 ]

@@ -51,6 +51,12 @@ def is_allowed(image: ImageName, patterns: Iterable[str]) -> bool:
     )
 
 
+def registry_of(pattern: str) -> str | None:
+    """The registry that a glob `pattern` names in full; `None` if it leaves that open."""
+    registry = _full_name(pattern).partition("/")[0]
+    return None if pattern == "*" or re.search(r"[*?\[]", registry) else registry
+
+
 def is_called(image: ImageName, found: Mapping[str, Any]) -> bool:
     """Whether that is a name of an image that the engine has `found`, rather than the beginning of its id."""
     names = [*(found.get("RepoTags") or []), *(found.get("RepoDigests") or [])]

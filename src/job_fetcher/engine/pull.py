@@ -14,6 +14,7 @@ from job_fetcher.engine import logins, pull_failures
 from job_fetcher.engine.client import Client, said, translate_errors
 from job_fetcher.engine.image_names import ImageName
 from job_fetcher.engine.pull_failures import PullFailure
+from job_fetcher.engine.registry_check import REFUSALS, login_refusal
 
 WELL_KNOWN = ("registry-1.docker.io", "ghcr.io", "quay.io", "public.ecr.aws")
 """Registries whose names resolve wherever a machine's DNS reaches the internet."""
@@ -61,13 +62,13 @@ class Pull:
         try:
             self._stream(login.auth)
         except PullFailed as refused:
-            if refused.failure not in (PullFailure.NO_ACCESS, PullFailure.LOGIN):
+            if refused.failure not in REFUSALS:
                 raise
             if login.problem:
                 raise PullFailed(PullFailure.LOGIN, self._image, refused.words) from refused
             if not login.auth:
                 raise
-            self._without_login(refused, login.auth)
+            self._without_login(refused, login)
 
     def note_failure(self, failure: PullFailure) -> None:
         """Count a failure; `failing_for_s` begins anew where a new layer has come before it."""
@@ -80,15 +81,18 @@ class Pull:
         """How long no try has brought a new layer; 0 before the first failure."""
         return time.monotonic() - self._failing_since if self._failing_since is not None else 0.0
 
-    def _without_login(self, refused: PullFailed, auth: Mapping[str, str]) -> None:
-        """Pull without the login `auth`, with which the pull was `refused`. Raises `PullFailed`."""
+    def _without_login(self, refused: PullFailed, login: logins.Login) -> None:
+        """Pull without the `login` with which the pull was `refused`. Raises `PullFailed`."""
+        registry = self._name.registry
         try:
             self._stream({})
         except PullFailed:
-            if refused.failure is PullFailure.NO_ACCESS and login_refusal(self._client, auth) is None:
+            refusal = login_refusal(self._client, registry, login)
+            if refusal is None and refused.failure is PullFailure.NO_ACCESS:
                 raise refused from None  # the registry accepts the login, and keeps this image from it
-            raise PullFailed(PullFailure.LOGIN, self._image, refused.words) from refused
-        registry = self._name.registry
+            failure = PullFailure.LOGIN if refusal is None else pull_failures.classify(refusal)
+            failure = PullFailure.LOGIN if failure in REFUSALS else failure
+            raise PullFailed(failure, self._image, refusal or refused.words) from refused
         log.warning("%s refuses this machine's login. Log in again with `docker login %s`", registry, registry)
 
     def _stream(self, auth: Mapping[str, str]) -> None:
@@ -121,16 +125,6 @@ class Pull:
         if failure is PullFailure.NO_HOST and not _exists_nowhere(self._name.registry, self._hosts):
             failure = PullFailure.DNS
         return PullFailed(failure, self._image, words)
-
-
-def login_refusal(client: Client, auth: Mapping[str, str]) -> str | None:
-    """What the engine says when it tries the login at its registry; `None` if the registry accepts it."""
-    with translate_errors("try a login"):
-        try:
-            client.try_login(auth)
-        except APIError as error:
-            return said(error)
-    return None
 
 
 def _exists_nowhere(registry: str, hosts: Iterable[str]) -> bool:

@@ -72,7 +72,7 @@ _PATTERNS: tuple[tuple[PullFailure, str], ...] = (
     (PullFailure.CERTIFICATE, r"x509: |certificate signed by|failed to verify certificate|remote error: tls: "),
     (PullFailure.RATE_LIMIT, r"too ?many ?requests|\b429\b|rate limit|rate exceeded|data limit exceeded"),
     (PullFailure.REGISTRY_AWAY, r"error parsing http \d+ response body|error unmarshalling|invalid character '"),
-    (PullFailure.REGISTRY_AWAY, r"unexpected end of json input|\b5\d\d [a-z]|\b5\d\d \("),
+    (PullFailure.REGISTRY_AWAY, r"unexpected end of json input|\b5\d\d [a-z]|\b5\d\d \(|with status: 404"),
     (PullFailure.EXPIRED, r"failed open: unexpected status.* 40[013]|fetching blob.* 40[013]|request has expired"),
     (PullFailure.OTHER_PLATFORM, r"no matching manifest for|no match for platform|the specified platform"),
     (PullFailure.OTHER_PLATFORM, r"no image found in .* for architecture|cannot be used on this platform"),
@@ -86,7 +86,7 @@ _PATTERNS: tuple[tuple[PullFailure, str], ...] = (
     (PullFailure.BAD_NAME, r"invalid reference format|invalid tag format|invalid repository name|name invalid"),
     (PullFailure.LOGIN, r"no basic auth credentials|incorrect username or password|invalid username/password"),
     (PullFailure.LOGIN, r"token (?:has|is) expired|expired token|reauthenticate|bad credentials|credentials error"),
-    (PullFailure.LOGIN, r"failed to fetch oauth token.* 40[013]"),
+    (PullFailure.LOGIN, r"failed to fetch oauth token.* 40[013]|login attempt to .* failed with status: 40[013]"),
     (PullFailure.NO_ACCESS, r"pull access denied|insufficient_scope|access to the resource is denied"),
     (PullFailure.NO_ACCESS, rf"{_CODE}(?:denied|unauthorized)\b|authentication required|\b401 unauthorized"),
     (PullFailure.NO_ACCESS, r"failed to fetch anonymous token.* 40[013]|access forbidden"),
@@ -120,7 +120,7 @@ def retry_after_s(message: str) -> float | None:
     return float(found[1]) * _SECONDS[(found[2] or "s").lower()] if found else None
 
 
-_TO_USER = {
+TO_USER = {
     PullFailure.NO_IMAGE: "it is not found at the registry {registry}. Check its name and its tag.",
     PullFailure.NO_ACCESS: (
         "the registry {registry} refuses access: the image does not exist, or it is private. Check its name, or make it"
@@ -144,7 +144,7 @@ _TO_USER = {
 }
 """For the job's user; completes "The image 'x' cannot be pulled: "."""
 
-_TO_OWNER = {
+TO_OWNER = {
     PullFailure.NO_ACCESS: "the registry refuses access. If the image exists, log in on this machine with"
     " `docker login {registry}`.",
     PullFailure.RATE_LIMIT: "the registry limits pulls. Log in on this machine with `docker login {registry}`.",
@@ -164,10 +164,10 @@ _TO_OWNER = {
 
 def for_user(failure: PullFailure, image: str, registry: str) -> str:
     """The sentence that a job's user reads."""
-    return f"The image '{image}' cannot be pulled: {_TO_USER[failure].format(registry=registry)}"
+    return f"The image '{image}' cannot be pulled: {TO_USER[failure].format(registry=registry)}"
 
 
 def for_owner(failure: PullFailure, image: str, registry: str) -> str | None:
     """The sentence for the log that says what the machine's owner can do; `None` where that is nothing."""
-    cure = _TO_OWNER.get(failure)
+    cure = TO_OWNER.get(failure)
     return f"The worker cannot pull `{image}`: {cure.format(registry=registry)}" if cure else None
