@@ -1,9 +1,10 @@
 """Fixtures for tests with real parts: the platform's mock, the engine, a registry, images for jobs, GPUs for NVML."""
 
+import fcntl
 import os
-import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,11 +19,8 @@ from tests.support.images import JobImages, make_job_images, remove_images
 from tests.support.leaks import Evidence
 from tests.support.nvml import NvmlStub, compile_stub
 from tests.support.platform import Platform, running_platform
+from tests.support.selection import NO_ENGINE, group, in_order, is_quick
 from tests.support.worker import WorkerProcess
-
-NO_ENGINE = "unix:///no-engine-in-quick-tests.sock"
-NOT_QUICK = {"needs_engine", "needs_time"} | (set() if shutil.which("gcc") else {"needs_compiler"})
-"""Fixtures whose tests `--quick` leaves out on this machine."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,13 +34,17 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["DOCKER_HOST"] = NO_ENGINE  # a test that uses an engine without saying so fails everywhere
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """`--quick` selects the tests that use none of the fixtures in `NOT_QUICK`, directly or by another fixture."""
-    if not config.getoption("quick"):
-        return
-    left_out = [item for item in items if NOT_QUICK & set(getattr(item, "fixturenames", ()))]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
+    """Leave out what is not quick, if that is wanted, and tell xdist which tests stay together."""
+    if config.getoption("quick"):
+        config.hook.pytest_deselected(items=[item for item in items if not is_quick(item)])
+        items[:] = filter(is_quick, items)
+    if config.getoption("loadgroup", default=False):
+        items[:] = in_order(items)
+        for item in items:
+            if (name := group(item)) is not None:
+                item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(scope="session")
@@ -183,9 +185,11 @@ def job_image(job_images: JobImages) -> str:
 
 @pytest.fixture(scope="session")
 def worker_image(docker_client: docker.DockerClient, job_images: JobImages) -> str:
-    """The worker's own image, built as by `poetry run docker-build`."""
+    """The worker's own image, built as by `poetry run docker-build`; of several processes the first one builds it."""
     name = f"{job_images.registry}/job-fetcher:test"
-    build_image(docker_client, name)
+    with (Path(tempfile.gettempdir()) / "job-fetcher-image.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        build_image(docker_client, name)  # the others take its layers
     return name
 
 

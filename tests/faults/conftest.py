@@ -54,26 +54,16 @@ def remote_image(docker_client: docker.DockerClient, registry: str, registry_gat
     return f"127.0.0.1:{registry_gate.port}/{path}"
 
 
-@pytest.fixture(scope="package", autouse=True)
-def campaign_under_way(
-    request: pytest.FixtureRequest, evidence: Evidence, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Campaign | None]:
-    """All cases of `cases`, if a test looks at them: begun before the first test here, which does not wait."""
-    if not any("campaign" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        yield None
-        return
-    client, image = request.getfixturevalue("docker_client"), request.getfixturevalue("job_image")
-    with running_campaign(client, evidence, tmp_path_factory.mktemp("campaign")) as campaign:
+@pytest.fixture(scope="session")
+def campaign(
+    docker_client: docker.DockerClient, job_image: str, evidence: Evidence, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Campaign]:
+    """All cases of `cases`, over."""
+    with running_campaign(docker_client, evidence, tmp_path_factory.mktemp("campaign")) as campaign:
         refusals = {str(status): {"status": status} for status in (400, 404, 413, 422)}
         passing = {name: fault for name, (fault, stages) in PASSING.items() if stages != STORAGE}
         campaign.polls = campaign.poll_through(passing | refusals | {"hanging": {"hang": True}})
         for name, case in all_cases().items():
-            campaign.submit(name, case, image)
+            campaign.submit(name, case, job_image)
+        campaign.wait()
         yield campaign
-
-
-@pytest.fixture(scope="package")
-def campaign(needs_engine: None, campaign_under_way: Campaign) -> Campaign:
-    """All cases of `cases`, over."""
-    campaign_under_way.wait()
-    return campaign_under_way

@@ -5,10 +5,12 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import docker
+from docker.errors import APIError, ImageNotFound
 
 # Says what it was given and goes on with it, as the entrypoints of scientific images do.
 ENTRYPOINT = """\
@@ -98,7 +100,10 @@ def shell_files() -> dict[str, bytes | Path]:
 
 
 def add_image(client: docker.DockerClient, name: str, files: Mapping[str, bytes | Path], *changes: str) -> str:
-    """Import `files` (contents, all executable, or targets of links) as an image; `changes` are Dockerfile lines."""
+    """Import `files` (contents, all executable, or targets of links) as an image; `changes` are Dockerfile lines.
+
+    An image that had this name before is removed, unless a container uses it.
+    """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         temporary = tarfile.TarInfo("tmp")
@@ -113,7 +118,12 @@ def add_image(client: docker.DockerClient, name: str, files: Mapping[str, bytes 
                 entry.mode, entry.size = 0o755, len(content)
                 archive.addfile(entry, io.BytesIO(content))
     repository, tag = name.rsplit(":", 1)
+    replaced = {image["Id"]: image["RepoTags"] for image in client.api.images(name=name)}
     client.api.import_image_from_data(buffer.getvalue(), repository=repository, tag=tag, changes=list(changes))
+    for image_id, tags in replaced.items():
+        if tags == [name]:
+            with suppress(APIError):
+                client.api.remove_image(image_id)
     return name
 
 
@@ -125,8 +135,9 @@ def push(client: docker.DockerClient, name: str) -> None:
 
 
 def remove_images(client: docker.DockerClient, prefix: str) -> None:
-    """Remove every image whose name begins so."""
+    """Remove every image whose name begins so, also one that has lost its tag."""
     for image in client.api.images():  # docker-py's own list looks at each, of which another session may remove one
-        for tag in image["RepoTags"] or []:
-            if tag.startswith(prefix):
-                client.images.remove(tag, force=True)
+        for name in [*(image["RepoTags"] or []), *(image["RepoDigests"] or [])]:
+            if name.startswith(prefix) and not name.endswith(":<none>"):
+                with suppress(ImageNotFound):  # it was removed with its last tag
+                    client.images.remove(name, force=True)

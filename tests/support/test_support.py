@@ -11,7 +11,8 @@ from docker.errors import NotFound
 from docker.types import DeviceRequest
 
 from tests.support.engine import remove_litter
-from tests.support.images import JobImages
+from tests.support.images import JobImages, add_image, push, remove_images
+from tests.support.litter import left, things
 from tests.support.nvml import Gpu, NvmlStub
 
 ASK_NVML = """
@@ -115,3 +116,41 @@ def test_stub_can_stand_in_for_the_library_of_this_process(nvml: NvmlStub, monke
     pynvml.nvmlInit()
     assert pynvml.nvmlDeviceGetCount() == 1
     pynvml.nvmlShutdown()
+
+
+def test_image_that_lost_its_name_to_another_is_removed(docker_client: docker.DockerClient, registry: str) -> None:
+    name = f"{registry}/twice:latest"
+    before = str(docker_client.images.get(add_image(docker_client, name, {"a": b"1"})).id)
+    add_image(docker_client, name, {"a": b"2"})
+    with pytest.raises(NotFound):
+        docker_client.images.get(before)
+    remove_images(docker_client, name)
+    assert docker_client.api.images(name=name) == []
+
+
+def test_image_without_a_tag_is_removed_by_its_digest(docker_client: docker.DockerClient, registry: str) -> None:
+    name = f"{registry}/pushed:latest"
+    push(docker_client, add_image(docker_client, name, {"a": b"1"}))
+    image = str(docker_client.images.get(name).id)
+    docker_client.api.import_image_from_data(b"\0" * 1024, repository=f"{registry}/pushed", tag="latest")
+    remove_images(docker_client, f"{registry}/pushed")
+    with pytest.raises(NotFound):
+        docker_client.images.get(image)
+
+
+@pytest.mark.parametrize("kind", ["container", "image", "volume", "network"])
+def test_what_is_left_on_the_engine_is_told(docker_client: docker.DockerClient, job_image: str, kind: str) -> None:
+    before, name = things(docker_client), f"left-{os.getpid()}"
+    if kind == "image":
+        docker_client.images.get(job_image).tag(name)
+        before = {key: words for key, words in before.items() if job_image not in words}
+        made = None
+    elif kind == "container":
+        made = docker_client.containers.create(job_image, name=name)
+    else:
+        made = getattr(docker_client, f"{kind}s").create(name)
+    try:
+        told = [line for line in left(docker_client, before) if name in line]
+        assert [line.split()[0] for line in told] == [kind]
+    finally:
+        docker_client.images.remove(name) if made is None else made.remove()

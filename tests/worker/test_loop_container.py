@@ -107,7 +107,7 @@ def test_user_of_the_image_may_write_wherever_a_job_writes(
 ) -> None:
     (tmp_path / "Dockerfile").write_text(f"FROM {job_image}\nUSER 1234:1234\n")
     name = job_image.replace("/job:", "/user:")
-    docker_client.images.build(path=str(tmp_path), tag=name)
+    docker_client.images.build(path=str(tmp_path), tag=name, rm=True)
     for event in docker_client.api.push(name, stream=True, decode=True):
         assert "error" not in event
     line = "id -u; cat /files/data/a; echo x | tee /files/x /files/data/y /files/output/deep/z"
