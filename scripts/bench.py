@@ -1,4 +1,4 @@
-"""How fast the worker is, each figure beside its floor: the same work done by the plainest means, in the same run.
+"""How fast the worker is. Each figure stands beside its floor: the same work, by the plainest means, in the same run.
 
     python -m scripts.bench                      # all of it, five runs: about 25 minutes
     python -m scripts.bench --only exit --runs 9 # one scenario (several: name each)
@@ -21,7 +21,7 @@ from scripts.benchmark.scenarios import QUICK, Scale, Scenarios
 from scripts.benchmark.stage import MIB, open_stage
 
 ONCE = ("image",)
-"""What is the same in each run."""
+"""What stays the same in each run."""
 NAMES = ("empty", "large", "wire", "small", "far", "exit", "start", "idle", "image")
 
 
@@ -42,9 +42,9 @@ def main() -> None:
 
 
 def measure(scenarios: Scenarios, names: list[str], runs: int) -> dict[str, Result]:
-    """The results by row; one run of all that was asked for after the other, so that a noisy minute hits all alike.
+    """The results by row. It runs all scenarios once, then all again, so that a noisy minute hits all alike.
 
-    Ctrl-C ends it earlier, with the runs that are complete.
+    Ctrl-C ends it early, with the complete runs.
     """
     results = {key: Result(row) for key, row in ROWS.items()}
     todo = [(run, name) for run in range(runs) for name in names if run == 0 or name not in ONCE]
@@ -60,14 +60,16 @@ def measure(scenarios: Scenarios, names: list[str], runs: int) -> dict[str, Resu
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the worker, each figure beside its floor.")
-    parser.add_argument("--only", action="append", choices=NAMES, help="this scenario (several: name each)")
-    parser.add_argument("--runs", type=int, default=5, help="runs of each (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="tiny files and few of them: a try, no measurement")
-    parser.add_argument("--latency", type=float, default=50, metavar="MS", help="of far away (default: %(default)s)")
+    parser.add_argument("--only", action="append", choices=NAMES, help="only this scenario (repeat it for several)")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each scenario (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="few and tiny files: a try, not a measurement")
+    parser.add_argument(
+        "--latency", type=float, default=50, metavar="MS", help="latency of a mock far away (default: %(default)s)"
+    )
     parser.add_argument(
         "--bandwidth", type=float, default=30, metavar="MIB", help="MiB/s of a slow connection (default: %(default)s)"
     )
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="write a picture, too (SVG)")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw the figures into this file (SVG)")
     return parser.parse_args()
 
 

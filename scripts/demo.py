@@ -1,7 +1,7 @@
 """The demo job from the queue to its picture: the platform's mock, the real worker, a real container.
 
-`scripts/demo.sh` prepares the machine and runs this. It ends with 1 and the reason unless the job is `finished`.
-With `--mock` it starts no worker: the mock and the job are for one of yours.
+`scripts/demo.sh` prepares the machine and runs this. Unless the job is `finished`, it ends with 1 and the reason.
+With `--mock` it starts no worker: the mock and the job wait for one of yours.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run the demo job.")
     parser.add_argument(
         "--mock", nargs="?", type=int, const=8000, metavar="PORT",
-        help="only the platform's mock, with the job, for a worker of yours (port %(const)s)",
+        help="start only the platform's mock, with the job, for a worker of yours (port %(const)s)",
     )  # fmt: skip
     options = parser.parse_args()
     try:
@@ -71,7 +71,7 @@ def run_demo() -> None:
 
 
 def serve_mock(port: int) -> None:
-    """The mock and the job, until Ctrl-C, or `kill`; both also where a shell has started it in the background."""
+    """The mock and the job, until Ctrl-C or `kill`, also if a shell has started this in the background."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.default_int_handler)
     with running_mock("0.0.0.0", port) as url, suppress(KeyboardInterrupt):  # noqa: S104 - containers reach it so
@@ -130,7 +130,7 @@ def running_mock(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
 
 
 def settings(url: str) -> dict[str, str]:
-    """Those of a worker that is to work for the mock."""
+    """The settings of a worker for the mock."""
     return {
         "API_URL": url,
         "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": f"{url}/cognito/",
@@ -141,7 +141,7 @@ def settings(url: str) -> dict[str, str]:
 
 @contextmanager
 def running_worker(url: str, base: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """What `poetry run run` starts, with the mock's own account; its log is shown."""
+    """What `poetry run run` starts, with the mock's own account; its log goes to the terminal."""
     environment = {
         **os.environ,
         "ACCESS_TOKEN": "",  # perhaps of another worker in this shell
@@ -185,20 +185,20 @@ def submit(url: str) -> str:
 
 
 def follow(url: str, job_id: str, worker: "subprocess.Popen[bytes] | None" = None) -> dict[str, Any]:
-    """The job as the platform sees it in the end; tells each of its statuses on the way. Waits for your worker."""
-    told = ""
+    """The job as the platform sees it at the end; prints each of its statuses on the way. Waits for your worker."""
+    shown = ""
     give_up = time.monotonic() + (DEADLINE_S if worker is not None else math.inf)
     while time.monotonic() < give_up:
         job: dict[str, Any] = requests.get(f"{url}/_jobs/{job_id}", timeout=10).json()
-        if job["status"] != told:
-            told = job["status"]
-            step(f"The job is {told}")
-        if told in ENDS:
+        if job["status"] != shown:
+            shown = job["status"]
+            step(f"The job is {shown}")
+        if shown in ENDS:
             return job
         if worker is not None and worker.poll() is not None:
             raise DemoFailed(f"the worker ended with {worker.returncode} before the job did")
         time.sleep(0.1)
-    raise DemoFailed(f"the job was still {told} after {DEADLINE_S} s")
+    raise DemoFailed(f"the job was still {shown} after {DEADLINE_S} s")
 
 
 def download_outputs(url: str, job: dict[str, Any]) -> list[Path]:

@@ -28,12 +28,12 @@ SOCKET = "/var/run/docker.sock"
 HOST_BASE = "/srv/jobs"
 """Folder of this machine for the jobs, unless PATH_HOST_BASE names another."""
 STOP_TIMEOUT_S = 30
-"""For a worker that is stopped: it needs some seconds to stop its job's container and to hand the job back."""
+"""For a worker to stop: it needs some seconds to stop its job's container and to requeue the job."""
 
 START_S = 30
-"""For a worker that is started: after so long it is taken for one that runs."""
+"""For a worker to start: one that has not ended by then counts as running."""
 LINES = 20
-"""Of the log of a worker that ends at once."""
+"""How much of the log to show of a worker that ends at once."""
 
 
 class Failed(Exception):
@@ -51,7 +51,7 @@ def build() -> None:
 
 def run() -> None:
     """Run the image in the background, with the settings of an env file."""
-    parser = _parser("Run the worker in the background; it comes back after a crash and after a restart.")
+    parser = _parser("Run the worker in the background; Docker starts it again after a crash and after a reboot.")
     parser.add_argument("--env-file", type=Path, default=Path(".env"), help="settings (default: %(default)s)")
     parser.add_argument("--gpus", default="auto", help="auto (0, if there is one), all, none, or indices or UUIDs")
     parser.add_argument("--image", default=image_name(), help="the image to run (default: %(default)s)")
@@ -62,7 +62,7 @@ def run() -> None:
 
 def stop() -> None:
     """Stop and remove all containers of this package."""
-    parser = _parser("Stop the workers, which hand their jobs back, and remove their containers and those they left.")
+    parser = _parser("Stop the workers, which requeue their jobs; remove their containers, and those that they left.")
     parser.add_argument("--timeout", type=int, default=STOP_TIMEOUT_S, help="seconds until a worker is killed")
     options = parser.parse_args()
     _tell(lambda client: _all_removed(removal.stop_workers(client, options.timeout)))
@@ -70,7 +70,7 @@ def stop() -> None:
 
 def cleanup() -> None:
     """Remove all images of this package."""
-    _parser("Remove the worker's images and what their builds left.").parse_args()
+    _parser("Remove the worker's images, and what their builds have left.").parse_args()
     _tell(lambda client: _all_removed(removal.remove_images(client, package()["name"])))
 
 
@@ -80,7 +80,7 @@ def package() -> Any:
 
 
 def image_name() -> str:
-    """`<package>:<branch>`; on no branch, the commit; outside of a clone, `latest`."""
+    """`<package>:<branch>`; without a branch, the commit; outside of a clone, `latest`."""
     branch = _git("symbolic-ref", "--quiet", "--short", "HEAD") or _git("rev-parse", "--short", "HEAD")
     return f"{package()['name']}:{tag_of(branch or 'latest')}"
 
@@ -91,7 +91,7 @@ def tag_of(branch: str) -> str:
 
 
 def build_image(client: docker.DockerClient, tag: str, context: IO[bytes] | None = None, *, pull: bool = False) -> None:
-    """Build `tag` with the engine's own builder, from this folder or of `context`, a tar. `pull`: its base anew.
+    """Build `tag` with the engine's own builder, from this folder or from `context`, a tar. `pull`: its base, too.
 
     Raises `Failed` with the build's error.
     """
@@ -107,7 +107,7 @@ def build_image(client: docker.DockerClient, tag: str, context: IO[bytes] | None
 
 
 def run_worker(client: docker.DockerClient, image: str, name: str, env_file: Path, gpus: str) -> None:
-    """Start a worker's container and say how to follow it. Raises `Failed` with what is missing, or if it ends."""
+    """Start a worker's container, and say how to follow it. Raises `Failed` with what is missing, or if it ends."""
     environment = read_environment(env_file)
     try:
         container = create_worker(client, image, name, environment, device_requests(client, gpus))
@@ -128,7 +128,7 @@ def run_worker(client: docker.DockerClient, image: str, name: str, env_file: Pat
 
 
 def begins(client: docker.DockerClient, container: str) -> bool:
-    """Whether it offers this machine to the platform, or is still about to, instead of having ended."""
+    """Whether the worker advertises this machine, or is about to: false if it has ended."""
     for _ in range(START_S):
         try:
             client.api.wait(container, timeout=1)
@@ -142,7 +142,7 @@ def begins(client: docker.DockerClient, container: str) -> bool:
 def create_worker(
     client: docker.DockerClient, image: str, name: str, environment: dict[str, str], gpus: list[DeviceRequest]
 ) -> str:
-    """The id of a worker's container, not started yet."""
+    """The id of a worker's container, which is not started yet."""
     host_config = client.api.create_host_config(
         binds=[f"{host_socket()}:{SOCKET}", f"{environment['PATH_HOST_BASE']}:{environment['PATH_BASE']}"],
         device_requests=gpus,
@@ -187,7 +187,7 @@ def host_socket() -> str:
 
 
 def device_requests(client: docker.DockerClient, gpus: str) -> list[DeviceRequest]:
-    """What `docker run --gpus` asks for. `auto` is the first, if this machine has NVIDIA's driver or runtime."""
+    """What `docker run --gpus` requests. `auto` is the first GPU, if this machine has NVIDIA's driver or runtime."""
     if gpus == "auto":
         has_gpus = shutil.which("nvidia-smi") or "nvidia" in client.info().get("Runtimes", {})
         gpus = "0" if has_gpus else "none"
@@ -235,7 +235,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
 
 
 def _tell(command: Callable[[docker.DockerClient], None]) -> None:
-    """Run a command with a client of the engine; what goes wrong is told in a sentence."""
+    """Run a command with a client of the engine; turn an error into a sentence."""
     try:
         client = docker.from_env()
         try:

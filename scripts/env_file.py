@@ -1,4 +1,4 @@
-"""Settings in a file, as `docker run --env-file` takes them."""
+"""Settings in a file, as `docker run --env-file` reads them."""
 
 import os
 import re
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 
 def variables(text: str) -> Iterator[tuple[str, str]]:
-    """What the file's text sets, name by name; a name alone has the value that it has here.
+    """The variables that the text sets, name by name; a name alone has the value of this process.
 
-    Raises `ValueError` with the number of a line that is none: the line itself may hold a secret.
+    Raises `ValueError` with the number of a wrong line, not its text, which may hold a secret.
     """
     for number, line in enumerate(text.split("\n"), start=1):
         name, is_set, value = line.lstrip().removesuffix("\r").partition("=")

@@ -1,4 +1,4 @@
-"""What a thousand workers ask of the API: while all is well, in an outage of two minutes, and in the minute after it.
+"""What a thousand workers send to the API: normally, in an outage of two minutes, and in the minute after it.
 
     python -m scripts.fleet                # 1,000 workers, half of them with a job: five minutes
     python -m scripts.fleet --busy 0       # all of them without one
@@ -39,12 +39,12 @@ INTERVAL_S = 30.0
 """Between two polls, and between two keep-alives: the worker's defaults."""
 STEADY_S, OUTAGE_S, AFTER_S = 60.0, 120.0, 60.0
 SLICES = 12
-"""In so many parts each minute is looked at: the peak is that of five seconds."""
+"""The parts of each minute: the peak is that of five seconds."""
 ALLOWED = 2.0
 
 
 class IdleEngine:
-    """Stands in for an engine's client: as much of it as the worker uses. Its containers run on and do nothing."""
+    """A stand-in for an engine's client, as far as the worker uses it. Its containers run on and do nothing."""
 
     def __init__(self) -> None:
         self._created = False
@@ -86,7 +86,7 @@ class IdleEngine:
 
 
 def run_workers(url: str, folder: Path, count: int, interval_s: float) -> None:
-    """Be `count` workers until this process is ended; they begin one after the other, within one interval."""
+    """Run `count` workers until this process ends; they begin one after the other, within one interval."""
     logging.disable()
     for number in range(count):
         settings = WorkerSettings(timeout_job=interval_s, timeout_status=interval_s)
@@ -99,7 +99,7 @@ def run_workers(url: str, folder: Path, count: int, interval_s: float) -> None:
 
 @dataclass(frozen=True)
 class Phase:
-    """A span of time and the requests that came in it, by what they were, in so many slices."""
+    """A span of time and its requests by kind, in slices."""
 
     name: str
     slice_s: float
@@ -112,7 +112,7 @@ class Phase:
 
 
 def watch(mock: Mock, name: str, duration_s: float, speed: float) -> Phase:
-    """What the API is asked from now on."""
+    """The requests to the API from now on."""
     began = time.time()
     mock.forget_requests()
     time.sleep(duration_s / speed)
@@ -134,7 +134,7 @@ def observe(mock: Mock, speed: float) -> list[Phase]:
 
 
 def submit(mock: Mock, jobs: int, duration_s: float) -> None:
-    """Submit that many jobs, evenly: who pulls one begins to keep it alive, so that these begin evenly, too."""
+    """Submit that many jobs at even intervals, so that their keep-alives begin evenly, too."""
     began = time.monotonic()
     for number in range(jobs):
         time.sleep(max(0.0, began + number / jobs * duration_s - time.monotonic()))
@@ -185,8 +185,10 @@ def table(phases: list[Phase]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Show what a fleet of workers asks of the API.")
     parser.add_argument("--workers", type=int, default=1000, help="(default: %(default)s)")
-    parser.add_argument("--busy", type=float, default=0.5, help="share of them that have a job (default: %(default)s)")
-    parser.add_argument("--speed", type=float, default=1, help="factor by which time is shortened (default: none)")
+    parser.add_argument(
+        "--busy", type=float, default=0.5, help="share of workers that have a job (default: %(default)s)"
+    )
+    parser.add_argument("--speed", type=float, default=1, help="shorten time by this factor (default: %(default)s)")
     options = parser.parse_args()
     busy = round(options.workers * options.busy)
     phases = run_fleet(options.workers, busy, options.speed)

@@ -1,6 +1,6 @@
 """Publish the version that pyproject.toml names: `poetry run python -m scripts.publish --help`, docs/releasing.md.
 
-All that speaks against it is looked for before anything is changed. What is changed is a list of commands, which
+First it checks everything that speaks against it, and changes nothing. Then it runs a list of commands, which
 `--dry-run` prints. Publishing a commit again does what an earlier time, that failed, has left to be done.
 """
 
@@ -23,7 +23,7 @@ from scripts.docker import ROOT, Failed, build_image, package, tag_of
 from scripts.registry import published_tags
 
 Command = list[str]
-AGAIN = "Publish again, from the same commit and wherever you like: what is done already is passed over."
+AGAIN = "Publish again, from the same commit and wherever you like: the script skips what is done already."
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Release:
     notes: str
     """of the changelog, in Markdown; empty for a dev version that has no section there"""
     newest: Version | None
-    """the newest other release that is published; `None` before the first"""
+    """the newest other published release; `None` before the first"""
     done: frozenset[str] = frozenset()
-    """what an earlier time has done: the image's name if it is pushed, `latest`, `git tag`, `git push`, `gh release`"""
+    """what an earlier run has done: the image's name if it is pushed, `latest`, `git tag`, `git push`, `gh release`"""
 
     @property
     def image(self) -> str:
@@ -59,7 +59,7 @@ def main() -> None:
     """The command line; ends with a sentence, and exit code 1, when the version cannot be published."""
     parser = argparse.ArgumentParser(prog="publish", description="Publish the version that pyproject.toml names.")
     parser.add_argument("--registry", required=True, help="where the image goes: public.ecr.aws/xyz, 127.0.0.1:5000")
-    parser.add_argument("--release", action="store_true", help="push the git tag, and make the release on GitHub")
+    parser.add_argument("--release", action="store_true", help="push the git tag and make the release on GitHub")
     parser.add_argument("--dry-run", action="store_true", help="check everything, change nothing, print the commands")
     options = parser.parse_args()
     try:
@@ -97,7 +97,7 @@ def publish(registry: str, *, on_github: bool, dry_run: bool) -> None:
 
 
 def check(registry: str, *, on_github: bool) -> Release:
-    """What is to be published. Raises `Failed` with the first thing that speaks against it; publishes nothing."""
+    """What to publish. Raises `Failed` with the first thing that speaks against it; publishes nothing."""
     for program in ("docker", "git", "gh") if on_github else ("docker", "git"):
         if shutil.which(program) is None:
             raise Failed(f"{program} is missing: install it first.")
@@ -120,7 +120,7 @@ def check(registry: str, *, on_github: bool) -> Release:
 
 
 def images_done(release: Release, tags: set[str]) -> set[str]:
-    """The images that are published, of the registry's `tags`. Raises `Failed` if they are of another commit."""
+    """The published images, of the registry's `tags`. Raises `Failed` if they are of another commit."""
     if str(release.version) not in tags:
         return set()
     with closing(docker.from_env()) as client:
@@ -132,7 +132,7 @@ def images_done(release: Release, tags: set[str]) -> set[str]:
 
 
 def git_done(release: Release, *, on_github: bool) -> set[str]:
-    """Whether the tag and the release are there. Raises `Failed` if the tag is of another commit."""
+    """Whether the tag and the release exist. Raises `Failed` if the tag is of another commit."""
     done = set()
     for step, found in (
         ("git tag", output_of("git", "tag", "--list", "--format=%(objectname)", release.tag)),
@@ -166,7 +166,7 @@ def parse_version(text: str) -> Version:
 
 
 def versions(tags: set[str]) -> list[Version]:
-    """The versions among the tags; tags like `main` are passed over."""
+    """The versions among the tags, without tags like `main`."""
     found = []
     for tag in tags:
         with suppress(Failed):
@@ -183,7 +183,7 @@ def changelog_section(version: str) -> str:
 
 
 def publishing(release: Release) -> list[Command]:
-    """The commands that publish the image, once it is built: what can fail for lack of rights comes first."""
+    """The commands that publish the built image: what can fail for lack of rights comes first."""
     commands = []
     if release.image not in release.done:
         commands.append(["docker", "push", release.image])
@@ -196,7 +196,7 @@ def publishing(release: Release) -> list[Command]:
 
 
 def announcing(release: Release) -> list[Command]:
-    """The commands that others hear of: the tag is pushed; a release on GitHub is made unless it is a dev version."""
+    """The commands that others notice: they push the tag, and make a release on GitHub unless it is a dev version."""
     commands = []
     if "git push" not in release.done:
         commands.append(["git", "push", "origin", f"refs/tags/{release.tag}"])
@@ -217,7 +217,7 @@ def about_latest(release: Release) -> str:
 
 
 def build(image: str) -> None:
-    """Build it from the commit, since ignored files may lie around, and the newest base. Raises `Failed`."""
+    """Build it from the commit, since the folder may hold ignored files, and the newest base. Raises `Failed`."""
     archive = ["git", "-c", "tar.umask=0022", "archive", "HEAD"]
     files = subprocess.run(archive, cwd=ROOT, capture_output=True, check=True).stdout  # noqa: S603
     with closing(docker.from_env()) as client:
@@ -225,7 +225,7 @@ def build(image: str) -> None:
 
 
 def execute(commands: list[Command]) -> None:
-    """Run the commands in the clone, each told before. Raises `Failed` at the first one that fails."""
+    """Print and run each command in the clone. Raises `Failed` at the first one that fails."""
     for command in commands:
         print(f"$ {shlex.join(command)}", flush=True)
         if subprocess.run(command, cwd=ROOT, check=False).returncode:  # noqa: S603
@@ -233,7 +233,7 @@ def execute(commands: list[Command]) -> None:
 
 
 def as_lines(commands: list[Command]) -> str:
-    """As one would type them."""
+    """As a person would type them."""
     return "\n".join(shlex.join(command) for command in commands)
 
 

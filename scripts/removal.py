@@ -1,6 +1,6 @@
-"""What `docker-stop` and `docker-cleanup` remove. A failure for one thing is told in the end; the others are removed.
+"""What `docker-stop` and `docker-cleanup` remove. They report each failure at the end, and remove the rest.
 
-What belongs to this package is told by labels, so that nothing else is ever touched: `job-fetcher.build` of the
+Labels say what belongs to this package; nothing else is ever touched: `job-fetcher.build` of the
 Dockerfile, which a container has from its image; `job-fetcher.folder` of a job's container and `job-fetcher.helper` of
 one that gives a job's files back: the path of the job's folder on this machine.
 """
@@ -22,7 +22,7 @@ LABEL_HELPER = "job-fetcher.helper"
 
 
 def stop_workers(client: docker.DockerClient, timeout_s: int) -> list[str]:
-    """Stop and remove the workers, then what no living worker holds. Returns what was not removed, and why."""
+    """Stop and remove the workers, then what no living worker holds. Returns what is left, and why."""
     problems: list[str] = []
     for worker in _containers(client, f"{LABEL_BUILD}=worker"):
         print(f"Stopping {worker.name}")
@@ -46,7 +46,7 @@ def stop_workers(client: docker.DockerClient, timeout_s: int) -> list[str]:
 def is_held(job_folder: Path) -> bool:
     """Whether a living worker, in a container or not, works on this job: it then holds the lock of its folder.
 
-    Raises `PermissionError` for who may not look.
+    Raises `PermissionError` for a user who may not look.
     """
     try:
         with (job_folder / "lock").open() as lock:
@@ -59,7 +59,7 @@ def is_held(job_folder: Path) -> bool:
 
 
 def remove_images(client: docker.DockerClient, package: str) -> list[str]:
-    """Remove the images named `package`, and unnamed ones of its builds. Returns what was not removed, and why."""
+    """Remove the images named `package`, and unnamed ones of its builds. Returns what is left, and why."""
     problems: list[str] = []
     for image in client.images.list(filters={"label": LABEL_BUILD}):
         if any(tag.rpartition(":")[0].rpartition("/")[2] != package for tag in image.tags):
@@ -73,7 +73,7 @@ def remove_images(client: docker.DockerClient, package: str) -> list[str]:
 
 @contextmanager
 def _noting(problems: list[str], name: str | None) -> Iterator[None]:
-    """Note what goes wrong with `name`, unless somebody else has removed it meanwhile."""
+    """Note an error with `name`, unless somebody else has removed it meanwhile."""
     try:
         yield
     except NotFound:
@@ -85,7 +85,7 @@ def _noting(problems: list[str], name: str | None) -> Iterator[None]:
 
 
 def _stop(worker: Container, timeout_s: int) -> None:
-    """Stop it by SIGTERM: another stop signal, such as that of `compose.yaml`, would leave its job running."""
+    """Stop the worker with SIGTERM: another signal, such as that of `compose.yaml`, would leave its job running."""
     policy: Any = worker.attrs["HostConfig"]["RestartPolicy"]
     never: Any = {"Name": "no"}
     worker.update(restart_policy=never)
@@ -99,7 +99,7 @@ def _stop(worker: Container, timeout_s: int) -> None:
 
 
 def _wait(container: Container, timeout_s: int) -> None:
-    """Wait for its end, for so long."""
+    """Wait for its end, at most this long."""
     with suppress(requests.RequestException):
         container.wait(timeout=max(timeout_s, 1))
 

@@ -1,4 +1,4 @@
-"""Jobs without end for real workers and the platform's mock, while whatever can go wrong does, at random.
+"""Jobs without end for real workers and the platform's mock, with every kind of trouble at random.
 
 Three workers share one engine. `steady` and `shaken` have the same account and the same PATH_BASE; `shaken` is killed
 (SIGKILL) or updated (SIGUSR1) every few seconds and started again, the other two live through it all: theirs are the
@@ -40,9 +40,9 @@ from job_fetcher.engine.container import LABEL_JOB
 from job_fetcher.engine.isolation import LABEL_FOLDER
 
 QUEUED = 4
-"""So many jobs are waiting at any time."""
+"""How many jobs wait at any time."""
 GIVEN_UP_S = 60.0
-"""Silence after which the mock queues a job again: 300 s on the platform."""
+"""Silence after which the mock requeues a job: 300 s on the platform."""
 LAST_JOBS_S = 240.0
 
 API = ["/jobs/*/status", "/jobs/*/files/url", "/files/*/url"]
@@ -53,7 +53,7 @@ Fault = dict[str, Any]
 def random_fault(draw: random.Random) -> Fault:
     """One kind of trouble for a few requests, or for some seconds.
 
-    The answer to `GET /jobs` is never lost on its way: the API would have handed out a job that nobody has.
+    The answer to `GET /jobs` is never lost on the way: the API would have given a job to nobody.
     """
     path = draw.choice([*API, *STORE])
     kinds: list[Callable[[], Fault]] = [
@@ -71,7 +71,7 @@ def random_fault(draw: random.Random) -> Fault:
 
 @dataclass
 class Expected:
-    """How a job is to end: `status` `None` when its user has cancelled it; `starts` of its container."""
+    """How a job must end: `status` is `None` if its user has cancelled it; `starts` of its container."""
 
     status: str | None
     starts: int = 1
@@ -95,13 +95,13 @@ class Samples:
 
 
 def span(values: list[float]) -> tuple[float, float, float]:
-    """Medians of the third and of the last tenth, and the most: the first two are for warming up."""
+    """Medians of the third and of the last tenth, and the maximum: the first two are for warming up."""
     tenth = max(1, len(values) // 10)
     return statistics.median(values[2 * tenth : 3 * tenth] or values), statistics.median(values[-tenth:]), max(values)
 
 
 class Soak:
-    """One soak of `duration_s`, drawn from `seed`."""
+    """One soak of `duration_s`; `seed` decides what happens."""
 
     def __init__(self, platform: Platform, client: docker.DockerClient, images: JobImages, folder: Path, seed: int):
         self.platform, self.images, self.draw = platform, images, random.Random(seed)
@@ -117,7 +117,7 @@ class Soak:
         self.samples = {self.steady: Samples(), self.other: Samples()}
 
     def run(self, duration_s: float) -> None:
-        """Keep the queue filled and make trouble for `duration_s`, then let what is left come to its end."""
+        """Keep the queue filled and make trouble for `duration_s`, then let the remaining jobs end."""
         due = {self.make_trouble: 4.0, self.shake: 7.0, self.cancel: 15.0, self.sample: 1.0}
         next_at = dict.fromkeys(due, time.monotonic())
         end = time.monotonic() + duration_s
@@ -157,7 +157,7 @@ class Soak:
         self.faults.append(self.platform.fault(**random_fault(self.draw)))
 
     def shake(self) -> None:
-        """Kill the worker or update it, wherever it is, and start it again."""
+        """Kill or update the worker, whatever it does, and start it again."""
         number = self.draw.choice([SIGKILL, SIGUSR1])
         self.counts[number.name] += 1
         self.shaken.signal(number)
@@ -181,7 +181,7 @@ class Soak:
             )
 
     def problems(self, starts: Counter[str]) -> Iterator[str]:
-        """What is wrong with the jobs, and what is left of them. Ends the workers."""
+        """What is wrong with the jobs, and what they left behind. Ends the workers."""
         for job_id, expected in self.expected.items():
             job = self.platform.job(job_id)
             told = [update.status.value for update in job.history if update.account]
@@ -232,7 +232,7 @@ class Soak:
 
 
 def count_starts(client: docker.DockerClient, folder: Path) -> Counter[str]:
-    """How often the engine starts a container from now on, by job: it knows that better than any worker."""
+    """How often the engine starts a container from now on, by job: no worker knows that better."""
     starts: Counter[str] = Counter()
     events = client.api.events(decode=True, filters={"type": "container", "event": "start", "label": LABEL_JOB})
 

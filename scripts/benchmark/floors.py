@@ -1,4 +1,4 @@
-"""What the worker is compared with: the same work without a worker, by the plainest means there are."""
+"""The floors: the same work without a worker, by the plainest means."""
 
 import resource
 import subprocess
@@ -44,7 +44,7 @@ def running(stage: Stage, line: str, files: Path) -> Iterator[str]:
 
 
 def engine_tells_exit(stage: Stage, line: str, let_go: Callable[[Path], float]) -> float:
-    """Seconds from the end of a command, which `let_go` of its folder brings about, to the engine's word of it."""
+    """Seconds from the end of a command, which `let_go` causes, until the engine reports it."""
     files = stage.folder / "bare"
     told: list[float] = []
 
@@ -132,6 +132,6 @@ def _curl(*commands: Callable[[], list[str]], beside: Iterable[list[str]] = ()) 
 
 
 def _children_cpu_s() -> float:
-    """Of children that have ended and were waited for (getrusage(2))."""
+    """CPU seconds of children that have ended and were waited for (getrusage(2))."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

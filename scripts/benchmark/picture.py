@@ -1,4 +1,4 @@
-"""The figures as a picture: how much each uses of what its target allows. SVG, written by hand."""
+"""The figures as a picture: which share of its target each one uses. SVG, written by hand."""
 
 import math
 import statistics

@@ -1,4 +1,4 @@
-"""The figures as a table in Markdown, with the machine that they are true for."""
+"""The figures as a table in Markdown, with the machine that they come from."""
 
 import os
 import platform
@@ -57,7 +57,7 @@ def table(results: Mapping[str, Result]) -> str:
 
 
 def spread(values: Iterable[float]) -> str:
-    """`median (least to most)`, with three digits that count; nothing for nothing."""
+    """`median (least to most)`, with three significant digits; empty without values."""
     ordered = sorted(values)
     if not ordered:
         return ""

@@ -1,4 +1,4 @@
-"""The rows of the table: what is measured, in which unit, what it is compared with, and how good it is to be."""
+"""The rows of the table: each figure with its unit, its floor and its target."""
 
 import statistics
 from collections.abc import Callable
@@ -10,7 +10,7 @@ Limit = Callable[[float], float]
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. Of throughputs more is better (`more`), of all others less."""
+    """One figure. More is better for throughputs (`more`), less for all others."""
 
     name: str
     unit: str
@@ -35,12 +35,12 @@ class Result:
 
     @property
     def ratios(self) -> list[float]:
-        """Each value by the floor of the same run."""
+        """Each value divided by the floor of the same run."""
         return [value / floor for value, floor in zip(self.values, self.floors, strict=True)] if self.floors else []
 
     @property
     def used(self) -> list[float]:
-        """How much of what the target allows was used in each run: up to 1 is good."""
+        """Which share of its target each run used: up to 1 is good."""
         if self.row.limit is None:
             return []
         limits = [self.row.limit(floor) for floor in self.floors or [0.0] * len(self.values)]

@@ -1,4 +1,4 @@
-"""What is done to get the figures. Each scenario is run again and again, and returns (value, floor) by row."""
+"""How to get the figures. Each scenario runs several times, and returns (value, floor) by row."""
 
 import statistics
 import time
@@ -14,12 +14,12 @@ from scripts.benchmark.stage import GO_ON, MIB, Stage, Values, let_go, wait_for
 from scripts.docker import build_image
 
 OBEYS = "trap 'exit 0' TERM; echo begun; sleep 1000 & wait"
-"""A command that goes on for long, and ends at once when it is asked to."""
+"""A command that runs for long, and ends at once on SIGTERM."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done in one run. `latency_s` is that of "far away", `bandwidth` that of a wire's connection."""
+    """How much one run does. `latency_s` is that of "far away", `bandwidth` that of one slow connection."""
 
     jobs: int = 12
     large_files: int = 4
@@ -64,7 +64,7 @@ class Scenarios:
     # Empty jobs.
 
     def empty(self) -> Values:
-        """Several jobs that wait in the queue: from when one is pulled to when the next one is."""
+        """Several jobs wait in the queue: the time from one pull to the next."""
         (ours_ms, peak), (floor_ms, _) = self._stage.both(self._empty_jobs, self._empty_cycles)
         return {"empty": (ours_ms, floor_ms), "empty-peak": (peak, None)}
 

@@ -1,4 +1,4 @@
-"""A job's steps as AWS Lambda functions, a handler each, to be copied: docs/cloud.md tells how they are put together.
+"""A job's steps as AWS Lambda functions, one handler each, to copy: docs/cloud.md says how to put them together.
 
 Every handler takes JSON and returns JSON, whose `next` names the state that follows. What is handed over is the job as
 it was pulled, and how it ends; the files stay in its folder on the shared file system::
@@ -43,7 +43,7 @@ from job_fetcher import (
 
 Event = dict[str, Any]
 Step = Callable[[Job, Path, Event, Cancellation], Event]
-"""What is done with a job in its folder: returns the next event, and raises the errors of `steps`."""
+"""A handler's work on a job in its folder: it returns the next event, and raises the errors of `steps`."""
 
 MARGIN_S = 90.0
 """Seconds before its end in which a Lambda begins nothing more: a request that hangs ends within `http`'s time-outs."""
@@ -52,17 +52,17 @@ LOG = "container.log"
 THREADS = ("down-", "upload-", "keep-alive-")
 """How the names of the steps' threads begin."""
 LOST = {"exit_code": 125, "reason": "The machine that ran the container was lost.", "succeeded": False}
-"""What is filled in where nobody knows how the container ended."""
+"""What to report if nobody knows how the container ended."""
 
 
 class Context(Protocol):
-    """What is used of the object that Lambda passes as `context`."""
+    """The part of Lambda's `context` that the handlers use."""
 
     def get_remaining_time_in_millis(self) -> int: ...
 
 
 class TimeIsUp(Cancelled):
-    """The Lambda is about to end. What is done so far is kept."""
+    """The Lambda is about to end. What the step has done so far is kept."""
 
 
 class Cloud:

@@ -1,4 +1,4 @@
-"""The commands: arguments, the log, the objects; errors become exit codes."""
+"""The commands: they read arguments and settings, start the log, and turn errors into exit codes."""
 
 import argparse
 import io
@@ -21,24 +21,26 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NOT_WELL = 1
-"""The exit code of a check that has found something."""
+"""The exit code of a check that found something."""
 
 
 def main() -> NoReturn:
-    """`python -m job_fetcher`, which is what the image runs: the worker, or the command that is given."""
+    """`python -m job_fetcher`, which the image runs: the worker, or the command in the arguments."""
     parser = argparse.ArgumentParser(prog="job-fetcher", description="The DECODE OpenCloud worker.")
     commands = parser.add_subparsers(metavar="command", description="Without one, the worker runs.")
     commands.add_parser("run", help="run the worker (the default)").set_defaults(call=lambda _: _run())
-    checking = commands.add_parser("check", help="tell what a start would get wrong, and how to mend it")
-    checking.add_argument("--json", action="store_true", help="a list of objects: name, ok, text, seconds")
+    checking = commands.add_parser("check", help="check this machine: say what is wrong, and how to mend it")
+    checking.add_argument(
+        "--json", action="store_true", help="print a JSON list of objects with name, ok, text, seconds"
+    )
     checking.set_defaults(call=lambda options: _check(as_json=options.json))
-    pausing = commands.add_parser("pause", help="take no new job, after a restart neither; the one in hand goes on")
+    pausing = commands.add_parser("pause", help="take no new job, even after a restart; the job in hand goes on")
     pausing.set_defaults(call=lambda _: _pause(True))
     commands.add_parser("resume", help="take jobs again").set_defaults(call=lambda _: _pause(False))
     options = parser.parse_args()
     try:
         sys.exit(options.call(options) if hasattr(options, "call") else _run())
-    except KeyboardInterrupt:  # of another command than the worker, which holds its signals
+    except KeyboardInterrupt:  # not of the worker, which blocks its signals
         sys.exit(128 + signal.SIGINT)
 
 
@@ -49,9 +51,9 @@ def check() -> NoReturn:
 
 
 def _run() -> int:
-    """Run the worker until it is told to end; the exit code is that of the error that ended it (see `errors`)."""
+    """Run the worker until a signal or an error ends it; the exit code is that of the error (see `errors`)."""
     signals.block()
-    os.umask(0o022)  # files are for containers of any user, whatever umask the worker was started with
+    os.umask(0o022)  # containers of any user read the files, whatever umask the worker inherited
     return _with_settings(_work)
 
 
@@ -64,12 +66,12 @@ def _work(settings: "Settings") -> int:
     try:
         shutdown.ending.call(partial(wiring.worker, settings, shutdown), "start").run_forever()
     except Cancelled as reason:
-        log.info("The worker ends before it has begun: %s", reason)
+        log.info("The worker ends before it has started: %s", reason)
     except WorkerError as error:
         log.error("%s", error)  # noqa: TRY400 - a sentence for a person, who has no use for a traceback
         return error.exit_code
     except Exception:
-        log.exception("The worker ends, since something unforeseen happened")
+        log.exception("The worker ends: an unforeseen error")
         return 1
     return 0
 
@@ -77,9 +79,9 @@ def _work(settings: "Settings") -> int:
 def _check(*, as_json: bool) -> int:
     from job_fetcher.preflight import Preflight
 
-    logging.getLogger("job_fetcher").setLevel(logging.ERROR)  # what is found is told in lines
+    logging.getLogger("job_fetcher").setLevel(logging.ERROR)  # the lines below say what is wrong
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that has no ✓ shows a ?
+        sys.stdout.reconfigure(errors="replace")  # a terminal without ✓ shows a ?
     findings = []
     for each in Preflight().run():
         findings.append(each)
@@ -111,12 +113,12 @@ def _set_paused(paused: bool, settings: "Settings") -> int:
     except OSError as error:
         print(f"PATH_BASE ({settings.path_base}) cannot be written to: {error.strerror}", file=sys.stderr)  # noqa: T201
         return SettingsError.exit_code
-    print("No new job is taken until `resume`." if paused else "Jobs are taken again.")  # noqa: T201
+    print("The worker takes no new job until `resume`." if paused else "The worker takes jobs again.")  # noqa: T201
     return 0
 
 
 def _with_settings(command: "Callable[[Settings], int]") -> int:
-    """Read the settings, without whose secrets nothing is logged, and do `command` with them."""
+    """Run `command` with the settings; from here on the log hides their secrets."""
     from job_fetcher.config.settings import Settings
     from job_fetcher.core import logs
 

@@ -1,7 +1,7 @@
-"""The checks behind `check`: all that a first start gets wrong, each told with the sentence that mends it.
+"""The checks behind `check`: each thing that a first start gets wrong, with the sentence that mends it.
 
-They change nothing: no job is asked for, no image is removed. Those that a start can afford are made by every start,
-with the same sentences (see `assembly`); this one looks at the rest as well, with containers of its own.
+They ask for no job, and remove no image. They only create PATH_BASE, and pull `busybox` where no image of the worker
+is. Each start runs the quick ones of them, with the same sentences (`worker.wiring`).
 """
 
 import email.utils
@@ -27,18 +27,24 @@ from job_fetcher.worker.readiness import Readiness
 from job_fetcher.workspace.disk import GIB
 
 ANSWER_S = 10
-"""So long the API and the engine may take for their first answer: who looks on has no more patience."""
+"""How long the API and the engine may take for their first answer: a person is waiting."""
 CLOCK_S = 120.0
-"""So many seconds a clock may be wrong: certificates and signed addresses live for minutes at least."""
+"""How many seconds the clock may be wrong: certificates and presigned requests live for minutes at least."""
 PROBE_SIZE, PROBE_S = 1 << 20, 30.0
-"""Bytes of the file that is sent to the storage and back, and the time for it."""
+"""Bytes of the file that goes to the storage and back, and the seconds for it."""
 NO_JOB = "0"
 """The id of a job that there is not, in the form of all ids: who may ask for its status is a worker."""
 
 
+NO_GPU = (
+    "none. Jobs that need one can come all the same, since most jobs do not name it: allow only images that need none"
+    " (ALLOWED_IMAGES). If this machine has one: install its driver and the toolkit, and add --gpus '\"device=0\"'"
+)
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One line of the check: what was looked at, whether it is well, what was found or how to mend it, how long."""
+    """One line of the check: its name, whether all is well, what it found or how to mend it, how long it took."""
 
     name: str
     ok: bool
@@ -47,11 +53,11 @@ class Finding:
 
 
 class Failed(JobFetcherError):
-    """Something is not well; the message is the sentence that mends it."""
+    """A check has failed; the message is the sentence that mends it."""
 
 
 class Preflight:
-    """The checks, in the order in which they build on each other."""
+    """The checks, in their order, each with the names of those that it builds on."""
 
     def __init__(self, read_settings: Callable[[], Settings] = Settings.read) -> None:
         self._read_settings = read_settings
@@ -74,7 +80,7 @@ class Preflight:
         )
 
     def run(self) -> Iterator[Finding]:
-        """Each finding as soon as it is made; what cannot be looked at since something else failed is left out."""
+        """Each finding as soon as there is one. A check is left out if one that it builds on has failed."""
         well: set[str] = set()
         for name, check, needed in self._checks:
             if not needed <= well:
@@ -134,11 +140,11 @@ class Preflight:
         network = self._settings.job_network
         engine.require_network(self._client, network)
         probe.start_as_job(self._client, network, None)
-        return f"{network}, and a container in it starts and ends"
+        return f"{network}: a container in it starts and ends"
 
     def _check_folder(self) -> str:
         wiring.workspace(self._settings).prepare()
-        return f"{self._settings.path_base} can be written to"
+        return f"the worker can write to {self._settings.path_base}"
 
     def _check_folder_on_host(self) -> str:
         base = self._settings.path_base
@@ -167,13 +173,13 @@ class Preflight:
             gpus = hardware.gpus()
             self._gpu = gpus[0] if gpus else None
             if self._gpu is None:
-                return "none: only jobs that want none will come (with one: driver, toolkit, and --gpus '\"device=0\"')"
+                return NO_GPU
             hardware.used_mib(self._gpu)
         except GpuUnavailable as error:
             raise Failed(
                 f"The GPU's driver does not work ({error}): restart the machine, or install it anew"
             ) from error
-        others = f", the first of {len(gpus)}: start a worker for each" if len(gpus) > 1 else ""
+        others = f", the first of {len(gpus)}: start a worker for each of them" if len(gpus) > 1 else ""
         return f"{self._gpu.model}, {self._gpu.memory_mib} MiB, {self._gpu.uuid}{others}"
 
     def _check_gpu_in_container(self) -> str:
@@ -190,7 +196,7 @@ class Preflight:
             raise Failed(
                 f"{error} - {do}: nvidia-ctk runtime configure --runtime=docker, then systemctl restart docker"
             ) from error
-        return f"{self._gpu.uuid} is seen"
+        return f"a container sees {self._gpu.uuid}"
 
     def _check_offer(self) -> str:
         settings = self._settings
@@ -200,17 +206,17 @@ class Preflight:
         return ", ".join(f"{name}={value}{units.get(name, '')}" for name, value in offer.items())
 
     def _check_storage(self) -> str:
-        """A probe file there and back, where the platform offers one (as our mock does): the contract has none."""
+        """A file to the storage and back, if the platform has one for that, as our mock does. The contract has none."""
         requests = self._api.probe_requests()
         if requests is None:
-            return "this platform offers no file to try it with"
+            return "this platform has no file to try it with"
         late = Cancellation()
         try:
             up_s, down_s = late.result_of(in_background(lambda: _there_and_back(requests, late), "storage"), PROBE_S)
         except TimeoutError:
             raise Failed(
                 f"Less than {PROBE_SIZE >> 20} MiB passes to the storage and back in {PROBE_S:g} s: look for what slows"
-                " this machine's network"
+                " down this machine's network"
             ) from None
         except (http.UnusableRequest, JobFetcherError) as error:
             meaning = diagnosis.hint(error) or diagnosis.FIREWALL
@@ -222,17 +228,17 @@ class Preflight:
         settings, folders = self._settings, wiring.workspace(self._settings)
         free_gpu = self._gpu
         if free_gpu is not None and not folders.claim_gpu(free_gpu.uuid):
-            free_gpu = None  # a worker runs: what its job holds of the card is nothing against it
+            free_gpu = None  # a worker uses it: what its job holds of the GPU is no reason against the next job
         folder_images = images.Images(self._client, folders, settings.min_free, may_remove=False)
         ready = Readiness(self._client, folders, folder_images, free_gpu, settings, network=settings.job_network)
         reason = ready.reason_against()
         if reason is not None:
             raise Failed(f"The worker asks for no job: {reason}")
-        return "jobs are asked for"
+        return "the worker asks for jobs"
 
 
 def _ahead_s(date: str | None) -> float:
-    """Seconds that this machine's clock is ahead of an answer's `Date`; 0 if there is none that is understood."""
+    """Seconds that this machine's clock is ahead of an answer's `Date`; 0 without a valid `Date`."""
     try:
         return time.time() - email.utils.parsedate_to_datetime(date or "").timestamp()
     except (ValueError, OverflowError):
@@ -240,7 +246,7 @@ def _ahead_s(date: str | None) -> float:
 
 
 def _there_and_back(requests: ProbeRequests, late: Cancellation) -> tuple[float, float]:
-    """Seconds for a file to the storage and for the same back; nothing is tried again."""
+    """Seconds for a file to the storage, and for the same file back, without retries."""
     content, started = os.urandom(PROBE_SIZE), time.monotonic()
     upload(
         PresignedRequest(lambda: requests.upload), "probe", io.BytesIO(content), cancelled=late, when_failed=late.set
@@ -248,12 +254,12 @@ def _there_and_back(requests: ProbeRequests, late: Cancellation) -> tuple[float,
     arrived = time.monotonic()
     response = http.send(requests.download.method, requests.download.url, headers=requests.download.headers)
     if response.content != content:
-        raise Failed(f"what comes back ({response.status_code}) is not what was sent")
+        raise Failed(f"the storage sends back ({response.status_code}) something else than it was sent")
     return arrived - started, time.monotonic() - arrived
 
 
 def _sentences(error: Exception) -> list[str]:
-    """What an error says, a line each: that of the settings has a title, and a line for each of them that is wrong."""
+    """The lines of an error: a `SettingsError` has a title, and a line for each wrong setting."""
     title, *lines = str(error).split("\n")
     return (
         [line.strip() for line in lines] if isinstance(error, SettingsError) and lines else [" ".join([title, *lines])]

@@ -162,4 +162,4 @@ def test_signal_that_comes_before_the_worker_has_begun_ends_it_at_once(
         wait_until(lambda: silent.tries > 0, "the worker to ask the engine")
         worker.signal(received)
         assert worker.wait(AT_ONCE_S) == 0
-    assert "The worker ends before it has begun" in worker.log
+    assert "The worker ends before it has started" in worker.log

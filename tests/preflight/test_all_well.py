@@ -52,4 +52,4 @@ def test_a_fixed_token_and_s3_are_as_good(check: Check, mock: Platform) -> None:
 def test_a_platform_without_a_file_to_try_is_as_good(check: Check, mock: Platform) -> None:
     mock.fault("/_probe", status=404)
     report = check()
-    assert (report.code, report.ticks["storage"]) == (0, "this platform offers no file to try it with")
+    assert (report.code, report.ticks["storage"]) == (0, "this platform has no file to try it with")

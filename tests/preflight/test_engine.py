@@ -91,7 +91,7 @@ def test_network_of_the_host_by_another_name(check: Check, docker_client: docker
 @pytest.mark.parametrize("network", ["bridge", "none"])
 def test_network_that_is_always_there(check: Check, network: str) -> None:
     report = check(JOB_NETWORK=network)
-    assert (report.code, report.ticks["network"]) == (0, f"{network}, and a container in it starts and ends")
+    assert (report.code, report.ticks["network"]) == (0, f"{network}: a container in it starts and ends")
 
 
 def test_relative_host_path(check: Check) -> None:

@@ -59,7 +59,7 @@ def test_card_that_containers_see_is_offered(check: Check, nvml: NvmlStub, gpu_e
     report = check(DOCKER_HOST=gpu_engine.url, **nvml.environment)
     assert (report.code, report.crosses) == (0, [])
     assert report.ticks["GPU"] == f"NVIDIA RTX A4000, 16376 MiB, {CARD.uuid}"
-    assert report.ticks["GPU in a container"] == f"{CARD.uuid} is seen"
+    assert report.ticks["GPU in a container"] == f"a container sees {CARD.uuid}"
     assert report.ticks["offer"].endswith(" MiB, gpu_mem=16376 MiB, gpu_model=NVIDIA RTX A4000, gpu_archi=Ampere")
 
 
@@ -85,7 +85,7 @@ def test_first_card_of_several_is_used(check: Check, nvml: NvmlStub, gpu_engine:
     gpu_engine.hook.give()
     report = check(DOCKER_HOST=gpu_engine.url, **nvml.environment)
     assert report.code == 0
-    assert report.ticks["GPU"].endswith(", the first of 2: start a worker for each")
+    assert report.ticks["GPU"].endswith(", the first of 2: start a worker for each of them")
 
 
 def test_card_that_others_use(check: Check, nvml: NvmlStub, gpu_engine: GpuEngine, tmp_path: Path) -> None:
@@ -136,5 +136,7 @@ def test_machine_without_a_gpu(check: Check, nvml: NvmlStub) -> None:
     report = check(**nvml.environment)
     assert report.code == 0
     assert report.ticks["GPU"] == (
-        "none: only jobs that want none will come (with one: driver, toolkit, and --gpus '\"device=0\"')"
+        "none. Jobs that need one can come all the same, since most jobs do not name it: allow only images that need"
+        " none (ALLOWED_IMAGES). If this machine has one: install its driver and the toolkit, and add --gpus"
+        " '\"device=0\"'"
     )

@@ -146,14 +146,14 @@ def test_paused_worker_takes_no_job_after_a_restart_neither_until_it_is_resumed(
     paused = subprocess.run(
         ["docker", "exec", worker.name or "", "job-fetcher", "pause"], check=True, capture_output=True, text=True
     )
-    assert paused.stdout == "No new job is taken until `resume`.\n"
+    assert paused.stdout == "The worker takes no new job until `resume`.\n"
     platform.wait_until(lambda: told(worker) == 1, "the worker to say that it is paused")
     job = platform.submit("true", image=job_image)
     asked = len(platform.requests("GET", "/jobs"))
     worker.restart()
     platform.wait_until(lambda: told(worker) == 2, "the restarted worker to say that it is paused")
     assert (platform.job(job).status, len(platform.requests("GET", "/jobs"))) == ("queued", asked)
-    assert worker.exec_run(["job-fetcher", "resume"]).output == b"Jobs are taken again.\n"
+    assert worker.exec_run(["job-fetcher", "resume"]).output == b"The worker takes jobs again.\n"
     platform.wait_for_status(job)
     assert platform.job(job).status == "finished"
 

@@ -210,7 +210,9 @@ def test_storage_that_cannot_be_reached(check: Check, mock: Platform, method: st
 def test_storage_that_gives_something_else_back(check: Check, mock: Platform) -> None:
     mock.fault("/files/*/download", "GET", body="<html>")
     sentence = check().sentence("storage")
-    assert sentence.startswith("The storage cannot be used: what comes back (200) is not what was sent - ")
+    assert sentence.startswith(
+        "The storage cannot be used: the storage sends back (200) something else than it was sent - "
+    )
 
 
 @pytest.mark.parametrize("error", [http.UnusableRequest("no address"), engine.Missing("no such thing")])

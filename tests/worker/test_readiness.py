@@ -40,14 +40,14 @@ def test_worker_that_is_paused_takes_no_job_after_a_restart_neither_until_it_res
     mock: Platform, worker: WorkerProcess, job_image: str, tmp_path: Path
 ) -> None:
     mock.wait_until(lambda: looks(mock) > 0, "a look for a job")
-    assert command(worker, "pause", tmp_path) == "No new job is taken until `resume`.\n"
+    assert command(worker, "pause", tmp_path) == "The worker takes no new job until `resume`.\n"
     worker.wait_for_log(PAUSED)
     job, before = mock.submit("true", image=job_image), looks(mock)
     assert worker.stop() == 0
     worker.start()
     wait_until(lambda: worker.log.count(PAUSED) == 2, "the next start to say so")
     assert (looks(mock), AGAIN in worker.log) == (before, False)
-    assert command(worker, "resume", tmp_path) == "Jobs are taken again.\n"
+    assert command(worker, "resume", tmp_path) == "The worker takes jobs again.\n"
     mock.wait_for_status(job)
     assert (mock.job(job).status, worker.log.count(AGAIN)) == ("finished", 1)
     worker.stop()
@@ -57,7 +57,7 @@ def test_worker_that_is_paused_takes_no_job_after_a_restart_neither_until_it_res
 def test_poetry_run_run_takes_the_same_commands(worker: WorkerProcess, tmp_path: Path) -> None:
     """`poetry run run` starts a worker, but `poetry run run pause` does not."""
     script = Path(sys.executable).with_name("run")
-    for argument, told in ("pause", "No new job is taken until `resume`."), ("--help", "take no new job"):
+    for argument, told in ("pause", "The worker takes no new job until `resume`."), ("--help", "take no new job"):
         line = [str(script), argument]
         result = subprocess.run(line, env=worker.environment, cwd=tmp_path, check=True, capture_output=True, text=True)
         assert told in result.stdout
