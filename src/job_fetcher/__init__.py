@@ -1,8 +1,8 @@
-"""The DECODE OpenCloud worker: pulls jobs, runs their containers on this machine, uploads what they made.
+"""The DECODE OpenCloud worker: it pulls jobs, runs their containers on this machine, and uploads their outputs.
 
-`__all__` is what other code may count on: the steps of a job as functions, for who runs them elsewhere (docs/cloud.md).
-docs/releasing.md tells what a change of these means for the version. None of them needs Docker or reads settings.
-They are imported when they are asked for, so that a worker, which needs others besides, starts at once.
+`__all__` is the public interface: the steps of a job as functions, for callers elsewhere (docs/cloud.md). None of them
+needs Docker or reads settings. docs/releasing.md says what a change of them means for the version. Python imports each
+of them on first use, so that a worker, which does not need all of them, starts faster.
 """
 
 from importlib import import_module
@@ -78,7 +78,7 @@ _ROOMS = (
 
 
 def __getattr__(name: str) -> Any:
-    """A name of `__all__`, from the room that it lives in (PEP 562)."""
+    """A name of `__all__`, from its room (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     rooms = (import_module(f"{__name__}.{room}") for room in _ROOMS)
