@@ -31,9 +31,13 @@ STAGES = {
     "downloading": Stage(("GET", "/files/*/download", "*"), status="preprocessing"),
     "running": Stage(line="trap '' TERM; while :; do sleep 1; done"),
     "in a keep-alive": Stage(("PUT", "/jobs/*", "status=running"), line="sleep 600", status="preprocessing"),
+}
+AFTER_THE_COMMAND = {
     "asking for an upload": Stage(("POST", "/jobs/*", "*"), status="postprocessing"),
     "uploading": Stage(("POST", "/store/*", "*"), status="postprocessing"),
+    "in the last keep-alive": Stage(("PUT", "/jobs/*", "status=postprocessing"), status="running"),
 }
+"""Where the outcome of the command is recorded."""
 
 
 def _reach(mock: Platform, worker: WorkerProcess, stage: Stage, image: str) -> str:
@@ -47,6 +51,42 @@ def _reach(mock: Platform, worker: WorkerProcess, stage: Stage, image: str) -> s
     if "sleep" in stage.line:
         worker.container()
     return job
+
+
+def _requeues(mock: Platform, job: str) -> list[str | None]:
+    """What the user was told each time that a worker handed the job back."""
+    return [each.runtime_details for each in mock.job(job).history if each.account and each.status is Status.QUEUED]
+
+
+@pytest.mark.parametrize("stage", AFTER_THE_COMMAND.values(), ids=AFTER_THE_COMMAND)
+def test_job_whose_command_has_ended_is_never_handed_back_and_the_next_start_finishes_it(
+    mock: Platform, worker: WorkerProcess, job_image: str, stage: Stage
+) -> None:
+    """12 hours of results are not thrown away for a stop."""
+    job = _reach(mock, worker, stage, job_image)
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(STOP_S) == 0
+    assert worker.containers() == []
+    assert worker.folders() == [job]
+    mock.heal()
+    worker.start()
+    mock.wait_for_status(job)
+    assert (mock.job(job).status, _requeues(mock, job)) == ("finished", [])
+    assert worker.stop() == 0
+    worker.assert_nothing_left()
+
+
+@pytest.mark.parametrize("stage", ["asking for an upload", "uploading"])
+def test_what_can_still_go_up_within_the_seconds_of_a_stop_does(
+    mock: Platform, worker: WorkerProcess, job_image: str, stage: str
+) -> None:
+    job = _reach(mock, worker, AFTER_THE_COMMAND[stage], job_image)
+    worker.signal(signal.SIGTERM)
+    worker.wait_for_log("Received SIGTERM")
+    mock.heal()
+    assert worker.wait(STOP_S) == 0
+    assert mock.job(job).status == "finished"
+    worker.assert_nothing_left()
 
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
@@ -86,9 +126,9 @@ def test_hand_back_that_arrives_too_late_to_be_heard_of_is_not_sent_again(
     mock.wait_for_status(job, "queued")
     mock.heal()
     worker.start()
-    wait_until(lambda: not worker.folders(), "the folder to be removed")
+    mock.wait_for_status(job)
+    assert (mock.job(job).status, _requeues(mock, job)) == ("finished", [REASON])
     assert worker.stop() == 0
-    assert [update.status for update in mock.job(job).history if update.account].count(Status.QUEUED) == 1
     worker.assert_nothing_left()
 
 
@@ -111,10 +151,10 @@ def test_worker_is_stopped_in_the_middle_of_a_pull_that_stalls(
 
 @pytest.mark.parametrize(
     ("stage", "silence"),
-    [("downloading", Gate.close_port), ("running", Gate.hold), ("uploading", Gate.close_port)],
-    ids=["downloading-closed", "running-hanging", "uploading-closed"],
+    [("downloading", Gate.close_port), ("running", Gate.hold), ("in the first status", Gate.hold)],
+    ids=["downloading-closed", "running-hanging", "preparing-hanging"],
 )
-def test_job_that_cannot_be_handed_back_is_kept_for_the_next_start_which_does_so(
+def test_job_that_cannot_be_handed_back_is_kept_for_the_next_start_which_takes_it_back(
     mock: Platform, gated_worker: WorkerProcess, gate: Gate, job_image: str, stage: str, silence: Callable[[Gate], None]
 ) -> None:
     """The container is stopped at once all the same."""
@@ -127,9 +167,13 @@ def test_job_that_cannot_be_handed_back_is_kept_for_the_next_start_which_does_so
     mock.heal()
     gate.open()
     gated_worker.start()
-    mock.wait_for_status(job, "queued")
-    assert mock.details(job) == REASON
-    wait_until(lambda: not gated_worker.folders(), "the folder to be removed")
+    gated_worker.wait_for_log(f"job {job}: taken back")
+    assert _requeues(mock, job) == [REASON]
+    if stage == "running":
+        gated_worker.container()
+    else:
+        mock.wait_for_status(job)
+        assert mock.job(job).status == "finished"
     gated_worker.stop()
 
 
@@ -171,8 +215,7 @@ def test_second_signal_ends_a_stop_at_once_and_the_next_start_completes_it(
     assert worker.wait() == 128 + signal.SIGINT
     mock.heal()
     worker.start()
-    mock.wait_for_status(job, "queued")
-    wait_until(lambda: not worker.folders(), "the folder to be removed")
+    worker.wait_for_log(f"job {job}: taken back")
+    assert _requeues(mock, job) == [REASON]
     worker.stop()
     worker.assert_nothing_left()
-    assert mock.details(job) == REASON

@@ -16,18 +16,24 @@ from job_fetcher.core.errors import (
     SettingsError,
     StopRequested,
     Unavailable,
+    WorkerError,
 )
-from job_fetcher.core.job import Job
-from job_fetcher.worker.ending import Ending, ending_of, failed, requeued
+from job_fetcher.core.job import Final, Job, JobStatus, Outcome
+from job_fetcher.worker.ending import Ending, ending_of, failed
 from job_fetcher.workspace.job_folder import JobFolder
+from job_fetcher.workspace.requeued import Requeues
 from job_fetcher.workspace.workspace import Workspace
 
-GONE = JobGone()
 STOP = StopRequested("The worker was stopped (SIGTERM).")
-DETACH = DetachRequested("another worker resumes it")
 FAULT = MachineFault("This worker can start no container now.")
+REFUSED = CredentialsError("The API refuses the token (401)")
 FAILURES = [JobFailed("no such input"), Unavailable("the API is away"), EngineUnavailable("500, again and again")]
 NONSENSE = [SettingsError("no API"), GpuError("no driver")]
+FULL = [OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "full")]
+
+
+def requeued(told: str) -> Final:
+    return Final(status=JobStatus.QUEUED, details=told)
 
 
 @pytest.fixture
@@ -38,16 +44,14 @@ def folder(tmp_path: Path) -> JobFolder:
 @pytest.mark.parametrize(
     ("error", "ending"),
     [
-        (GONE, Ending()),
-        (STOP, Ending(requeued(STOP))),
-        (DETACH, Ending(stays=True)),
-        (FAULT, Ending(requeued(FAULT), suspect=True)),
+        (JobGone(), Ending()),
+        (STOP, Ending(requeued(str(STOP)), Requeues(stops=1, last_was_stop=True))),
+        (DetachRequested("another worker resumes it"), Ending(stays=True)),
+        (FAULT, Ending(requeued(str(FAULT)), Requeues(faults=1), suspect=True)),
+        (REFUSED, Ending(requeued("The worker's credentials are refused."), Requeues(faults=1), fatal=REFUSED)),
         *((error, Ending(stays=True, fatal=error)) for error in NONSENSE),
         *((error, Ending(failed(str(error)))) for error in FAILURES),
-        *(
-            (OSError(number, "full"), Ending(failed("The worker's disk is full.")))
-            for number in (errno.ENOSPC, errno.EDQUOT)
-        ),
+        *((error, Ending(failed("The worker's disk is full."))) for error in FULL),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -55,10 +59,21 @@ def test_each_error_has_one_meaning(folder: JobFolder, error: Exception, ending:
     assert ending_of(error, folder) == ending
 
 
-def test_credentials_that_are_refused_requeue_the_job_and_end_the_worker(folder: JobFolder) -> None:
-    error = CredentialsError("The API refuses the token (401)")
+@pytest.mark.parametrize("error", [STOP, FAULT, REFUSED], ids=lambda error: type(error).__name__)
+def test_a_job_whose_outcome_is_recorded_is_never_requeued(folder: JobFolder, error: Exception) -> None:
+    folder.record(outcome=Outcome(exit_code=0, reason="The command ended with exit code 0.", succeeded=True))
+    fatal = error if isinstance(error, WorkerError) else None
+    assert ending_of(error, folder) == Ending(stays=True, fatal=fatal)
+
+
+@pytest.mark.parametrize("error", [STOP, FAULT, REFUSED], ids=lambda error: type(error).__name__)
+def test_the_user_reads_once_why_a_job_was_requeued(folder: JobFolder, error: Exception) -> None:
     ending = ending_of(error, folder)
-    assert (ending.final is not None and ending.final.status, ending.fatal) == ("queued", error)
+    folder.record(requeues=ending.requeues)
+    again = ending_of(error, folder)
+    assert ending.final is not None
+    assert (bool(ending.final.details), again.final) == (True, requeued(""))
+    assert again.requeues.stops + again.requeues.faults == 2
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "I/O error"), ZeroDivisionError("1 // 0"), AssertionError("x")])

@@ -30,6 +30,7 @@ threading.Event().wait()
 ACTIONS = {
     signal.SIGTERM: "stop The worker was stopped (SIGTERM).",
     signal.SIGINT: "stop The worker was stopped (SIGINT).",
+    signal.SIGHUP: "stop The worker was stopped (SIGHUP).",
     signal.SIGQUIT: "drain",
     signal.SIGUSR1: "detach",
 }
@@ -51,9 +52,9 @@ class Process:
 
 
 @contextmanager
-def process() -> Iterator[Process]:
+def process(*started_by: str) -> Iterator[Process]:
     """A process that blocks its signals, and handles them after `go_on`."""
-    command = [sys.executable, "-c", PROCESS]
+    command = [*started_by, sys.executable, "-c", PROCESS]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as popen:
         running = Process(popen)
         try:
@@ -91,3 +92,20 @@ def test_a_signal_that_comes_before_the_worker_is_there_is_obeyed_later() -> Non
         worker.send(signal.SIGTERM)
         worker.go_on()
         assert {worker.line(), worker.line()} == {"obeyed", ACTIONS[signal.SIGTERM]}
+
+
+IGNORING = {
+    "nohup": ("nohup",),
+    "env": ("env", "--ignore-signal=HUP"),
+    "a shell": ("sh", "-c", """trap '' HUP; exec "$0" "$@" """),
+}
+
+
+@pytest.mark.parametrize("started_by", IGNORING.values(), ids=IGNORING)
+def test_a_worker_that_was_started_to_ignore_sighup_outlives_its_terminal(started_by: tuple[str, ...]) -> None:
+    with process(*started_by) as worker:
+        worker.go_on()
+        assert worker.line() == "obeyed"
+        worker.send(signal.SIGHUP)
+        worker.send(signal.SIGTERM)
+        assert worker.line() == ACTIONS[signal.SIGTERM]

@@ -4,9 +4,10 @@ The CPUs and the memory are the engine's to tell (`engine.machine`): jobs run th
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import pynvml
 
@@ -121,6 +122,18 @@ def _gpu(handle: object) -> Gpu:
         memory_mib=pynvml.nvmlDeviceGetMemoryInfo(handle).total // 2**20,
         archi=archi,
     )
+
+
+def fits(offer: Mapping[str, str | int], wanted: Mapping[str, Any]) -> bool:
+    """Whether a machine with `offer` (see there) suffices for a job's `hardware`, as the platform decides that.
+
+    Numbers have to suffice, names have to be equal; `null` matches everything.
+    """
+    enough = all(
+        not isinstance(number := wanted.get(name), int | float) or number <= int(offer.get(name, 0))
+        for name in ("cpu_cores", "memory", "gpu_mem")
+    )
+    return enough and all(wanted.get(name) in (None, offer.get(name)) for name in ("gpu_model", "gpu_archi"))
 
 
 def offer(

@@ -1,6 +1,6 @@
 """How a job ends on this worker: what each error means for the job and for the worker, in one table (`ending_of`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from job_fetcher.core import logs
 from job_fetcher.core.errors import (
@@ -17,20 +17,36 @@ from job_fetcher.core.errors import (
 from job_fetcher.core.job import Final, JobStatus, details
 from job_fetcher.workspace.disk import is_full
 from job_fetcher.workspace.job_folder import JobFolder
+from job_fetcher.workspace.requeued import Requeues
 
 
 @dataclass(frozen=True)
 class Ending:
     """How a job ends here.
 
-    `final` is the last status to send, if there is one. `stays`: the folder stays, and the next start resumes the job.
-    `fatal` is the error that ends the worker afterwards. `suspect`: try a container before the next job.
+    `final` is the last status to send, if there is one. `requeues` counts this time, too, if that is `queued`. `stays`:
+    the folder stays, and the next start resumes the job. `fatal` is the error that ends the worker afterwards.
+    `suspect`: try a container before the next job.
     """
 
     final: Final | None = None
+    requeues: Requeues = field(default_factory=Requeues)
     stays: bool = False
     fatal: Exception | None = None
     suspect: bool = False
+
+    @property
+    def verb(self) -> str:
+        """What the worker does with the job, for the log."""
+        if self.final is None:
+            return "kept for the next start" if self.stays else "dropped"
+        return "requeueing" if self.final.status is JobStatus.QUEUED else "failing"
+
+    def record(self, folder: JobFolder) -> None:
+        """Write the last status down, if there is one, before anybody hears of it. Raises `OSError`."""
+        if self.final is not None:
+            requeued = self.final.status is JobStatus.QUEUED
+            folder.record(final=self.final, requeues=self.requeues if requeued else folder.state.requeues)
 
 
 def ending_of(error: Exception, folder: JobFolder) -> Ending:
@@ -39,27 +55,31 @@ def ending_of(error: Exception, folder: JobFolder) -> Ending:
     | error | the job | the worker |
     |---|---|---|
     | `JobGone` | nothing is sent, the folder is removed | next job |
-    | `StopRequested` | requeued | ends |
+    | `StopRequested` | requeued and noted; if its outcome is recorded, it stays for the next start | ends |
     | `DetachRequested` | stays for the next start | ends |
-    | `MachineFault` | requeued | tries a container, then the next job |
-    | `CredentialsError` | requeued | ends with its exit code |
+    | `MachineFault` | requeued and noted | tries a container, then the next job |
+    | `CredentialsError` | as for `StopRequested` | ends with its exit code |
     | another `WorkerError`: the platform's address answers with nonsense, say | stays for the next start | the same |
     | `JobFailed`, `Unavailable` (for good) | `error` with the reason | next job |
     | the disk is full, or somebody has removed the folder | `error` that says so | next job |
     | anything else | `error` with the exception's type and message | ends with its traceback |
     """
+    state = folder.state
     match error:
         case JobGone():
             return Ending()
+        case StopRequested() | MachineFault() | CredentialsError() if state.outcome is not None:
+            return Ending(stays=True, fatal=error if isinstance(error, WorkerError) else None)
+        case StopRequested() if state.final is not None:  # the runner has recorded it
+            return Ending(state.final, state.requeues)
         case StopRequested():
-            return Ending(requeued(error))
+            return _requeue(error, str(error), state.requeues)
         case Cancelled():
             return Ending(stays=True)
         case MachineFault():
-            return Ending(requeued(error), suspect=True)
+            return replace(_requeue(error, str(error), state.requeues), suspect=True)
         case CredentialsError():
-            final = Final(status=JobStatus.QUEUED, details="The worker's credentials are refused.")
-            return Ending(final, fatal=error)
+            return replace(_requeue(error, "The worker's credentials are refused.", state.requeues), fatal=error)
         case WorkerError():
             return Ending(stays=True, fatal=error)
         case JobFailed() | Unavailable():
@@ -73,9 +93,15 @@ def ending_of(error: Exception, folder: JobFolder) -> Ending:
             return Ending(failed(told), fatal=error)
 
 
-def requeued(reason: JobFetcherError) -> Final:
-    """The last status of a job that this worker hands back."""
-    return Final(status=JobStatus.QUEUED, details=details(str(reason)))
+def ending_without_folder(error: JobFailed, requeues: Requeues) -> Ending:
+    """What `error` means for a job that the worker has no folder for. `requeues`: what came before."""
+    return _requeue(error, str(error), requeues) if isinstance(error, MachineFault) else Ending(failed(str(error)))
+
+
+def _requeue(reason: JobFetcherError, told: str, before: Requeues) -> Ending:
+    """Hand the job back. Its user reads `told` once, not each time that the machine tries and fails."""
+    final = Final(status=JobStatus.QUEUED, details="" if before.sent_before(reason) else details(told))
+    return Ending(final, before.plus(reason))
 
 
 def failed(reason: str) -> Final:

@@ -9,7 +9,6 @@ import random
 from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import PurePosixPath
 
 from job_fetcher import steps
@@ -17,11 +16,7 @@ from job_fetcher.config.settings import WorkerSettings
 from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import (
     Cancelled,
-    DetachRequested,
     JobFailed,
-    JobGone,
-    MachineFault,
-    StopRequested,
     Unavailable,
 )
 from job_fetcher.core.job import Final, Job, JobSpecs, JobStatus
@@ -32,13 +27,16 @@ from job_fetcher.engine.images import Images
 from job_fetcher.engine.isolation import Resources
 from job_fetcher.platform import diagnosis
 from job_fetcher.platform.api import WorkerApi
-from job_fetcher.worker.ending import Ending, ending_of, failed, requeued
+from job_fetcher.worker.ending import Ending, ending_of, ending_without_folder
 from job_fetcher.worker.keepalive import KeepAlive
 from job_fetcher.worker.readiness import Readiness
+from job_fetcher.worker.reporter import Reporter
 from job_fetcher.worker.runner import Runner
 from job_fetcher.worker.shutdown import REQUEUE_S, Shutdown
+from job_fetcher.worker.take_back import TakeBack
 from job_fetcher.workspace.job_folder import JobFolder
 from job_fetcher.workspace.ledger import Ledger
+from job_fetcher.workspace.requeued import Requeues
 from job_fetcher.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -65,9 +63,12 @@ class Worker:
         self._readiness = Readiness(client, workspace, images, self._gpu, settings, network=settings.job_network)
         resources = Resources(self._machine.memory_mib, self._gpu, settings.job_network)
         self._runner = Runner(api, client, images, host_base, resources, self._shutdown.cleanup_deadline, settings)
+        notes = workspace.requeued
+        self._reporter = Reporter(api, notes, self._shutdown, first_wait_s=settings.timeout_job)
+        self._take_back = TakeBack(api, notes, settings.image_patterns, self._shutdown.ending)
 
     def run_forever(self) -> None:
-        """Resume the jobs that were left behind, then pull and run one job after the other, until the worker ends."""
+        """Resume the jobs that were left behind, then run one job after the other, until the worker ends."""
         log.info("Offering %s", self.offer())
         try:
             for folder in self._workspace.resumable(self._gpu_uuid):
@@ -83,61 +84,65 @@ class Worker:
             log.info("The worker ends: %s", reason)
 
     def run_once(self) -> bool:
-        """Pull a job and run it to its end. False if there is no job, or this machine cannot run one now."""
+        """Get a job and run it to its end. False if there is no job, or this machine cannot run one now."""
         if not self._shutdown.ending.call(self._readiness.is_ready, "readiness"):
             return False
         try:
-            job = self._pull()
+            folder = self._next_folder()
         except (Unavailable, JobFailed) as error:
             log.warning("The worker cannot ask for a job: %s", diagnosis.with_hint(error))
             return False
-        if job is None:
-            return False
-        log.info("job %s: pulled", job.id)
-        folder = self._make_folder(job)
         if folder is not None:
             self.run_job(folder)
-        return True
+        return folder is not None
 
     def run_job(self, folder: JobFolder) -> None:
         """The life of a job, from wherever it stands to its last status and the removal of its folder."""
         with folder, self._shutdown.job() as cancelled:
             recorded = folder.state.final
-            ending = Ending(recorded) if recorded else self._run(folder, cancelled)
-            if ending.final is not None:
-                is_over = self._report(folder.job_id, ending.final, cancelled, again=recorded is not None)
+            if recorded is None:
+                self._end_job(folder, self._run(folder, cancelled), cancelled)
             else:
-                is_over = not ending.stays
-            if is_over:
-                self._clean_up(folder)
-        if ending.fatal is not None:
-            raise ending.fatal
+                self._end_job(folder, Ending(recorded, folder.state.requeues), cancelled, again=True)
 
     def offer(self) -> dict[str, str | int]:
         """What this machine has for a job, as the query parameters of `GET /jobs`."""
         settings = self._settings
         return hardware.offer(self._machine, self._gpu, model=settings.gpu_model, archi=settings.gpu_archi)
 
-    def _pull(self) -> Job | None:
-        """Ask for a job. One that comes although the worker ends meanwhile is requeued."""
-        pulling = in_background(lambda: self._api.pull_job(self.offer()), "pull-job")
+    def _next_folder(self) -> JobFolder | None:
+        """The folder of the next job. A job that comes although the worker ends meanwhile is requeued."""
+        getting = in_background(self._take_back_or_pull, "next-job")
         try:
-            return self._shutdown.ending.result_of(pulling)
+            return self._shutdown.ending.result_of(getting)
         except Cancelled as reason:
-            wait([pulling], timeout=self._shutdown.left_s() - REQUEUE_S)
-            if pulling.done() and not pulling.exception() and (job := pulling.result()):
-                self._report(job.id, requeued(reason), Cancellation())
+            wait([getting], timeout=self._shutdown.left_s() - REQUEUE_S)
+            if getting.done() and not getting.exception() and (folder := getting.result()):
+                with folder, self._shutdown.job() as cancelled:
+                    self._end_job(folder, self._recorded(ending_of(reason, folder), folder), cancelled)
             raise
 
-    def _make_folder(self, job: Job) -> JobFolder | None:
-        """The folder of a job that was pulled. A job that cannot have one ends here."""
+    def _take_back_or_pull(self) -> JobFolder | None:
+        """A job that this account has requeued comes before a new one."""
+        folder = self._take_back.next_folder(self.offer(), self._make_folder)
+        if folder is not None or self._shutdown.ending.is_set():
+            return folder
+        job = self._api.pull_job(self.offer())
+        if job is None:
+            return None
+        log.info("job %s: pulled", job.id)
+        return self._make_folder(job, Requeues())
+
+    def _make_folder(self, job: Job, requeues: Requeues) -> JobFolder | None:
+        """The folder of a job that this worker has. A job that cannot have one ends here."""
         try:
-            return self._workspace.create(job, self._gpu_uuid)
+            return self._workspace.create(job, self._gpu_uuid, requeues)
         except JobFailed as error:
-            log.warning("job %s: failing: %s", job.id, error)
-            final = requeued(error) if isinstance(error, MachineFault) else failed(str(error))
+            ending = ending_without_folder(error, requeues)
+            log.warning("job %s: %s: %s", job.id, ending.verb, error)
             with self._shutdown.job() as cancelled:
-                self._report(job.id, final, cancelled)
+                assert ending.final is not None
+                self._reporter.report(job, ending.final, cancelled, requeues=ending.requeues)
             return None
 
     def _run(self, folder: JobFolder, cancelled: Cancellation) -> Ending:
@@ -147,17 +152,34 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the table says what each one means
             ending = ending_of(error, folder)
             level = logging.INFO if isinstance(error, Cancelled) else logging.WARNING
-            log.log(level, "job %s: %s: %s", folder.job_id, _verb(ending), error)
+            log.log(level, "job %s: %s: %s", folder.job_id, ending.verb, error)
         if ending.suspect:
             self._readiness.request_trial()
-        if ending.final is None:
-            return ending
+        return self._recorded(ending, folder)
+
+    def _recorded(self, ending: Ending, folder: JobFolder) -> Ending:
+        """`ending`, on disk. If the disk does not take it, the job ends all the same, and then the worker."""
         try:
-            folder.record(final=ending.final)
-        except OSError as error:  # the last status is sent all the same
+            ending.record(folder)
+        except OSError as error:
             if folder.is_there and ending.fatal is None:
                 return replace(ending, fatal=error)
         return ending
+
+    def _end_job(self, folder: JobFolder, ending: Ending, cancelled: Cancellation, *, again: bool = False) -> None:
+        """Send the last status, and clean up if the job is over. Raises the error that ends the worker, if any.
+
+        `again`: an earlier start may have sent the status.
+        """
+        is_over = not ending.stays
+        if ending.final is not None:
+            is_over = self._reporter.report(
+                folder.state.job, ending.final, cancelled, requeues=ending.requeues, again=again
+            )
+        if is_over:
+            self._clean_up(folder)
+        if ending.fatal is not None:
+            raise ending.fatal
 
     def _outcome(self, folder: JobFolder, cancelled: Cancellation) -> Final:
         """Run the job's command, or resume it, and upload what it left. Returns the last status."""
@@ -165,6 +187,7 @@ class Worker:
         with KeepAlive(self._api, folder.job_id, _first_status(folder), cancelled, interval_s) as keep_alive:
             specs = JobSpecs.parse(folder.state.job.raw)
             outcome = self._runner.run(folder, specs, keep_alive, cancelled)
+            self._shutdown.finish_job()
             log.info("job %s: exited: %s", folder.job_id, outcome.reason)
             if self._gpu is not None and not outcome.succeeded:
                 self._readiness.request_trial()
@@ -174,45 +197,6 @@ class Worker:
                 transfers=self._settings.transfers,
             )  # fmt: skip
         return steps.conclude(outcome, problems, folder.log)
-
-    def _report(self, job_id: str, final: Final, cancelled: Cancellation, *, again: bool = False) -> bool:
-        """Send the last status. Whether the job is over then; if not, its folder stays for the next start.
-
-        `again`: an earlier start may have sent it.
-        """
-        try:
-            if final.status is JobStatus.QUEUED:
-                self._send_requeue(job_id, final, again=again)
-            else:
-                self._send_last_status(job_id, final, cancelled, again=again)
-        except JobGone as gone:
-            log.info("job %s: dropped: %s", job_id, gone)
-        except JobFailed as refusal:
-            log.error("job %s: the API refuses its last status: %s", job_id, refusal)  # noqa: TRY400
-        except (Cancelled, Unavailable) as reason:
-            log.info("job %s: kept for the next start: %s", job_id, reason)
-            return False
-        else:
-            log.info("job %s: %s", job_id, _REPORTED[final.status])
-        return True
-
-    def _send_last_status(self, job_id: str, final: Final, cancelled: Cancellation, *, again: bool) -> None:
-        """Send `finished` or `error`. One that is on its way when the worker is stopped has some seconds to arrive."""
-        report = partial(steps.report, self._api, job_id, final, again=again, cancelled=cancelled)
-        sending = in_background(report, "report")
-        try:
-            cancelled.result_of(sending)
-        except StopRequested:
-            wait([sending], timeout=self._shutdown.left_s())
-            if not sending.done():
-                raise
-            sending.result()
-
-    def _send_requeue(self, job_id: str, final: Final, *, again: bool) -> None:
-        """Hand the job back, for some seconds only: the worker may be about to end."""
-        deadline = Cancellation()
-        deadline.after(self._shutdown.left_s(), DetachRequested("the API does not answer"))
-        deadline.call(partial(steps.report, self._api, job_id, final, again=again, cancelled=deadline), "requeue")
 
     def _clean_up(self, folder: JobFolder) -> None:
         """Remove the job's folder, and first its container: an earlier start may have left one."""
@@ -230,18 +214,8 @@ class Worker:
             cleanup.remove_orphans(self._client, self._host_base, lambda name: (base / name).is_dir())
 
 
-_REPORTED = {JobStatus.FINISHED: "finished", JobStatus.ERROR: "failed", JobStatus.QUEUED: "requeued"}
-
-
 def _first_status(folder: JobFolder) -> JobStatus:
     """The first status to send for a job, by what its folder knows."""
     if folder.state.outcome is not None:
         return JobStatus.POSTPROCESSING
     return JobStatus.RUNNING if folder.state.runs else JobStatus.PREPROCESSING
-
-
-def _verb(ending: Ending) -> str:
-    """What the worker does with a job that ends so, in the log."""
-    if ending.final is None:
-        return "kept for the next start" if ending.stays else "dropped"
-    return "requeueing" if ending.final.status is JobStatus.QUEUED else "failing"

@@ -17,7 +17,7 @@ from job_fetcher.engine.container import ContainerState, JobContainer, job_conta
 from job_fetcher.engine.images import Images
 from job_fetcher.engine.isolation import Resources
 from job_fetcher.platform.api import WorkerApi
-from job_fetcher.worker.ending import requeued
+from job_fetcher.worker.ending import ending_of
 from job_fetcher.worker.keepalive import KeepAlive
 from job_fetcher.worker.next_action import MAX_RUNS, Action, next_action
 from job_fetcher.workspace.job_folder import JobFolder
@@ -162,5 +162,5 @@ def _recording_a_stop(folder: JobFolder) -> Iterator[None]:
     try:
         yield
     except StopRequested as reason:
-        folder.record(final=requeued(reason))
+        ending_of(reason, folder).record(folder)
         raise

@@ -5,9 +5,11 @@ SIGTERM, step by step:
 1. `signals.handle` receives it and calls `Shutdown.stop`, which sets `ending`, `stopped` and the job's cancellation.
 2. Whatever the main thread waits for raises `StopRequested`. In a job, `engine.container` stops and removes the
    container on the way out, until `cleanup_deadline` at the latest.
-3. `ending.ending_of` makes that the last status `queued`. `Worker.run_job` sends it for `left_s` seconds at most, and
-   removes the job's folder.
-4. `Worker.run_forever` sees `ending` and returns; the process exits with code 0.
+3. `ending.ending_of` makes that the last status `queued`. `Reporter` sends it for `left_s` seconds at most, and notes
+   the job, so that the next start can take it back. Then the loop removes the job's folder.
+4. A job whose command has ended is never requeued: `finish_job`. Its outputs go up for `FINISH_S`. What is left then
+   stays in its folder for the next start.
+5. `Worker.run_forever` sees `ending` and returns; the process exits with code 0.
 """
 
 import threading
@@ -23,6 +25,8 @@ STOP_S = 6.0
 `docker stop` gives 10 s."""
 REQUEUE_S = 2.0
 """The API has so long at least to take the job back."""
+FINISH_S = STOP_S - REQUEUE_S
+"""Outputs of a command that has ended may go up for so long after a stop."""
 
 
 class Shutdown:
@@ -36,6 +40,7 @@ class Shutdown:
         self.stopped = Cancellation()
         self.cleanup_deadline = Cancellation()
         self._job = Cancellation()
+        self._is_finishing = False
         self._stopped_at = 0.0  # on the monotonic clock
         self._lock = threading.Lock()
 
@@ -49,16 +54,21 @@ class Shutdown:
 
     def drain(self) -> None:
         """Finish the job in hand, then end."""
-        self.ending.set(StopRequested("drained"))
+        self.ending.set(StopRequested("The worker was told to drain (SIGQUIT)."))
 
     @contextmanager
     def job(self) -> Iterator[Cancellation]:
         """The `Cancellation` of one job, which `stop` and `detach` set, too."""
         with self._lock:
-            self._job = Cancellation()
+            self._job, self._is_finishing = Cancellation(), False
             if (reason := self.stopped.reason) is not None:
                 self._job.set(reason)
         yield self._job
+
+    def finish_job(self) -> None:
+        """The command of the job in hand has ended. From now on a stop leaves `FINISH_S` to its outputs."""
+        with self._lock:
+            self._is_finishing = True
 
     def left_s(self) -> float:
         """Seconds that the worker may spend on handing a job back."""
@@ -68,6 +78,10 @@ class Shutdown:
     def _end(self, reason: JobFetcherError) -> None:
         with self._lock:
             self._stopped_at = time.monotonic()
-            for each in (self.stopped, self.ending, self._job):
+            for each in (self.stopped, self.ending):
                 each.set(reason)
+            if self._is_finishing and isinstance(reason, StopRequested):
+                self._job.after(FINISH_S, reason)
+            else:
+                self._job.set(reason)
         self.cleanup_deadline.after(STOP_S, DetachRequested("the Docker engine does not answer"))

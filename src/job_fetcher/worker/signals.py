@@ -2,12 +2,13 @@
 
 | signal | does |
 |---|---|
-| SIGTERM, SIGINT | stop: the worker requeues the job (`shutdown` tells the steps) |
+| SIGTERM, SIGINT, SIGHUP | stop: the worker requeues the job (`shutdown` tells the steps) |
 | SIGQUIT | drain: the worker finishes the job first |
 | SIGUSR1 | detach: the job's container runs on for the next start |
 
 A second one of these exits at once, but a drain may still become a stop. The process blocks them, and never ignores
-them. So they reach PID 1 of a container, too, for which the kernel leaves out the default actions.
+them. So they reach PID 1 of a container, too, for which the kernel leaves out the default actions. SIGHUP comes when a
+terminal is closed; a process that was started with `nohup` ignores it, and goes on.
 """
 
 import logging
@@ -20,14 +21,12 @@ from job_fetcher.core.background import in_background
 if TYPE_CHECKING:
     from job_fetcher.worker.shutdown import Shutdown
 
-_OURS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1}
-
 log = logging.getLogger(__name__)
 
 
 def block() -> None:
     """Let the worker's signals wait until `handle`. Call this before any thread starts: threads inherit it."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ours())
 
 
 def handle(shutdown: "Shutdown") -> None:
@@ -50,7 +49,13 @@ def handle(shutdown: "Shutdown") -> None:
     in_background(watch, "signals")
 
 
+def _ours() -> set[signal.Signals]:
+    """The signals that the worker obeys: all but a SIGHUP that it was started to ignore."""
+    ours = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1}
+    return ours if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else ours | {signal.SIGHUP}
+
+
 def _next() -> signal.Signals:
-    received = signal.Signals(signal.sigwait(_OURS))
+    received = signal.Signals(signal.sigwait(_ours()))
     log.info("Received %s", received.name)
     return received

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from job_fetcher.core.job import Final, Job, Model, Outcome
 from job_fetcher.workspace.disk import boot_id, is_full, remove_tree, run_tool, write_durably
+from job_fetcher.workspace.requeued import Requeues
 
 VERSION = 1
 """Of the format of `job.json`."""
@@ -28,6 +29,8 @@ class JobState(Model):
     job: Job
     gpu: str | None = None
     """The UUID of the GPU that its container has: only a worker of that GPU resumes it."""
+    requeues: Requeues = Requeues()
+    """How often workers of this folder have requeued the job, this time included once `final` is `queued`."""
     runs: int = 0
     """How many containers the worker has prepared for it: more than one only if the engine's shutdown killed one."""
     outcome: Outcome | None = None

@@ -6,6 +6,7 @@
       .lock                 held (flock) for the moment in which a folder appears or a worker takes one up
       .gpu-…                held (flock) by the worker of that GPU
       .images.json          the images that jobs have brought
+      .requeued-….json      the jobs that workers have requeued and may take back (`requeued`)
       .paused               exists while no worker here may ask for a job
       .making-…/            a job's folder that is not complete yet
       .probe-…/             exists while a container tests whether it sees the folder
@@ -37,8 +38,9 @@ from pydantic import ValidationError
 
 from job_fetcher.core.errors import JobFailed, MachineFault, SettingsError
 from job_fetcher.core.job import Job
-from job_fetcher.workspace.disk import boot_id, remove_tree, sync_names
+from job_fetcher.workspace.disk import boot_id, is_full, remove_tree, sync_names
 from job_fetcher.workspace.job_folder import VERSION, JobFolder, JobState
+from job_fetcher.workspace.requeued import RequeuedJobs, Requeues
 
 BALLAST = 65_536
 STALE_S = 600.0
@@ -52,6 +54,7 @@ class Workspace:
 
     def __init__(self, base: Path, owner: str) -> None:
         self.base, self._owner = base, owner
+        self.requeued = RequeuedJobs(base, owner)
         self._gpu_lock: int | None = None
 
     def prepare(self) -> None:
@@ -83,20 +86,25 @@ class Workspace:
             return self._gpu_lock is not None
         return True
 
-    def create(self, job: Job, gpu: str | None = None) -> JobFolder:
+    def create(self, job: Job, gpu: str | None = None, requeues: Requeues | None = None) -> JobFolder:
         """A new, empty folder for `job`. Removes first what an earlier try of the same job has left.
 
-        Raises `MachineFault` if something else has that name: a folder of another worker or account, or anything else.
-        Raises `JobFailed` if the job's id cannot name a folder, or the disk is full.
+        `requeues`: what came before, if the worker takes the job back. Raises `MachineFault` if `base` does not take
+        the folder, or something else has its name: a folder of another worker or account, or anything else. Raises
+        `JobFailed` if the job's id cannot name a folder, or the disk is full.
         """
         path = self.base / job.folder_name
         try:
             with self.locked():
                 if os.path.lexists(path):
                     self._take_away(path)
-                return self._make(path, JobState(boot_id=boot_id(), owner=self._owner, gpu=gpu, job=job))
+                requeues = requeues or Requeues()
+                return self._make(
+                    path, JobState(boot_id=boot_id(), owner=self._owner, gpu=gpu, job=job, requeues=requeues)
+                )
         except OSError as error:
-            raise JobFailed(f"The worker cannot make the job's folder: {error.strerror}.") from error
+            failure = JobFailed if is_full(error) else MachineFault
+            raise failure(f"The worker cannot make the job's folder: {error.strerror}.") from error
 
     def _make(self, path: Path, state: JobState) -> JobFolder:
         """Make the folder under another name, and rename it when it is complete: a crash leaves no half of it."""
