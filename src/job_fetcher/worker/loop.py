@@ -62,7 +62,7 @@ class Worker:
         images = Images(client, workspace, settings.min_free, settings.image_patterns, hosts=[api.host])
         self._readiness = Readiness(client, workspace, images, self._gpu, settings, network=settings.job_network)
         resources = Resources(self._machine.memory_mib, self._gpu, settings.job_network)
-        self._runner = Runner(api, client, images, host_base, resources, self._shutdown.cleanup_deadline, settings)
+        self._runner = Runner(api, client, images, host_base, resources, self._shutdown, settings)
         notes = workspace.requeued
         self._reporter = Reporter(api, notes, self._shutdown, first_wait_s=settings.timeout_job)
         self._take_back = TakeBack(api, notes, settings.image_patterns, self._shutdown.ending)

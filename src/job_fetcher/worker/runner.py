@@ -20,6 +20,7 @@ from job_fetcher.platform.api import WorkerApi
 from job_fetcher.worker.ending import ending_of
 from job_fetcher.worker.keepalive import KeepAlive
 from job_fetcher.worker.next_action import MAX_RUNS, Action, next_action
+from job_fetcher.worker.shutdown import Shutdown
 from job_fetcher.workspace.job_folder import JobFolder
 
 LOST = f"The job's container was lost {MAX_RUNS} times, by shutdowns of this machine or its engine."
@@ -31,7 +32,7 @@ class Runner:
     """Runs the containers of jobs whose folders are below `host_base` on the engine's host.
 
     Calls wait for an engine that does not answer until the job is cancelled. The removal of a container waits until
-    `cleanup_deadline`.
+    `cleanup_deadline` of `shutdown`.
     """
 
     def __init__(
@@ -41,11 +42,12 @@ class Runner:
         images: Images,
         host_base: PurePosixPath,
         resources: Resources,
-        cleanup_deadline: Cancellation,
+        shutdown: Shutdown,
         limits: JobLimits,
     ) -> None:
         self._api, self._client, self._images, self._host_base = api, client, images, host_base
-        self._resources, self._cleanup_deadline, self._limits = resources, cleanup_deadline, limits
+        self._resources, self._shutdown, self._limits = resources, shutdown, limits
+        self._cleanup_deadline = shutdown.cleanup_deadline
 
     def run(self, folder: JobFolder, specs: JobSpecs, keep_alive: KeepAlive, cancelled: Cancellation) -> Outcome:
         """Run the job's container, or resume it; run it again if the engine's shutdown has ended it."""
@@ -89,15 +91,18 @@ class Runner:
                 self._create(container, folder.job_id, specs, cancelled)
             container.start()
         keep_alive.set(JobStatus.RUNNING)
-        outcome = container.wait(
-            self._limits.max_runtime, when_exited=partial(keep_alive.set, JobStatus.POSTPROCESSING)
-        )
+        outcome = container.wait(self._limits.max_runtime, when_exited=partial(self._command_has_ended, keep_alive))
         if outcome is not None:
-            keep_alive.set(JobStatus.POSTPROCESSING)
+            self._command_has_ended(keep_alive)
             container_log.save(self._client, container.id, folder.log, cancelled, folder.drop_ballast)
             cancelled.result_of(in_background(folder.flush, "flush"))
             folder.record(outcome=outcome)
         return outcome
+
+    def _command_has_ended(self, keep_alive: KeepAlive) -> None:
+        """From now on a stop of the worker does not requeue the job."""
+        self._shutdown.finish_job()
+        keep_alive.set(JobStatus.POSTPROCESSING)
 
     @contextmanager
     def _blaming_whom_it_concerns(self, cancelled: Cancellation) -> Iterator[None]:
