@@ -60,7 +60,7 @@ def test_what_is_left_out_is_listed_among_the_logs(mock: Platform, tmp_path: Pat
     (stage.files / "output" / "stolen").symlink_to("/proc/self/environ")
     assert stage.upload() == []
     assert mock.outputs(stage.id)["log/log/left-out.txt"] == (
-        b"output/stolen: is a link that leads to no file of the same folder\n"
+        b"output/stolen: is a link that leads out of the job's files\n"
     )
     assert "output/output/stolen" not in mock.outputs(stage.id)
 
@@ -133,7 +133,10 @@ def test_a_file_that_is_refused_keeps_no_other_from_arriving(mock: Platform, tmp
     stage.write(output__a=b"1", model__b=b"2")
     mock.fault("/jobs/*", query="*artifact*", status=403)
     assert stage.upload() == ["The artifact 'model/b' cannot be uploaded: the API refuses to take it (403)."]
-    assert sorted(mock.outputs(stage.id)) == ["log/log/container.log", "output/output/a"]
+    assert sorted(mock.outputs(stage.id)) == ["log/log/container.log", "log/log/left-out.txt", "output/output/a"]
+    assert mock.outputs(stage.id)["log/log/left-out.txt"] == (
+        b"model/b: cannot be uploaded: the API refuses to take it (403)\n"
+    )
 
 
 def test_a_file_that_vanishes_is_told_and_keeps_no_other_from_arriving(

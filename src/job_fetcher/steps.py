@@ -12,17 +12,14 @@ other errors stand at the step.
 """
 
 import logging
-import os
 import posixpath
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from threading import Lock
-from typing import BinaryIO
 
 from job_fetcher.core import retry
 from job_fetcher.core.background import Cancellation, Task, run_all
@@ -31,9 +28,11 @@ from job_fetcher.core.job import Final, JobSpecs, JobStatus, Outcome, OutputType
 from job_fetcher.core.log_text import log_tail as log_tail  # for callers of this module
 from job_fetcher.platform.api import WorkerApi
 from job_fetcher.transfer.download import Download
-from job_fetcher.transfer.outbox import CONTAINER_LOG, LEFT_OUT, Outbox, Upload
+from job_fetcher.transfer.outbox import CONTAINER_LOG, LEFT_OUT, Outbox
+from job_fetcher.transfer.outputs import LeftOut
 from job_fetcher.transfer.presigned import PresignedRequest
-from job_fetcher.transfer.upload import upload
+from job_fetcher.transfer.sender import Sender, WhenFailed
+from job_fetcher.transfer.upload_report import Summary, UploadReport, conclusion, in_words
 from job_fetcher.workspace.disk import is_full
 from job_fetcher.workspace.ledger import Ledger
 
@@ -41,9 +40,6 @@ TRANSFERS = 8
 """Files that are on their way at the same time."""
 
 log = logging.getLogger(__name__)
-
-WhenFailed = Callable[[Unavailable], None]
-"""Hears of every failure that is tried again: on 500 the job may be gone, which it finds out and ends the step."""
 
 
 def download_inputs(
@@ -140,69 +136,48 @@ def upload_outputs(
     when_failed: WhenFailed | None = None,
     cancelled: Cancellation | None = None,
     transfers: int = TRANSFERS,
-) -> list[str]:
+) -> UploadReport:
     """Send every file of the output folders, then the container's log, except what `ledger` has as arrived.
 
     `files` is the folder that the container saw as `/files`, `container_log` a file outside of it. `transfers` files
     are sent at the same time, `max_bytes` bytes at most in all. `when_failed` hears of failures that may mean that the
-    job is gone; without it, the API is asked. Raises `JobGone` if it is; the reason of `cancelled`; `CredentialsError`,
-    `SettingsError` and `InvalidAnswer` as every step does.
+    job is gone; without it, the API is asked. Raises `JobGone` if it is; the reason of `cancelled`; `CredentialsError`
+    and `SettingsError` as every step does.
 
-    Returns a sentence for each file that the storage refuses, for each file or folder that cannot be read, and one if
-    `max_bytes` is reached; none keeps the other files from arriving. What is not a file of the job (links out of the
-    folder, FIFOs, …) is left out. All that is left out is listed in `left-out.txt` beside the log.
+    Returns a list with a sentence for each file that the storage refuses, for each file or folder that cannot be read,
+    and one if `max_bytes` is reached; none keeps the other files from arriving. Its `summary` are sentences about what
+    arrived, which folders are empty and what was left out, for `conclude`. A link is followed within `files`, except
+    to an input. What is not a file of the job (other links, FIFOs, …) is left out. `left-out.txt` beside the log lists
+    all that did not arrive.
     """
     cancelled = cancelled or Cancellation()
-    outbox = Outbox(files, sys.maxsize if max_bytes is None else max_bytes, cancelled)
-    for output_type, name in (specs.handler.files_up or {}).items():
+    folders = specs.handler.files_up or {}
+    max_bytes = sys.maxsize if max_bytes is None else max_bytes
+    outbox = Outbox(files, max_bytes, cancelled, inputs=specs.handler.files_down or {})
+    for output_type, name in folders.items():
         outbox.look_into(output_type, name)
-    log_folder = (specs.handler.files_up or {}).get(OutputType.LOG, "log")
+    log_folder = folders.get(OutputType.LOG, "log")
     outbox.add_log(log_folder, CONTAINER_LOG, lambda: container_log.open("rb"))
-    if outbox.left_out:
-        outbox.add_log(log_folder, LEFT_OUT, partial(BytesIO, "".join(outbox.left_out).encode()))
+    log.info("job %s: uploading %d outputs (%s) and the log", job_id, len(outbox.uploads) - 1, in_words(outbox.size))
 
-    sender = _Sender(api, job_id, ledger, when_failed or _ask_api(api, job_id))
+    sender = Sender(api, job_id, ledger, when_failed or _ask_api(api, job_id))
     run_all(sender.send, outbox.uploads, threads=transfers, cancelled=cancelled, name="upload")
-    return sorted(outbox.problems) + sorted(sender.problems)
+    problems = sorted(outbox.problems) + sorted(f"The {each.type} '{each.path}' {why}." for each, why in sender.failed)
+    list_path = _send_list(outbox, sender, log_folder, cancelled)
+    summary = Summary(sender.arrived, outbox.empty, outbox.left_out.count, outbox.left_out.named, list_path)
+    return UploadReport(problems, summary.sentences())
 
 
-class _Sender:
-    """Sends files of one job, on several threads: each once, with one form for all files of a folder."""
-
-    def __init__(self, api: WorkerApi, job_id: str, ledger: Ledger, when_failed: WhenFailed) -> None:
-        self.problems: list[str] = []
-        self._api, self._job_id, self._ledger, self._when_failed = api, job_id, ledger, when_failed
-        self._forms: dict[tuple[OutputType, str], PresignedRequest] = {}
-        self._lock = Lock()
-
-    def send(self, each: Upload, cancelled: Cancellation) -> None:
-        try:
-            with each.open() as file:
-                entry = [each.type, each.path, *_version(file)]
-                if entry in self._ledger:
-                    return
-                form = self._form(each.type, each.base_path)
-                upload(form, each.name, file, cancelled=cancelled, when_failed=self._when_failed)
-        except JobFailed as error:
-            self.problems.append(f"The {each.type} '{each.path}' cannot be uploaded: {error}.")
-        except OSError as error:
-            self.problems.append(f"The {each.type} '{each.path}' cannot be read: {error.strerror or error}.")
-        else:
-            self._ledger.add(entry)
-
-    def _form(self, output_type: OutputType, base_path: str) -> PresignedRequest:
-        with self._lock:
-            ask = partial(self._api.output_request, self._job_id, output_type, base_path)
-            return self._forms.setdefault((output_type, base_path), PresignedRequest(ask))
-
-
-def _version(file: BinaryIO) -> tuple[int, int]:
-    """What tells a file from another one of the same name: its size, and when it was written."""
-    try:
-        status = os.fstat(file.fileno())
-    except OSError:  # not a file on disk but a text of our own
-        return len(file.read()), 0
-    return status.st_size, status.st_mtime_ns
+def _send_list(outbox: Outbox, sender: Sender, log_folder: str, cancelled: Cancellation) -> str:
+    """Send the list of all that has not arrived, if there is something to list; returns its path."""
+    for each, why in sender.failed:
+        outbox.left_out.add(LeftOut(each.name, why), each.base_path, is_named=False)
+    if not outbox.left_out.count:
+        return ""
+    content = outbox.left_out.text().encode()
+    upload = outbox.add_log(log_folder, LEFT_OUT, partial(BytesIO, content))
+    run_all(sender.send, [upload], threads=1, cancelled=cancelled, name="upload")
+    return upload.path
 
 
 def _ask_api(api: WorkerApi, job_id: str) -> WhenFailed:
@@ -220,12 +195,12 @@ def _ask_api(api: WorkerApi, job_id: str) -> WhenFailed:
 def conclude(outcome: Outcome, problems: Sequence[str], container_log: Path) -> Final:
     """The last status of a job whose container has ended: `finished` only if it succeeded and all of it arrived.
 
-    `problems` is what `upload_outputs` has returned; the details end with the log's tail. Raises `OSError` if the log
-    cannot be read.
+    `problems` is what `upload_outputs` has returned, whose `summary` is part of the details; a plain list of sentences
+    has none. The details end with the log's tail. Raises `OSError` if the log cannot be read.
     """
     return Final(
         status=JobStatus.FINISHED if outcome.succeeded and not problems else JobStatus.ERROR,
-        details=details(" ".join([outcome.reason, *problems]), log_tail(container_log)),
+        details=details(conclusion(outcome.reason, problems), log_tail(container_log)),
     )
 
 

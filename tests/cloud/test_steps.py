@@ -35,7 +35,9 @@ def test_a_job_runs_by_steps_that_share_files_and_json_and_each_can_be_repeated(
     assert len(mock.requests("GET", "*/download")) == len(INPUTS), "nothing is fetched twice"
     assert len(mock.requests("POST", "/store")) == 3, "nor sent"
     assert mock.statuses(job_id) == ["preprocessing", "running", "postprocessing", "finished"]
-    assert mock.details(job_id) == "The command ended with exit code 0.\n\nThe end of the log:\nsaid"
+    told = "The command ended with exit code 0. The worker uploaded 1 output file ("
+    assert mock.details(job_id).startswith(told)
+    assert mock.details(job_id).endswith(") and 2 log files (9 bytes).\n\nThe end of the log:\nsaid")
     history = list(mock.job(job_id).history)
 
     assert {step: cloud.call(step, event) for step, event in given.items()} == {
@@ -137,4 +139,7 @@ def test_a_command_that_failed_is_reported_with_its_log(mock: Platform, cloud: C
     cloud.call("report", event)
     assert mock.outputs(job_id) == {"output/output/x": b"half\n", "log/log/container.log": b"why\n"}
     assert mock.job(job_id).status == "error"
-    assert mock.details(job_id) == "The command ended with exit code 7.\n\nThe end of the log:\nwhy"
+    assert mock.details(job_id) == (
+        "The command ended with exit code 7. The worker uploaded 1 output file (5 bytes) and 1 log file (4 bytes)."
+        "\n\nThe end of the log:\nwhy"
+    )

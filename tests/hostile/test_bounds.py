@@ -16,7 +16,7 @@ from job_fetcher.engine import client as engine
 from job_fetcher.engine.container import JobContainer
 from job_fetcher.engine.isolation import Resources
 from job_fetcher.platform import http
-from job_fetcher.transfer import download, outbox, outputs
+from job_fetcher.transfer import download, job_files, outbox
 from job_fetcher.transfer.outputs import LeftOut, OutputFolder
 from job_fetcher.workspace.ledger import Ledger
 from tests.support.images import JobImages, add_image, shell_files
@@ -37,7 +37,7 @@ def files(tmp_path: Path) -> Path:
 
 
 def test_names_without_end_do_not_fill_the_workers_memory(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outputs, "MAX_NAME_BYTES", 10_000)
+    monkeypatch.setattr(job_files, "MAX_NAME_BYTES", 10_000)
     left_out = [each for each in OutputFolder(files, "output").walk() if isinstance(each, LeftOut)]
     assert len(left_out) < 100
     assert left_out[-1] == LeftOut("2/", "has more files than a worker looks at")

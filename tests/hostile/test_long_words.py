@@ -13,7 +13,7 @@ import pytest
 from job_fetcher import steps
 from job_fetcher.core import logs
 from job_fetcher.core.job import JobSpecs
-from job_fetcher.transfer import outputs
+from job_fetcher.transfer import job_files
 from job_fetcher.transfer.outputs import MAX_LISTED_PATH, LeftOut, Output, OutputFolder
 from job_fetcher.workspace.ledger import Ledger
 from tests.support.files import peak_memory
@@ -121,7 +121,7 @@ def test_room_for_names_is_one_for_all_output_folders_of_a_job(
     for number in range(100):
         (folder / f"{number}").touch()
     (tmp_path / "log").write_bytes(b"")
-    monkeypatch.setattr(outputs, "MAX_NAME_BYTES", 150_000)
+    monkeypatch.setattr(job_files, "MAX_NAME_BYTES", 150_000)
     job = mock.pulled("true")
     arguments = (mock.api(), job, specs("output", "artifact", "log"), tmp_path / "files", tmp_path / "log")
     steps.upload_outputs(*arguments, Ledger(tmp_path / "ledger"))
@@ -157,7 +157,7 @@ def test_links_by_long_ways_are_left_out_as_soon_as_there_is_no_room_for_them(
         return really(*arguments, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "open", counting)
-    monkeypatch.setattr(outputs, "MAX_NAME_BYTES", 10_000_000)
+    monkeypatch.setattr(job_files, "MAX_NAME_BYTES", 10_000_000)
     left_out = list(OutputFolder(linked, "output").walk())
     assert len([each for each in left_out if isinstance(each, LeftOut)]) >= 3_000
     assert opened < 700 * 200 + 10_000, "10,000 bytes for each hop leave room for 700 of them"

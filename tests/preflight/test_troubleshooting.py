@@ -28,7 +28,7 @@ FOR_OWNERS = {
 """What ends a start, or is a `✗` of the check."""
 FOR_USERS = {"JobFailed", "MachineFault", "StopRequested", "failed"}
 """What a job ends with. Short ones are the reason inside of another sentence."""
-LEFT_OUT = {"LeftOut", "_not_read"}
+LEFT_OUT = {"LeftOut", "NotFollowed"}
 """What stands in `left-out.txt`."""
 ENDS = {"Final", "Outcome"}
 LOGGED = {"warning", "error", "exception"}

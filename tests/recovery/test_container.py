@@ -166,8 +166,8 @@ def test_worker_is_updated_in_the_middle_of_a_job_which_does_not_notice(
     worker = run_worker()
     mock.wait_for_status(job)
     assert mock.statuses(job) == ["preprocessing", "running", "postprocessing", "error"]
-    told = f"The command ended with exit code 7.\n\nThe end of the log:\n{LOG.decode().strip()}"
-    assert mock.details(job) == told
+    assert mock.details(job).startswith("The command ended with exit code 7. The worker uploaded ")
+    assert mock.details(job).endswith(f"\n\nThe end of the log:\n{LOG.decode().strip()}")
     assert mock.outputs(job) == OUTPUTS
     stop(worker)
     assert_nothing_left(docker_client, base)

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from job_fetcher.transfer.outputs import MAX_DEPTH, LeftOut, Output, OutputFolder
+from job_fetcher.transfer.job_files import MAX_DEPTH
+from job_fetcher.transfer.outputs import LeftOut, Output, OutputFolder
 
 SECRET = b"the lab's password"
+INPUTS = {"input", "data/raw"}
 
 
 @pytest.fixture
@@ -23,9 +25,12 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "secret").write_bytes(SECRET)
     files = tmp_path / "files"
     (files / "out" / "deep").mkdir(parents=True)
-    (files / "input").write_bytes(SECRET)
-    (files / "other").mkdir()
-    (files / "other" / "file").write_bytes(SECRET)
+    (files / "data").mkdir()
+    for path in INPUTS:
+        (files / path).write_bytes(b"an input")
+    (files / "other" / "deep").mkdir(parents=True)
+    (files / "other" / "file").write_bytes(b"other content")
+    (files / "other" / "deep" / "file").write_bytes(b"other deep content")
     (files / "out" / "file").write_bytes(b"content")
     (files / "out" / "deep" / "file").write_bytes(b"deep content")
     return files
@@ -33,18 +38,19 @@ def files(tmp_path: Path) -> Path:
 
 def contents(files: Path, name: str = "out") -> dict[str, bytes]:
     """All that would be uploaded, read as it would be."""
-    folder = OutputFolder(files, name)
+    folder = OutputFolder(files, name, inputs=INPUTS)
     found = {}
     for each in folder.walk():
         if isinstance(each, Output):
-            with folder.open(each.path) as file:
+            with folder.open(each.place) as file:
                 found[each.path] = file.read()
             assert each.size == len(found[each.path])
     return found
 
 
 def left_out(files: Path, name: str = "out") -> dict[str, str]:
-    return {each.path: each.reason for each in OutputFolder(files, name).walk() if isinstance(each, LeftOut)}
+    walked = OutputFolder(files, name, inputs=INPUTS).walk()
+    return {each.path: each.reason for each in walked if isinstance(each, LeftOut)}
 
 
 GOOD = {"file": b"content", "deep/file": b"deep content"}
@@ -62,51 +68,187 @@ def test_a_folder_that_was_never_made_is_empty(files: Path, name: str) -> None:
     assert list(OutputFolder(files, name).walk()) == []
 
 
+OUT_OF_IT = "is a link that leads out of the job's files"
+TO_NOTHING = "is a link to nothing"
+RING = "is a link in a ring, or in a chain of too many"
+AROUND = "is a link to a folder that it lies in"
+
+
 @pytest.mark.parametrize(
-    "target",
+    ("target", "reason"),
     [
-        "/proc/self/environ",
-        "/etc/passwd",
-        "../../secret",
-        "../input",
-        "../other/file",
-        "/files/other/file",
-        "/files/../secret",
-        "/files/out/../input",
-        "deep/../../input",
-        "/files/out",
-        "/files/outer/file",
-        ".",
-        "..",
-        "deep",
-        "missing",
-        "link",
-        "/dev/zero",
-        "deep/up/input",
+        ("/proc/self/environ", OUT_OF_IT),
+        ("/etc/passwd", OUT_OF_IT),
+        ("/dev/zero", OUT_OF_IT),
+        ("/", OUT_OF_IT),
+        ("/filesystem", OUT_OF_IT),
+        ("../../secret", OUT_OF_IT),
+        ("../../files/input", OUT_OF_IT),
+        ("/files/../secret", OUT_OF_IT),
+        ("deep/../../../secret", OUT_OF_IT),
+        ("deep/up/../secret", OUT_OF_IT),
+        ("away", OUT_OF_IT),
+        ("/files/outer/file", TO_NOTHING),
+        ("missing", TO_NOTHING),
+        ("missing/../file", TO_NOTHING),
+        ("file/../deep/file", "leads through a file"),
+        ("link", RING),
+        ("deep/ring", RING),
+        (".", AROUND),
+        ("..", AROUND),
+        ("/files", AROUND),
+        ("/files/out", AROUND),
+        ("deep/up", AROUND),
+        ("../input", "is a link to an input"),
+        ("/files/out/../input", "is a link to an input"),
+        ("deep/up/data/raw", "is a link to an input"),
     ],
 )
-def test_a_link_out_of_the_folder_is_never_followed(files: Path, target: str) -> None:
+def test_a_link_out_of_the_jobs_files_is_never_followed(files: Path, target: str, reason: str) -> None:
     """P4: an output that links to `/proc/self/environ` gave the job's author the lab's password."""
     (files / "out" / "link").symlink_to(target)
+    (files / "out" / "away").symlink_to("../../secret")
     (files / "out" / "deep" / "up").symlink_to("../..")
-    assert contents(files) == GOOD
-    assert left_out(files)["link"] == "is a link that leads to no file of the same folder"
+    (files / "out" / "deep" / "ring").symlink_to("../link")
+    found = contents(files)
+    assert {path: content for path, content in found.items() if path in ("file", "deep/file")} == GOOD
+    assert SECRET not in found.values()
+    assert left_out(files)["link"] == reason
 
 
-@pytest.mark.parametrize("target", ["file", "./deep/../file", "/files/out/file", "deep//..//file", "other-link"])
-def test_a_link_to_a_file_of_the_same_folder_is_followed(files: Path, target: str) -> None:
+@pytest.mark.parametrize(
+    ("target", "content"),
+    [
+        ("file", b"content"),
+        ("./deep/../file", b"content"),
+        ("/files/out/file", b"content"),
+        ("deep//..//file", b"content"),
+        ("other-link", b"content"),
+        ("../other/file", b"other content"),
+        ("/files/other/file", b"other content"),
+        ("/files//other/./deep/../file", b"other content"),
+        ("deep/up/other/file", b"other content"),
+    ],
+)
+def test_a_link_to_a_file_of_the_job_is_an_output(files: Path, target: str, content: bytes) -> None:
+    """A finished job's results were missing."""
     (files / "out" / "other-link").symlink_to("file")
+    (files / "out" / "deep" / "up").symlink_to("/files")
     (files / "out" / "link").symlink_to(target)
-    assert contents(files)["link"] == b"content"
+    assert contents(files)["link"] == content
 
 
+OTHER = {"link/file": b"other content", "link/deep/file": b"other deep content"}
+
+
+@pytest.mark.parametrize("target", ["../other", "/files/other", "/files/other/", "../other/deep/..", "other-link"])
+def test_a_link_to_a_folder_of_the_job_has_its_files(files: Path, target: str) -> None:
+    (files / "out" / "link").symlink_to(target)
+    if target == "other-link":
+        (files / "other-link").symlink_to("other")
+        (files / "out" / "link").unlink()
+        (files / "out" / "link").symlink_to("../other-link")
+    assert contents(files) == GOOD | OTHER
+    assert left_out(files) == {}
+
+
+def test_a_link_to_a_folder_of_inputs_has_what_the_job_has_added_to_it(files: Path) -> None:
+    (files / "data" / "made").write_bytes(b"made")
+    (files / "out" / "link").symlink_to("../data")
+    assert contents(files) == GOOD | {"link/made": b"made"}
+    assert left_out(files) == {"link/raw": "is a link to an input"}
+
+
+def test_links_to_folders_come_after_the_folders_own_files(files: Path) -> None:
+    """What is beyond MAX_OUTPUT_GIB is then the copies, and not what the job wrote there."""
+    (files / "out" / "a").symlink_to("../other")
+    (files / "out" / "deep" / "a").symlink_to("../../other/deep")
+    assert list(contents(files)) == ["file", "deep/file", "a/file", "a/deep/file", "deep/a/file"]
+
+
+def test_folders_that_link_to_each_other_end(files: Path) -> None:
+    for one, two in (("a", "b"), ("b", "c"), ("c", "a")):
+        (files / one).mkdir()
+        (files / one / "file").write_bytes(one.encode())
+        for name in ("1", "2"):
+            (files / one / name).symlink_to(f"../{two}")
+    (files / "out" / "link").symlink_to("../a")
+    found = contents(files)
+    assert found["link/1/2/file"] == b"c"
+    assert len(found) == len(GOOD) + 1 + 2 + 4
+    assert set(left_out(files).values()) == {AROUND}
+
+
+@pytest.mark.parametrize("target", ["other", "/files/other", "out/../other", "more/other"])
+def test_an_output_folder_that_is_a_link_within_the_jobs_files_is_entered(files: Path, target: str) -> None:
+    (files / "more").mkdir()
+    (files / "more" / "other").symlink_to("../other")
+    (files / "linked").symlink_to(target)
+    assert contents(files, "linked") == {"file": b"other content", "deep/file": b"other deep content"}
+    assert contents(files, "linked/deep") == {"file": b"other deep content"}
+    assert left_out(files, "linked") == {}
+
+
+@pytest.mark.parametrize(("target", "reason"), [("..", OUT_OF_IT), ("/etc", OUT_OF_IT), ("missing", TO_NOTHING)])
 @pytest.mark.parametrize("name", ["linked", "linked/deep"])
-def test_an_output_folder_that_is_a_link_is_not_entered(files: Path, name: str) -> None:
-    (files / "linked").symlink_to("..")
+def test_an_output_folder_that_is_a_link_out_of_the_jobs_files_is_not_entered(
+    files: Path, name: str, target: str, reason: str
+) -> None:
+    (files / "linked").symlink_to(target)
     (files.parent / "deep").mkdir()
     (files.parent / "deep" / "x").write_bytes(SECRET)
     assert contents(files, name) == {}
-    assert list(left_out(files, name)) == [""]
+    assert left_out(files, name) == {"": reason}
+
+
+@pytest.mark.parametrize("link", [None, "elsewhere", "other/elsewhere"])
+def test_a_file_in_the_place_of_an_output_folder_is_its_only_file(files: Path, link: str | None) -> None:
+    if link is None:
+        (files / "made").write_bytes(b"made")
+    else:
+        (files / link).write_bytes(b"made")
+        (files / "made").symlink_to(link)
+    assert contents(files, "made") == {"made": b"made"}
+    assert left_out(files, "made") == {}
+
+
+def test_an_output_folder_that_is_a_link_to_an_input_is_left_out(files: Path) -> None:
+    (files / "made").symlink_to("input")
+    assert contents(files, "made") == {}
+    assert left_out(files, "made") == {"made": "is a link to an input"}
+
+
+def test_a_fifo_in_the_place_of_an_output_folder_is_left_out(files: Path) -> None:
+    os.mkfifo(files / "made")
+    assert left_out(files, "made") == {"made": "is a FIFO"}
+
+
+@pytest.fixture
+def not_root(files: Path) -> Iterator[Path]:
+    """The files of a job, given to the worker, whose process is not root in this test."""
+    user = os.geteuid() or 65534
+    for path in (files, *files.rglob("*")):
+        os.chown(path, user, -1)
+    for above in files.parents[:3]:
+        above.chmod(0o755)
+    before = os.geteuid()
+    os.seteuid(user)
+    yield files
+    os.seteuid(before)
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [["out/file"], ["out/deep"], ["out"], ["."], ["out/deep/file", "out/deep", "out", "."]],
+    ids=["file", "folder", "output folder", "all files", "everything"],
+)
+@pytest.mark.parametrize("mode", [0o000, 0o111, 0o444, 0o222])
+def test_what_nobody_may_read_is_read_by_a_worker_that_is_not_root(not_root: Path, paths: list[str], mode: int) -> None:
+    """The job ended as `error`, and its results were removed."""
+    for path in paths:
+        (not_root / path).chmod(mode)
+    assert contents(not_root) == GOOD
+    assert left_out(not_root) == {}
 
 
 def test_what_is_no_file_is_listed_and_stops_nothing(files: Path) -> None:
@@ -120,7 +262,7 @@ def test_what_is_no_file_is_listed_and_stops_nothing(files: Path) -> None:
         assert left_out(files) == {
             "fifo": "is a FIFO",
             "socket": "is a socket",
-            "loop": "is a link that leads to no file of the same folder",
+            "loop": RING,
             "\udcff": "its name is not UTF-8",
         }
 
@@ -169,7 +311,7 @@ def test_a_file_that_is_replaced_after_it_was_listed_is_not_read(files: Path, re
             os.mkfifo(path)
         case _:
             path.mkdir()
-    with pytest.raises(FileNotFoundError), folder.open("file"):
+    with pytest.raises(FileNotFoundError), folder.open("out/file"):
         pass
 
 
@@ -178,7 +320,7 @@ def test_a_folder_that_is_replaced_by_a_link_after_it_was_listed_is_not_entered(
     list(folder.walk())
     (files / "out" / "deep").rename(files / "gone")
     (files / "out" / "deep").symlink_to("../other")
-    with pytest.raises(OSError, match=r"Not a directory|Too many"), folder.open("deep/file"):
+    with pytest.raises(OSError, match=r"Not a directory|Too many"), folder.open("out/deep/file"):
         pass
 
 
@@ -187,7 +329,7 @@ def test_no_descriptor_is_left_open(files: Path) -> None:
     (files / "out" / "link").symlink_to("../../secret")
     before = list(Path("/proc/self/fd").iterdir())
     contents(files)
-    with suppress(FileNotFoundError), OutputFolder(files, "out").open("missing"):
+    with suppress(FileNotFoundError), OutputFolder(files, "out").open("out/missing"):
         pass
     assert len(list(Path("/proc/self/fd").iterdir())) == len(before)
 

@@ -46,11 +46,11 @@ def test_a_file_is_sent_as_it_is(mock: Platform, storage: str, content: bytes) -
 @own_and_s3
 @pytest.mark.parametrize("name", [*ODD_NAMES, "ü" * 127, "back\\slash", "new\nline"])
 def test_odd_names_arrive_unchanged(mock: Platform, storage: str, name: str) -> None:
+    """S3 cuts a name at its last backslash: three tiles became one file."""
     mock.configure(storage=storage)
     job_id = mock.pulled()
     upload(mock, job_id, io.BytesIO(b"x"), name)
-    stored = name.rpartition("\\")[2] if storage == "s3" else name  # S3 takes it for a folder
-    assert mock.outputs(job_id) == {f"output/out/deep/{stored}": b"x"}
+    assert mock.outputs(job_id) == {f"output/out/deep/{name}": b"x"}
 
 
 @own_and_s3
@@ -91,6 +91,26 @@ def test_a_proxys_page_that_never_goes_away_ends_an_upload_after_an_hour(
     with pytest.raises(InvalidAnswer):
         upload(mock, mock.pulled(), io.BytesIO(b"x"))
     assert page.matched == INVALID_ANSWERS
+
+
+def test_an_answer_that_was_wrong_for_another_file_for_an_hour_is_not_waited_out_again(mock: Platform) -> None:
+    """A thousand files would take a thousand hours."""
+    page = mock.fault("/store/*", method="POST", **PAGE)
+    with pytest.raises(InvalidAnswer):
+        upload(mock, mock.pulled(), io.BytesIO(b"x"), gives_up=lambda: True)
+    assert page.matched == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307])
+def test_s3s_own_word_that_the_bucket_is_elsewhere_is_believed(mock: Platform, status: int) -> None:
+    body = "<Error><Code>PermanentRedirect</Code><Message>Use the right endpoint.</Message></Error>"
+    fault = mock.fault("/store/*", method="POST", status=status, body=body)
+    told = (
+        "without an address to go to" if status == 307 else f"refuses it .{status}.: PermanentRedirect: Use the right"
+    )
+    with pytest.raises((JobFailed, InvalidAnswer), match=told):
+        upload(mock, mock.pulled(), io.BytesIO(b"x"), gives_up=lambda: True)
+    assert fault.matched == (1 if status == 307 else 3)
 
 
 @own_and_s3
@@ -194,6 +214,7 @@ def test_an_etag_that_is_no_md5_is_none(mock: Platform) -> None:
 
 def test_s3_of_others_takes_the_same_bytes(aws: Aws) -> None:
     form = aws.upload_request("jobs/1/out put")
-    for name, content in {name: name.encode() for name in ODD_NAMES}.items() | {"large": LARGE, "empty": b""}.items():
+    odd = [*ODD_NAMES, "back\\slash", "C:\\x", 'a"b%22c']
+    for name, content in {name: name.encode() for name in odd}.items() | {"large": LARGE, "empty": b""}.items():
         module.upload(PresignedRequest(lambda: form), name, io.BytesIO(content), cancelled=Cancellation())
         assert aws.get(f"jobs/1/out put/{name}") == content

@@ -110,9 +110,12 @@ def test_user_of_the_image_may_write_wherever_a_job_writes(
     docker_client.images.build(path=str(tmp_path), tag=name, rm=True)
     for event in docker_client.api.push(name, stream=True, decode=True):
         assert "error" not in event
-    line = "id -u; cat /files/data/a; echo x | tee /files/x /files/data/y /files/output/deep/z"
+    line = "id -u; cat /files/data/a; echo x | tee /files/x /files/data/y /files/data/a /files/output/deep/z"
     job = run_job(mock, line, image=name, files={"data/a": b"a\n"}, up={"output": "output/deep"})
-    assert mock.details(job) == "The command ended with exit code 0.\n\nThe end of the log:\n1234\na\nx"
+    assert mock.details(job).startswith(
+        "The command ended with exit code 0. The worker uploaded 1 output file (2 bytes)"
+    )
+    assert mock.details(job).endswith("\n\nThe end of the log:\n1234\na\nx")
     assert mock.outputs(job)["output/output/deep/z"] == b"x\n"
     worker.stop()
     worker.assert_nothing_left()

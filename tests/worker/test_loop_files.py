@@ -38,7 +38,7 @@ def test_files_arrive_byte_by_byte_whatever_they_are_called(
     files = {f"data/{name}": content for name, content in contents.items()}
     line = "cp -r /files/data /files/output/copy"
     job = run_job(mock, line, image=job_image, files=files, up={"artifact": "output"})
-    assert mock.details(job) == "The command ended with exit code 0."
+    assert mock.details(job).startswith("The command ended with exit code 0. The worker uploaded 13 artifact files (")
     expected = {f"artifact/output/copy/{name}": content for name, content in contents.items()}
     assert mock.outputs(job) == expected | {LOG: b""}
 

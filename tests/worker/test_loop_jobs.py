@@ -34,7 +34,9 @@ def _folder(worker: WorkerProcess, job: str) -> Path:
 def test_job_passes_through_all_statuses_to_finished(mock: Platform, worker: WorkerProcess, job_image: str) -> None:
     job = run_job(mock, "echo", "hello", image=job_image)
     assert mock.statuses(job) == [*ON_THE_WAY, "finished"]
-    assert mock.details(job) == "The command ended with exit code 0.\n\nThe end of the log:\nhello"
+    assert mock.details(job) == (
+        "The command ended with exit code 0. The worker uploaded 1 log file (6 bytes).\n\nThe end of the log:\nhello"
+    )
     assert mock.outputs(job) == {"log/log/container.log": b"hello\n"}
     assert worker.stop() == 0
     worker.assert_nothing_left()
@@ -90,8 +92,8 @@ def test_failing_command_is_told_with_its_exit_code_and_log_and_uploads_its_outp
     line = "echo half > /files/output/half; exec >&2; echo größe; echo 'Traceback: boom'; exit 7"
     job = run_job(mock, line, image=job_image, up={"output": "output"})
     assert mock.statuses(job) == [*ON_THE_WAY, "error"]
-    told = "The command ended with exit code 7.\n\nThe end of the log:\ngröße\nTraceback: boom"
-    assert mock.details(job) == told
+    told = "The command ended with exit code 7. The worker uploaded 1 output file (5 bytes) and 1 log file (24 bytes)."
+    assert mock.details(job) == f"{told}\n\nThe end of the log:\ngröße\nTraceback: boom"
     log = "größe\nTraceback: boom\n".encode()
     assert mock.outputs(job) == {"output/output/half": b"half\n", "log/log/container.log": log}
 
@@ -112,8 +114,9 @@ def test_command_killed_for_memory_is_told_so(mock: Platform, worker: WorkerProc
     worker.container().update(mem_limit="16m", memswap_limit="16m")
     (_folder(worker, job) / "go").touch()
     mock.wait_for_status(job)
-    told = "The command was killed for memory (exit code 137).\n\nThe end of the log:\nmore"
-    assert (mock.job(job).status, mock.details(job)) == ("error", told)
+    assert mock.job(job).status == "error"
+    assert mock.details(job).startswith("The command was killed for memory (exit code 137). The worker uploaded 1 log")
+    assert mock.details(job).endswith("\n\nThe end of the log:\nmore")
 
 
 def test_end_is_seen_at_once_and_the_next_job_asked_for_at_once(

@@ -1,6 +1,19 @@
 """Files on their way: inputs down, outputs up, and which files a job's output folders hold.
 
-Imports `platform`, `workspace` and `core`. Never knows what runs a job, and follows no path that a job has laid.
+Imports `platform`, `workspace` and `core`. Never knows what runs a job; follows links only within a job's own files.
 """
 
-__all__ = ["arrived", "download", "outbox", "outputs", "presigned", "ranges", "storage_errors", "upload"]
+__all__ = [
+    "arrived",
+    "download",
+    "form",
+    "job_files",
+    "outbox",
+    "outputs",
+    "presigned",
+    "ranges",
+    "sender",
+    "storage_errors",
+    "upload",
+    "upload_report",
+]

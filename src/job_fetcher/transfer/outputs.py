@@ -1,41 +1,38 @@
-"""Which files a job has left in an output folder, read without being tricked.
+"""Which files a job has left in an output folder, read without being tricked (`job_files`).
 
-Whoever submits a job decides what lies there; the worker that reads it holds credentials. So nothing is followed:
-each component of each path is opened by itself, relative to the folder above it, with `O_NOFOLLOW`, and only
-directories and regular files are opened at all. A link may lead to a file of the same output folder, which is found by
-walking the link's text in the same way.
+A link is an output if it leads to a file or a folder of the job's own files, in the output folder or not. It is none
+if it leads to an input: the job's user has that already, and a link to all of the raw data would fill the upload.
 """
 
-import errno
 import os
+import posixpath
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
-MAX_DEPTH = 200
-"""Folders deeper than this are left out: each level costs an open descriptor."""
+from job_fetcher.transfer.job_files import MAX_DEPTH, JobFiles, NameBudget, NotFollowed, Place, open_directory
 
-MAX_NAME_BYTES = 128 << 20
-"""Bytes for all that a job has left, besides the files' content: some hundred thousand names fill them."""
 MAX_LISTED_PATH = 500
 """Characters of a path in the list of what is left out."""
 
 _NAME_OVERHEAD = 1_000
-_LINK_OVERHEAD = 10_000  # for the time that it takes to follow one
-_MAX_LINKS = 10  # in one path: more than anybody needs, few enough for a folder full of rings
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
 @dataclass(frozen=True)
 class Output:
-    """A file to upload: its path relative to the output folder, as the job named it, and its size in bytes."""
+    """A file to upload: its path relative to the output folder, as the job named it, and its size in bytes.
+
+    `place` is its path in the job's files, without a link.
+    """
 
     path: str
     size: int
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -46,179 +43,147 @@ class LeftOut:
     reason: str
     is_lost: bool = False
 
-    def line(self, folder: str) -> str:
-        """A line for a list, with the odd characters of the path escaped."""
-        beginning = f"{folder}/{self.path}"[: MAX_LISTED_PATH + 1]  # to escape all of a long one takes its time
+    def line(self, folder: str, max_path: int = MAX_LISTED_PATH) -> str:
+        """A line for a list, with the odd characters of the path escaped, and the path cut after `max_path`."""
+        beginning = f"{folder}/{self.path}"[: max_path + 1]  # to escape all of a long one takes its time
         path = os.fsencode(beginning).decode(errors="backslashreplace")
         shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in path)
-        return f"{shown if len(shown) <= MAX_LISTED_PATH else f'{shown[:MAX_LISTED_PATH]}…'}: {self.reason}\n"
+        return f"{shown if len(shown) <= max_path else f'{shown[:max_path]}…'}: {self.reason}\n"
 
 
-class NameBudget:
-    """For names and links, whose numbers could else fill a worker's memory, or its time."""
+@dataclass(frozen=True)
+class _Visit:
+    """A folder that is walked: its path as the job named it, ending in a slash, and its place without links.
 
-    def __init__(self) -> None:
-        self._left = MAX_NAME_BYTES
+    `around` are the places of the links by which it was reached.
+    """
 
-    def take(self, size: int) -> bool:
-        """Take that much of it; False when there is none left."""
-        self._left -= size
-        return self._left >= 0
+    prefix: str
+    place: str
+    depth: int = 1
+    around: tuple[str, ...] = ()
+
+    def below(self, name: str) -> "_Visit":
+        return replace(
+            self, prefix=f"{self.prefix}{name}/", place=posixpath.join(self.place, name), depth=self.depth + 1
+        )
 
 
 class OutputFolder:
     """One output folder of a job: `name` relative to the job's `files`. Missing counts as empty.
 
-    `budget` is for all folders of a job together.
+    `budget` is for all folders of a job together, `inputs` are the paths of the job's inputs. The folder may be a link
+    within the job's files. If the job has made a file in its place, that is its only file, by the folder's last name.
     """
 
-    def __init__(self, files: Path, name: str, budget: NameBudget | None = None) -> None:
-        self._files = files
-        self._parts = name.split("/")
+    def __init__(self, files: Path, name: str, budget: NameBudget | None = None, inputs: Collection[str] = ()) -> None:
         self._budget = budget or NameBudget()
+        self._files = JobFiles(files, self._budget, MAX_DEPTH + len(name.split("/")))
+        self._name, self._inputs = name, inputs
 
     def walk(self) -> Iterator[Output | LeftOut]:
-        """Every file below the folder, sorted by name within each folder, folders after files."""
+        """Every file below the folder, sorted by name within each folder, folders after files, links to them last."""
         try:
-            descriptor = self._open_folder(self._parts)
+            place = self._files.resolve(self._name)
         except FileNotFoundError:
             return
-        except OSError as error:
-            yield _not_read("", "is not a folder of the job", error)
+        except NotFollowed as error:
+            yield LeftOut("", str(error))
             return
-        yield from self._walk(descriptor, "", 1)
+        except OSError as error:
+            yield LeftOut("", f"cannot be opened ({error.strerror})", is_lost=True)
+            return
+        around = () if place.path == self._name else (posixpath.dirname(self._name),)
+        if not stat.S_ISDIR(place.status.st_mode):
+            yield self._file(posixpath.basename(self._name), place, is_linked=bool(around))
+            return
+        linked = deque([_Visit("", place.path, around=around)])
+        while linked:
+            visit = linked.popleft()
+            try:
+                descriptor = self._files.open_folder(visit.place)
+            except OSError as error:
+                yield LeftOut(visit.prefix, f"cannot be opened ({error.strerror})", is_lost=True)
+            else:
+                yield from self._walk(descriptor, visit, linked)
 
-    @contextmanager
-    def open(self, path: str) -> Iterator[BinaryIO]:
-        """The file that `walk` gave as `path`; raises `OSError` if it is not there as a regular file any more."""
-        descriptor = self._open_file([*self._parts, *path.split("/")])
-        try:
-            with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
-                yield file
-        finally:
-            os.close(descriptor)
+    def open(self, place: str) -> AbstractContextManager[BinaryIO]:
+        """The file that `walk` gave with `place`; raises `OSError` if it is not there as a regular file any more."""
+        return self._files.open(place)
 
-    def _walk(self, descriptor: int, prefix: str, depth: int) -> Iterator[Output | LeftOut]:
+    def _walk(self, descriptor: int, visit: _Visit, linked: deque[_Visit]) -> Iterator[Output | LeftOut]:
+        """Walk the open folder and those below it; what links lead to is added to `linked`."""
         folders = []
         try:
-            listed, all_of_them = self._list(descriptor, prefix)
+            listed, all_of_them = self._list(descriptor, visit)
             for name, status in listed:
-                path, mode = prefix + name, status.st_mode
                 if not _is_utf8(name):
-                    yield LeftOut(path, "its name is not UTF-8")
-                elif stat.S_ISDIR(mode):
+                    yield LeftOut(visit.prefix + name, "its name is not UTF-8")
+                elif stat.S_ISDIR(status.st_mode):
                     folders.append(name)
-                elif stat.S_ISREG(mode):
-                    yield Output(path, status.st_size)
-                elif stat.S_ISLNK(mode):
-                    yield self._link(path)
+                elif stat.S_ISLNK(status.st_mode):
+                    yield from self._link(name, visit, linked)
                 else:
-                    yield LeftOut(path, f"is {_KINDS.get(stat.S_IFMT(mode), 'no regular file')}")
+                    place = Place(posixpath.join(visit.place, name), status)
+                    yield self._file(visit.prefix + name, place, is_linked=bool(visit.around))
             if not all_of_them:
-                yield LeftOut(prefix, "has more files than a worker looks at")
+                yield LeftOut(visit.prefix, "has more files than a worker looks at")
             for name in folders:
-                yield from self._walk_into(descriptor, prefix, name, depth)
+                yield from self._walk_into(descriptor, name, visit, linked)
         except OSError as error:
-            yield _not_read(prefix, "cannot be listed", error)
+            yield LeftOut(visit.prefix, f"cannot be listed ({error.strerror})", is_lost=True)
         finally:
             os.close(descriptor)
 
-    def _list(self, descriptor: int, prefix: str) -> tuple[list[tuple[str, os.stat_result]], bool]:
-        """What lies in a folder, by name, as far as there is room for it; and whether that is all of it."""
+    def _list(self, descriptor: int, visit: _Visit) -> tuple[list[tuple[str, os.stat_result]], bool]:
+        """What lies in a folder, by name, as far as the budget goes; and whether that is all of it."""
         listed: list[tuple[str, os.stat_result]] = []
         with os.scandir(descriptor) as entries:
             for entry in entries:
-                if not self._budget.take(len(prefix) + len(entry.name) + _NAME_OVERHEAD):
+                if not self._budget.take(len(visit.prefix) + len(visit.place) + 2 * len(entry.name) + _NAME_OVERHEAD):
                     return sorted(listed), False
                 with suppress(FileNotFoundError):
                     listed.append((entry.name, entry.stat(follow_symlinks=False)))
         return sorted(listed), True
 
-    def _walk_into(self, above: int, prefix: str, name: str, depth: int) -> Iterator[Output | LeftOut]:
-        path = prefix + name
-        if depth >= MAX_DEPTH:
+    def _walk_into(self, above: int, name: str, visit: _Visit, linked: deque[_Visit]) -> Iterator[Output | LeftOut]:
+        path = visit.prefix + name
+        if visit.depth >= MAX_DEPTH:
             yield LeftOut(path, f"is deeper than {MAX_DEPTH} folders")
             return
         try:
-            descriptor = os.open(name, _DIRECTORY, dir_fd=above)
+            descriptor = open_directory(name, above)
         except OSError as error:
-            yield _not_read(path, "cannot be opened", error)
+            yield LeftOut(path, f"cannot be opened ({error.strerror})", is_lost=True)
             return
-        yield from self._walk(descriptor, path + "/", depth + 1)
+        yield from self._walk(descriptor, visit.below(name), linked)
 
-    def _link(self, path: str) -> Output | LeftOut:
+    def _link(self, name: str, visit: _Visit, linked: deque[_Visit]) -> Iterator[Output | LeftOut]:
+        """Follow a link: a file is an output, a folder is walked later."""
+        path = visit.prefix + name
         try:
-            with self.open(path) as file:
-                return Output(path, file.seek(0, os.SEEK_END))
-        except OSError:
-            return LeftOut(path, "is a link that leads to no file of the same folder")
-
-    def _open_folder(self, parts: list[str]) -> int:
-        """A descriptor of the folder at `parts` of the job's files; no component may be a link."""
-        descriptor = os.open(self._files, _DIRECTORY)
-        for part in parts:
-            try:
-                below = os.open(part, _DIRECTORY, dir_fd=descriptor)
-            finally:
-                os.close(descriptor)
-            descriptor = below
-        return descriptor
-
-    def _open_file(self, parts: list[str], links_left: int = _MAX_LINKS) -> int:
-        """A descriptor of the regular file at `parts` of the job's files; a link is followed within the folder."""
-        *folders, name = parts
-        above = self._open_folder(folders)
-        try:
-            mode = os.stat(name, dir_fd=above, follow_symlinks=False).st_mode
-            if stat.S_ISLNK(mode):
-                target = os.readlink(name, dir_fd=above)
-            elif stat.S_ISREG(mode):
-                return _open_regular(name, above)
+            place = self._files.resolve(posixpath.join(visit.place, name))
+        except NotFollowed as error:
+            yield LeftOut(path, str(error))
+        except OSError as error:
+            yield LeftOut(path, f"is a link that cannot be followed ({error.strerror})")
+        else:
+            around = (*visit.around, visit.place)
+            if not stat.S_ISDIR(place.status.st_mode):
+                yield self._file(path, place, is_linked=True)
+            elif any(place.contains(each) for each in around):
+                yield LeftOut(path, "is a link to a folder that it lies in")
+            elif visit.depth >= MAX_DEPTH:
+                yield LeftOut(path, f"is deeper than {MAX_DEPTH} folders")
             else:
-                raise FileNotFoundError("no regular file")
-        finally:
-            os.close(above)
-        if links_left == 0 or not self._budget.take(_LINK_OVERHEAD):
-            raise FileNotFoundError("too many links")
-        return self._open_file(self._inside(folders, target), links_left - 1)
+                linked.append(_Visit(f"{path}/", place.path, visit.depth + 1, around))
 
-    def _inside(self, folders: list[str], target: str) -> list[str]:
-        """Where a link in `folders` with the text `target` leads, if that is in the same output folder."""
-        if target.startswith("/"):  # as the job sees it
-            if not target.startswith("/files/"):
-                raise FileNotFoundError("leads out of the job's files")
-            folders, target = [], target.removeprefix("/files/")
-        parts = list(folders)
-        for part in target.split("/"):
-            if part == "..":
-                if not parts:
-                    raise FileNotFoundError("leads out of the job's files")
-                parts.pop()
-            elif part not in ("", "."):
-                parts.append(part)
-        if len(parts) > MAX_DEPTH + len(self._parts):
-            raise FileNotFoundError("leads too deep")
-        if parts[: len(self._parts)] != self._parts or len(parts) == len(self._parts):
-            raise FileNotFoundError("leads out of the output folder")
-        return parts
-
-
-def _not_read(path: str, why: str, error: OSError) -> LeftOut:
-    """A folder that cannot be read. Where no folder is, nothing is lost: a job may make a link, or a file, of it."""
-    is_folder = error.errno not in (errno.ENOTDIR, errno.ELOOP)
-    return LeftOut(path, f"{why} ({error.strerror})", is_lost=is_folder)
-
-
-def _open_regular(name: str, above: int) -> int:
-    """Open a file that has just been seen to be regular; what it was replaced by since is not read."""
-    descriptor = os.open(name, _FILE, dir_fd=above)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
-    raise FileNotFoundError("it was replaced")
-
-
-_KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    def _file(self, path: str, place: Place, *, is_linked: bool) -> Output | LeftOut:
+        if not stat.S_ISREG(place.status.st_mode):
+            return LeftOut(path, f"is {_KINDS.get(stat.S_IFMT(place.status.st_mode), 'no regular file')}")
+        if is_linked and place.path in self._inputs:
+            return LeftOut(path, "is a link to an input")
+        return Output(path, place.status.st_size, place.path)
 
 
 def _is_utf8(name: str) -> bool:

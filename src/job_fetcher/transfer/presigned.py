@@ -35,6 +35,12 @@ class PresignedRequest:
                 self._request = self._ask()
             return self._request
 
+    def replace(self, request: RequestToMake, better: RequestToMake) -> None:
+        """Give `better`, where the storage redirected `request` to, for as long as `request` is valid."""
+        with self._lock:
+            if self._request is request:
+                self._request = better
+
 
 class Refusals:
     """Refusals in a row, so that an expired request is told from one that is refused for good."""

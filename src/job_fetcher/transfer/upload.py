@@ -1,80 +1,37 @@
-"""One file up: streamed, in bounded memory, verified.
+"""One file up: streamed, in bounded memory, verified."""
 
-A transfer tries for as long as it takes (`core.retry`), and raises `JobFailed` for what no patience changes.
-"""
-
-import hashlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import BinaryIO
 
 import requests
-from urllib3.filepost import encode_multipart_formdata
+import tenacity
 
 from job_fetcher.core import retry
 from job_fetcher.core.background import Cancellation
 from job_fetcher.core.errors import InvalidAnswer, JobFailed, Unavailable
+from job_fetcher.core.job import RequestToMake
 from job_fetcher.platform import http
-from job_fetcher.transfer.presigned import BLOCK, PresignedRequest, Refusals
+from job_fetcher.transfer import storage_errors
+from job_fetcher.transfer.form import FormBody, fields_for, redirected
+from job_fetcher.transfer.presigned import PresignedRequest, Refusals
 from job_fetcher.workspace.disk import GIB
 
 log = logging.getLogger(__name__)
 
 MAX_UPLOAD = 5 * GIB
 """S3's limit on the file of a form POST, in bytes (Amazon S3 User Guide, "POST Object")."""
-
+MAX_REDIRECTS = 5
+"""Of one upload, one after the other."""
 INVALID_FOR_S = 3600.0
-"""What a job has made is not given up while something else (a proxy, a log-in page) answers in the storage's place."""
+"""An output is not given up for so long while something else (a proxy, a log-in page) answers for the storage."""
 
 _DIFFERENCES_IN_A_ROW = 3
 """An `ETag` that looks like an MD5 and differs so often is none."""
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
-
-
-class _FormBody:
-    """A multipart/form-data body: the fields, then `file`, read in blocks as it is sent (RFC 7578).
-
-    Its length is known beforehand, so that it is sent with `Content-Length`, as S3 demands. If the file has become
-    shorter meanwhile, the rest is zeros; if longer, it is cut. `md5` is that of the file as it was sent.
-    """
-
-    def __init__(self, fields: dict[str, str], name: str, file: BinaryIO, size: int, cancelled: Cancellation) -> None:
-        body, self.content_type = encode_multipart_formdata(
-            [*fields.items(), ("file", (name, b"", "application/octet-stream"))]
-        )
-        end = b"\r\n--" + self.content_type.split("boundary=")[1].encode() + b"--\r\n"
-        self._head, self._tail = body.removesuffix(end), end
-        self._file, self._size, self._cancelled = file, size, cancelled
-        self.md5 = hashlib.md5(usedforsecurity=False)
-
-    def __len__(self) -> int:
-        return len(self._head) + self._size + len(self._tail)
-
-    def __iter__(self) -> Iterator[bytes]:
-        self.md5 = hashlib.md5(usedforsecurity=False)  # anew: a body may be sent twice
-        yield self._head
-        self._file.seek(0)
-        left = self._size
-        while left:
-            self._cancelled.check()
-            try:
-                block = self._file.read(min(BLOCK, left)) or bytes(min(BLOCK, left))
-            except OSError as error:  # which would else pass for one of the connection's, to be tried again
-                raise JobFailed(f"it cannot be read: {error.strerror}") from error
-            left -= len(block)
-            self.md5.update(block)
-            yield block
-        yield self._tail
-
-
-def _is_other(response: requests.Response, md5: str) -> bool:
-    """Whether the answer tells another MD5 than `md5`: an `ETag` is one on S3, unless KMS encrypts (S3 API, "ETag")."""
-    etag = response.headers.get("ETag", "").strip('"')
-    by_kms = "kms" in response.headers.get("x-amz-server-side-encryption", "")
-    return not by_kms and bool(_MD5.fullmatch(etag)) and etag != md5
 
 
 def upload(
@@ -84,10 +41,13 @@ def upload(
     *,
     cancelled: Cancellation,
     when_failed: Callable[[Unavailable], None] = lambda _: None,
+    gives_up: Callable[[], bool] = lambda: False,
 ) -> None:
     """Send the open `file` as `name`, with the form that the API has handed out for its folder.
 
-    Raises `JobFailed` if the file is larger than S3 takes, or the storage refuses it.
+    Tries for as long as it takes. Raises `JobFailed` if the file is larger than S3 takes, the storage refuses it, or
+    would change its name. Raises `InvalidAnswer` if something else has answered for the storage for an hour, or once
+    if `gives_up` says that it has done so for another file.
     """
     size = file.seek(0, os.SEEK_END)
     if size > MAX_UPLOAD:
@@ -96,28 +56,57 @@ def upload(
     differences: list[str] = []
 
     def send() -> None:
-        form = presigned.get(refusals.last)
-        body = _FormBody(form.data, name, file, size, cancelled)
-        headers = {**form.headers, "Content-Type": body.content_type, "Content-Length": str(len(body))}
-        try:
-            response = http.send(form.method, form.url, headers=headers, body=body)
-        except http.UnusableRequest as error:
-            raise JobFailed(f"the API handed out an address that cannot be used ({error})") from None
-        if response.status_code in (401, 403):
-            raise refusals.add(form, response)
-        if response.status_code == 400 and "<Code>RequestTimeout</Code>" in http.said(
-            response, 1000
-        ):  # S3's word for a slow line
-            raise Unavailable("the storage waited too long for the next bytes", status=400)
-        if response.status_code >= 400:
-            raise JobFailed(f"the storage answered {response.status_code}: {http.said(response)}")
-        if response.status_code >= 300 or (response.status_code == 200 and "ETag" not in response.headers):
-            refusals.last = form  # a new one may lead to where it should
-            raise InvalidAnswer(f"the storage answered {response.status_code}, neither 201 nor 204")
+        form = at = presigned.get(refusals.last)
+        body = FormBody(fields_for(form, name), name, file, size, cancelled)
+        for _ in range(MAX_REDIRECTS + 1):
+            response = _post(at, body)
+            following = redirected(at, response)
+            if following is None:
+                break
+            at = following
+        else:
+            raise JobFailed(f"the storage redirects it more than {MAX_REDIRECTS} times")
+        _expect_arrival(response, form, refusals)
+        presigned.replace(form, at)
         if _is_other(response, body.md5.hexdigest()):
             differences.append(response.headers["ETag"])
             if len(differences) < _DIFFERENCES_IN_A_ROW:
                 raise Unavailable("the storage has received something else than was sent")
-            log.warning("The storage's ETags are no MD5s: what arrives is not verified")
+            log.warning("The storage's ETags are not MD5s: the worker cannot verify what arrives")
 
-    retry.retrying(cancelled, invalid_for_s=INVALID_FOR_S, when_failed=when_failed)(send)
+    def is_hopeless(state: tenacity.RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        return isinstance(error, InvalidAnswer) and gives_up()
+
+    retry.retrying(cancelled, invalid_for_s=INVALID_FOR_S, give_up=is_hopeless, when_failed=when_failed)(send)
+
+
+def _post(form: RequestToMake, body: FormBody) -> requests.Response:
+    headers = {**form.headers, "Content-Type": body.content_type, "Content-Length": str(len(body))}
+    try:
+        return http.send(form.method, form.url, headers=headers, body=body)
+    except http.UnusableRequest as error:
+        raise JobFailed(f"the API handed out an address that cannot be used ({error})") from None
+
+
+def _expect_arrival(response: requests.Response, form: RequestToMake, refusals: Refusals) -> None:
+    """Raise what an answer means that does not say that the file has arrived."""
+    status = response.status_code
+    if status in (401, 403):
+        raise refusals.add(form, response)
+    if status == 400 and storage_errors.code(response) == "RequestTimeout":  # S3's word for a slow line
+        raise Unavailable("the storage waited too long for the next bytes", status=400)
+    if status >= 400:
+        raise JobFailed(f"the storage answered {status}: {storage_errors.explain(response)}")
+    if status >= 300 and storage_errors.code(response):  # S3 itself: a new form may lead to where it should
+        raise refusals.add(form, response)
+    if status >= 300 or (status == 200 and "ETag" not in response.headers):
+        refusals.last = form
+        raise InvalidAnswer(f"the storage answered {status}, neither 201 nor 204")
+
+
+def _is_other(response: requests.Response, md5: str) -> bool:
+    """Whether the answer tells another MD5 than `md5`: an `ETag` is one on S3, unless KMS encrypts (S3 API, "ETag")."""
+    etag = response.headers.get("ETag", "").strip('"')
+    by_kms = "kms" in response.headers.get("x-amz-server-side-encryption", "")
+    return not by_kms and bool(_MD5.fullmatch(etag)) and etag != md5
