@@ -31,7 +31,7 @@ FOR_USERS = {"JobFailed", "MachineFault", "StopRequested", "failed"}
 LEFT_OUT = {"LeftOut", "NotFollowed"}
 """What stands in `left-out.txt`."""
 ENDS = {"Final", "Outcome"}
-LOGGED = {"warning", "error", "exception"}
+LOGGED = {"info", "warning", "error", "exception"}
 
 
 def between(mark: str, text: str = PAGE) -> str:
