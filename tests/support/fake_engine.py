@@ -1,0 +1,260 @@
+"""A stand-in for the Docker engine, for tests that need none: as much of its API as the worker uses, over HTTP.
+
+A container is a process of this machine, run as the test's own user; `/files` in its command is the job's folder. So
+nothing is isolated, and whatever depends on a real container is tested with a real engine.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from tests.support.servers import serve
+
+API = "1.41"
+LOOK_S = 0.01
+"""How often a request that waits for a container looks at it."""
+STARTED = "2026-01-01T00:00:00.000000000Z"
+"""Since when the engine has been running."""
+
+
+@dataclass
+class FakeContainer:
+    """A container by what its creation asked for; `process` is its command, once it was started."""
+
+    id: str
+    name: str
+    config: dict[str, Any]
+    log: Path
+    process: "subprocess.Popen[bytes] | None" = None
+    started_at: str = "0001-01-01T00:00:00Z"
+    finished_at: str = "0001-01-01T00:00:00Z"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return dict(self.config.get("Labels") or {})
+
+    @property
+    def command(self) -> list[str]:
+        words = [*(self.config.get("Entrypoint") or []), *(self.config.get("Cmd") or [])]
+        for bind in self.config["HostConfig"].get("Binds") or []:
+            source, target, *_ = bind.split(":")
+            words = [word.replace(target, source) for word in words]
+        return words
+
+    @property
+    def status(self) -> str:
+        """As the engine names it. Who asks first after the end of the command gives it its time."""
+        if self.process is None:
+            return "created"
+        if self.process.poll() is None:
+            return "running"
+        if self.finished_at.startswith("0001"):
+            self.finished_at = _now()
+        return "exited"
+
+    @property
+    def exit_code(self) -> int:
+        code = self.process.poll() if self.process else None
+        return 0 if code is None else code if code >= 0 else 128 - code
+
+    def start(self) -> None:
+        environment = dict(each.split("=", 1) for each in self.config.get("Env") or [])
+        path = {"PATH": os.environ["PATH"]}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                self.command, env=path | environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                cwd=self.log.parent, start_new_session=True,
+            )  # fmt: skip
+        self.started_at = _now()
+
+    def kill(self, number: signal.Signals) -> None:
+        if self.process is not None and self.process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+
+
+@dataclass
+class FakeEngine:
+    """`url` is the worker's DOCKER_HOST. `images`: names that can be pulled. `refusals`: answers instead of the usual.
+
+    A refusal is a status and a message, for requests whose `METHOD /path` ends so (`POST /start`).
+    """
+
+    folder: Path
+    url: str = ""
+    images: set[str] = field(default_factory=lambda: {"image:latest"})
+    refusals: dict[str, tuple[int, str]] = field(default_factory=dict)
+    containers: dict[str, FakeContainer] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    """Method and path of each request, without the version."""
+
+    def jobs(self) -> list[FakeContainer]:
+        """The containers of jobs, in whatever state."""
+        return [each for each in list(self.containers.values()) if each.labels.get("job-fetcher.job")]
+
+    async def answer(self, request: Request) -> Response:
+        path = "/" + request.path_params["path"]
+        call = f"{request.method} {path}"
+        self.calls.append(call)
+        for end, (status, message) in self.refusals.items():
+            method, _, tail = end.partition(" ")
+            if request.method == method and path.endswith(tail):
+                return JSONResponse({"message": message}, status)
+        match path.strip("/").split("/"):
+            case ["_ping"]:
+                return PlainTextResponse("OK")
+            case ["version"]:
+                return JSONResponse({"Version": "0-fake", "ApiVersion": API, "MinAPIVersion": "1.12"})
+            case ["info"]:
+                return JSONResponse(self._info())
+            case ["networks", name]:
+                return JSONResponse({"Name": name, "Driver": "bridge", "Created": STARTED})
+            case ["events"]:
+                return StreamingResponse(self._events(json.loads(request.query_params["filters"])))
+            case ["images", *rest]:
+                return self._image(request, rest)
+            case ["containers", "json"]:
+                return self._list(json.loads(request.query_params.get("filters", "{}")))
+            case ["containers", "create"]:
+                return self._create(request.query_params.get("name", ""), await request.json())
+            case ["containers", name, *action]:
+                found = self.containers.get(name)
+                if found is None:
+                    return JSONResponse({"message": f"No such container: {name}"}, 404)
+                return await self._do(request, found, "".join(action))
+        return JSONResponse({"message": f"the stand-in knows no {call}"}, 501)
+
+    def _info(self) -> dict[str, Any]:
+        return {
+            "NCPU": 2, "MemTotal": 4 << 30, "Name": "fake", "DockerRootDir": str(self.folder),
+            "SystemTime": _now(), "Swarm": {"LocalNodeState": "inactive"},
+        }  # fmt: skip
+
+    def _image(self, request: Request, rest: list[str]) -> Response:
+        if rest == ["create"]:
+            name = "{fromImage}:{tag}".format(**request.query_params)
+            line = {"status": f"Status: Image is up to date for {name}"}
+            if name not in self.images:
+                return JSONResponse({"message": f"manifest for {name} not found: manifest unknown"}, 404)
+            return PlainTextResponse(json.dumps(line) + "\n", media_type="application/json")
+        if rest == ["json"]:
+            filters = json.loads(request.query_params.get("filters", "{}"))
+            return JSONResponse([] if filters else [self._described(each) for each in sorted(self.images)])
+        name = "/".join(rest[:-1])
+        name = name if ":" in name else f"{name}:latest"
+        if name not in self.images:
+            return JSONResponse({"message": f"No such image: {name}"}, 404)
+        return JSONResponse(self._described(name) | {"Config": {}})
+
+    def _described(self, name: str) -> dict[str, Any]:
+        return {"Id": f"sha256:{uuid.uuid5(uuid.NAMESPACE_URL, name).hex * 2}", "RepoTags": [name], "RepoDigests": []}
+
+    def _list(self, filters: dict[str, list[str]]) -> Response:
+        wanted = [each.partition("=") for each in filters.get("label", [])]
+        found = [
+            {"Id": each.id, "State": each.status, "Names": [f"/{each.name}"], "Labels": each.labels, "Image": "image"}
+            for each in self.containers.values()
+            if all(each.labels.get(name, None if equals else ...) in ([value] if equals else [*each.labels.values()])
+                   for name, equals, value in wanted)
+        ]  # fmt: skip
+        return JSONResponse(found)
+
+    def _create(self, name: str, config: dict[str, Any]) -> Response:
+        image = config["Image"] if ":" in config["Image"] else f"{config['Image']}:latest"
+        if image not in self.images:
+            return JSONResponse({"message": f"No such image: {image}"}, 404)
+        container = FakeContainer(uuid.uuid4().hex * 2, name, config, self.folder / f"{uuid.uuid4().hex}.log")
+        container.log.touch()
+        self.containers[container.id] = container
+        return JSONResponse({"Id": container.id, "Warnings": []}, 201)
+
+    async def _do(self, request: Request, container: FakeContainer, action: str) -> Response:
+        match request.method, action:
+            case "GET", "json":
+                return JSONResponse(self._inspected(container))
+            case "GET", "logs":
+                content = container.log.read_bytes()
+                frame = b"\x01\0\0\0" + len(content).to_bytes(4, "big") + content if content else b""
+                return Response(frame, media_type="application/vnd.docker.raw-stream")
+            case "POST", "start":
+                container.start()
+            case "POST", "stop":
+                container.kill(signal.SIGTERM)
+                await self._ended(container, float(request.query_params.get("t", 10)))
+                container.kill(signal.SIGKILL)
+                await self._ended(container)
+            case "POST", "wait":
+                await self._ended(container)
+                return JSONResponse({"StatusCode": container.exit_code})
+            case "DELETE", "":
+                container.kill(signal.SIGKILL)
+                await self._ended(container)
+                del self.containers[container.id]
+            case _:
+                return JSONResponse({"message": f"the stand-in cannot {action} a container"}, 501)
+        return Response(status_code=204)
+
+    def _inspected(self, container: FakeContainer) -> dict[str, Any]:
+        state = {
+            "Status": container.status, "ExitCode": container.exit_code, "OOMKilled": False, "Error": "",
+            "StartedAt": container.started_at, "FinishedAt": container.finished_at,
+        }  # fmt: skip
+        return {
+            "Id": container.id, "Name": f"/{container.name}", "Image": "sha256:0", "State": state, "Mounts": [],
+            "Config": {"Tty": False, "Labels": container.labels}, "HostConfig": container.config["HostConfig"],
+        }  # fmt: skip
+
+    async def _ended(self, container: FakeContainer, within_s: float = float("inf")) -> None:
+        end = time.monotonic() + within_s
+        while container.status == "running" and time.monotonic() < end:
+            await asyncio.sleep(LOOK_S)
+
+    async def _events(self, filters: dict[str, list[str]]) -> AsyncIterator[bytes]:
+        """The event `die` of one container."""
+        [container] = filters["container"]
+        while (found := self.containers.get(container)) is not None:
+            if found.status == "exited":
+                attributes = {"exitCode": str(found.exit_code)}
+                event = {"Type": "container", "Action": "die", "Actor": {"ID": container, "Attributes": attributes}}
+                yield json.dumps(event).encode() + b"\n"
+                return
+            await asyncio.sleep(LOOK_S)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+@contextmanager
+def fake_engine(folder: Path) -> Iterator[FakeEngine]:
+    """An engine that keeps the logs of its containers in `folder`; their processes end with it."""
+    engine = FakeEngine(folder)
+    methods = ["GET", "POST", "DELETE"]
+    routes = [
+        Route("/v{version}/{path:path}", engine.answer, methods=methods),
+        Route("/{path:path}", engine.answer, methods=methods),
+    ]
+    with serve(Starlette(routes=routes)) as address:
+        engine.url = address.replace("http://", "tcp://")
+        try:
+            yield engine
+        finally:
+            for container in engine.containers.values():
+                container.kill(signal.SIGKILL)
+                if container.process is not None:
+                    container.process.wait()

@@ -1,0 +1,193 @@
+"""The life of a job with a stand-in for the engine: what the platform and the job's user see of each way it can go.
+
+The worker, the platform's mock and the job's command are real processes: see tests/support/fake_engine.py.
+"""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from tests.support.fake_engine import FakeEngine, fake_engine
+from tests.support.leaks import Evidence
+from tests.support.platform import Platform
+from tests.support.worker import WorkerProcess, run_job, wait_until
+
+WAIT = "echo begun; echo ran >> /files/output/ran; until [ -e /files/go ]; do sleep 0.02; done; echo went"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[FakeEngine]:
+    (folder := tmp_path / "engine").mkdir()
+    with fake_engine(folder) as engine:
+        yield engine
+
+
+@pytest.fixture
+def worker(mock: Platform, engine: FakeEngine, evidence: Evidence, tmp_path: Path) -> Iterator[WorkerProcess]:
+    client = docker.DockerClient(engine.url, version="1.41")
+    settings = {"DOCKER_HOST": engine.url, "MIN_FREE_GIB": "0"}
+    worker = WorkerProcess(mock, client, tmp_path / "data", evidence.file("worker"), settings)
+    yield worker
+    worker.end()
+    client.close()
+    print(worker.log)  # noqa: T201 - pytest shows it if the test has failed
+    evidence.keep_history(mock)
+
+
+def begun(mock: Platform, worker: WorkerProcess) -> str:
+    """Submit a job that waits for `go`; its id, as soon as its command runs."""
+    job = mock.submit(WAIT, up={"output": "output"})
+    wait_until((worker.base / job / "files" / "output" / "ran").exists, "the command to begin")
+    mock.wait_for_status(job, "running")
+    return job
+
+
+def go(worker: WorkerProcess, job: str) -> None:
+    (worker.base / job / "files" / "go").touch()
+
+
+def assert_finished_once(mock: Platform, job: str) -> None:
+    assert mock.statuses(job)[-1] == "finished", mock.details(job)
+    assert mock.outputs(job) == {"output/output/ran": b"ran\n", "log/log/container.log": b"begun\nwent\n"}
+
+
+def assert_nothing_left(engine: FakeEngine, worker: WorkerProcess) -> None:
+    wait_until(lambda: not engine.jobs() and not worker.folders(), "the job's container and folder to be removed")
+
+
+def test_finished_job_has_its_inputs_outputs_log_and_statuses(
+    mock: Platform, engine: FakeEngine, worker: WorkerProcess
+) -> None:
+    line = "cat /files/data/a > /files/output/b; echo $GREETING"
+    job = run_job(mock, line, files={"data/a": b"in"}, up={"output": "output"}, env={"GREETING": "hello"})
+    assert mock.statuses(job) == ["preprocessing", "running", "postprocessing", "finished"]
+    assert mock.outputs(job) == {"output/output/b": b"in", "log/log/container.log": b"hello\n"}
+    assert_nothing_left(engine, worker)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("echo no room; exit 3", "The command ended with exit code 3."),
+        ("kill -9 $$", "The command ended with exit code 137 (SIGKILL)."),
+        ("/no/such/program", "The command ended with exit code 127 (the command was not found)."),
+    ],
+)
+def test_failed_command_is_told_with_its_exit_code_and_its_outputs_come_all_the_same(
+    mock: Platform, engine: FakeEngine, worker: WorkerProcess, line: str, told: str
+) -> None:
+    job = run_job(mock, f"echo kept > /files/output/x; {line}", up={"output": "output"})
+    assert mock.job(job).status == "error"
+    assert mock.details(job).startswith(told)
+    assert mock.outputs(job)["output/output/x"] == b"kept\n"
+    assert_nothing_left(engine, worker)
+
+
+@pytest.mark.parametrize("what", ["image", "input", "description"])
+def test_job_that_cannot_be_begun_fails_by_name_and_the_next_one_runs(
+    mock: Platform, worker: WorkerProcess, what: str
+) -> None:
+    faulty: dict[str, dict[str, Any]] = {
+        "image": {"image": "no-such:image"},
+        "input": {"files": {"data/a": "s3://missing"}},
+        "description": {"files": {"../outside": b"x"}},
+    }
+    names = {"image": "no-such:image", "input": "data/a", "description": "../outside"}
+    job = run_job(mock, "true", **faulty[what])
+    assert mock.job(job).status == "error"
+    assert names[what] in mock.details(job)
+    assert mock.job(run_job(mock, "true")).status == "finished"
+
+
+def test_cancelled_job_is_stopped_without_a_word_and_the_next_one_runs(
+    mock: Platform, engine: FakeEngine, worker: WorkerProcess
+) -> None:
+    job = begun(mock, worker)
+    mock.cancel(job)
+    assert_nothing_left(engine, worker)
+    assert mock.statuses(job) == ["preprocessing", "running"]
+    assert mock.job(run_job(mock, "true")).status == "finished"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_worker_requeues_its_job(
+    mock: Platform, engine: FakeEngine, worker: WorkerProcess, number: signal.Signals
+) -> None:
+    job = begun(mock, worker)
+    worker.signal(number)
+    assert worker.wait() == 0
+    assert mock.job(job).status == "queued"
+    assert (engine.jobs(), worker.folders()) == ([], [])
+
+
+def test_drained_worker_finishes_its_job_first(mock: Platform, engine: FakeEngine, worker: WorkerProcess) -> None:
+    job, other = begun(mock, worker), mock.submit("true")
+    worker.signal(signal.SIGQUIT)
+    worker.wait_for_log("SIGQUIT")
+    go(worker, job)
+    assert worker.wait() == 0
+    assert_finished_once(mock, job)
+    assert mock.job(other).status == "queued"
+    assert_nothing_left(engine, worker)
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGKILL], ids=["detached", "killed"])
+@pytest.mark.parametrize("when", ["still runs", "has ended"])
+def test_job_of_a_worker_that_has_left_is_resumed_by_the_next_start(
+    mock: Platform, engine: FakeEngine, worker: WorkerProcess, number: signal.Signals, when: str
+) -> None:
+    job = begun(mock, worker)
+    [container] = engine.jobs()
+    worker.signal(number)
+    assert worker.wait() == (0 if number is signal.SIGUSR1 else -signal.SIGKILL)
+    assert container.status == "running"
+    if when == "has ended":
+        go(worker, job)
+        wait_until(lambda: container.status == "exited", "the command to end")
+    waits = f"POST /containers/{container.id}/wait"
+    before = engine.calls.count(waits)
+    worker.start()
+    if when == "still runs":
+        wait_until(lambda: engine.calls.count(waits) > before, "it to wait again")
+        go(worker, job)
+    mock.wait_for_status(job)
+    assert_finished_once(mock, job)
+    assert_nothing_left(engine, worker)
+
+
+def test_job_is_requeued_by_a_machine_on_which_no_container_starts(
+    mock: Platform, engine: FakeEngine, worker: WorkerProcess
+) -> None:
+    """The probe with an image of the worker's own kind tells that the job is not to blame."""
+    engine.images.add("busybox:latest")
+    engine.refusals["POST /start"] = (400, "the runtime is not installed")
+    job = mock.submit("true")
+    mock.wait_until(lambda: "queued" in mock.statuses(job), "the job to be requeued")
+    assert "This worker can start no container now" in mock.details(job)
+    engine.refusals.clear()
+    assert mock.job(run_job(mock, "true")).status == "finished", "the worker takes jobs again once it can"
+
+
+def test_job_runs_on_while_the_platform_is_away(mock: Platform, engine: FakeEngine, worker: WorkerProcess) -> None:
+    job = begun(mock, worker)
+    fault = mock.fault("/jobs/*", "PUT", status=503)
+    go(worker, job)
+    mock.wait_until(lambda: fault.matched > 1, "the worker to try again")
+    mock.heal()
+    mock.wait_for_status(job)
+    assert_finished_once(mock, job)
+
+
+def test_command_is_stopped_after_max_runtime(mock: Platform, engine: FakeEngine, worker: WorkerProcess) -> None:
+    worker.environment["MAX_RUNTIME"] = "0.5"
+    worker.stop()
+    worker.start()
+    job = run_job(mock, WAIT, up={"output": "output"})
+    assert mock.job(job).status == "error"
+    assert "this worker's MAX_RUNTIME" in mock.details(job)
+    assert mock.outputs(job)["output/output/ran"] == b"ran\n"
+    assert_nothing_left(engine, worker)
