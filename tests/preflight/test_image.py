@@ -60,7 +60,7 @@ def test_all_is_well_by_the_command_of_the_readme(
 ) -> None:
     report = check_in_image(*ENGINE, *data)
     assert (report.code, report.crosses) == (0, [])
-    assert len(report.ticks) == 14
+    assert len(report.ticks) == 15
     found = f"/data is {tmp_path}/data of the host, and containers write to it"
     assert report.ticks["folder on the host"] == found
 
@@ -121,8 +121,8 @@ def test_env_file_with_comments_behind_values_and_quotes(
     report = check_in_image(*ENGINE, *data)
     ends = "`docker run --env-file` takes it as part of the value. Remove it"
     assert [text for name, text in report.crosses if name == "settings"] == [
-        f"TIMEOUT_STATUS (is '20 # seconds') has a comment behind its value: {ends}",
         f"GPU_MODEL (is \"'A4000'\") has quotes around its value: {ends}",
+        f"TIMEOUT_STATUS (is '20 # seconds') has a comment behind its value: {ends}",
     ]
     assert report.code == 1
 
