@@ -165,6 +165,13 @@ class Reporting(_Group):
     timeout_status: Seconds = Field(
         default=30, ge=0.1, le=120, description="Seconds between two keep-alives of a job, at most 120"
     )
+    status_hold: float = Field(
+        default=0,
+        ge=0,
+        le=120,
+        allow_inf_nan=False,
+        description="Seconds that each status stays at the platform before the next one follows, at most 120",
+    )
 
 
 class JobLimits(_Group):

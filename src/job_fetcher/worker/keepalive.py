@@ -15,6 +15,7 @@ from job_fetcher.core.errors import CredentialsError, JobGone, Unavailable
 from job_fetcher.core.job import JobStatus
 from job_fetcher.core.retry import keep_alive_wait_s
 from job_fetcher.platform.api import WorkerApi
+from job_fetcher.worker.status_hold import StatusHold
 
 LAST_REQUEST_S = 1.0
 """A job that is left at once waits so long for the request that the thread is in the middle of."""
@@ -25,7 +26,8 @@ log = logging.getLogger(__name__)
 class KeepAlive:
     """Sends each status of a job when it is set, in order, then the last one again, at least every `interval_s`.
 
-    The intervals are jittered: workers that an outage has brought into step fall out of it.
+    The intervals are jittered: workers that an outage has brought into step fall out of it. Each status stays for
+    `hold_s` at least before the next one follows, the last one of the job included, unless the job is `cancelled`.
 
     Nothing is sent after its `with` block, which waits for what is on its way. If the job is left at once it waits for
     `LAST_REQUEST_S`: an API that is slow then needs the rest of the time for taking the job back.
@@ -35,12 +37,20 @@ class KeepAlive:
     """
 
     def __init__(
-        self, api: WorkerApi, job_id: str, status: JobStatus, cancelled: Cancellation, interval_s: float
+        self,
+        api: WorkerApi,
+        job_id: str,
+        status: JobStatus,
+        cancelled: Cancellation,
+        interval_s: float,
+        *,
+        hold_s: float = 0,
     ) -> None:
         self._api, self._job_id, self._cancelled, self._interval_s = api, job_id, cancelled, interval_s
         self._last = status
         self._news: deque[JobStatus] = deque([status])
         self._changed = threading.Condition()
+        self._hold = StatusHold(hold_s)
         self._woken = False
         self._closed = False
         self._in_doubt = False
@@ -51,6 +61,7 @@ class KeepAlive:
 
     def __enter__(self) -> Self:
         self._ended = in_background(self._run, f"keep-alive-{self._job_id}")
+        self._cancelled.call_when_set(self.lift_hold)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -77,6 +88,12 @@ class KeepAlive:
                 self._in_doubt = True
                 self._wake()
 
+    def lift_hold(self) -> None:
+        """Send what is left without holding it: the worker is to end, or the job."""
+        with self._changed:
+            self._hold.lift()
+            self._changed.notify()
+
     def _wake(self) -> None:
         self._woken = True
         self._changed.notify()
@@ -98,16 +115,31 @@ class KeepAlive:
                 due = time.monotonic() + keep_alive_wait_s(self._failures, self._interval_s)
             else:
                 self._failures = 0
-                due = started + (0 if self._news else random.uniform(0.75, 1) * self._interval_s)  # noqa: S311
+                due = self._next_due(started)
             if not self.tried.done():
                 self.tried.set_result(None)
 
     def _wait_until(self, due: float) -> bool:
         """Wait until `due`, or until something changes. False when there is nothing more to send."""
         with self._changed:
-            self._changed.wait_for(lambda: self._woken or self._closed, timeout=max(0.0, due - time.monotonic()))
+            while (wait_s := self._wait_s(due)) > 0:
+                self._changed.wait(wait_s)
             self._woken = False
             return not self._closed or (bool(self._news) and self._failures == 0)
+
+    def _wait_s(self, due: float) -> float:
+        """Seconds until the next request, or until the end: a status that is held keeps the next one waiting."""
+        if self._closed:
+            return self._hold.left_s
+        left_s = due - time.monotonic()
+        if not self._woken:
+            return left_s
+        return min(left_s, self._hold.left_s) if self._news and not self._in_doubt else 0
+
+    def _next_due(self, started: float) -> float:
+        """When to send next after a request that has arrived, on the monotonic clock."""
+        keep_alive = started + random.uniform(0.75, 1) * self._interval_s  # noqa: S311
+        return min(keep_alive, time.monotonic() + self._hold.left_s) if self._news else keep_alive
 
     def _check_existence(self) -> None:
         """After a 500, which may mean anything, ask for the status: 404 means gone, every time."""
@@ -117,7 +149,7 @@ class KeepAlive:
                 raise JobGone
 
     def _send(self) -> None:
-        news = self._news[0] if self._news else None  # more may come while this is on its way
+        news = self._news[0] if self._news and not self._hold.left_s else None  # more may come meanwhile
         status = news or self._last
         try:
             self._api.put_status(self._job_id, status, timeout_s=max(10.0, self._interval_s / 2))
@@ -126,7 +158,9 @@ class KeepAlive:
             raise
         self._last = status
         if news is not None:
-            self._news.popleft()
+            with self._changed:
+                self._news.popleft()
+                self._hold.begin()
 
     def _tell(self, error: Exception) -> None:
         foreseen = isinstance(error, Unavailable)

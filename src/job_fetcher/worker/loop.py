@@ -183,8 +183,11 @@ class Worker:
 
     def _outcome(self, folder: JobFolder, cancelled: Cancellation) -> Final:
         """Run the job's command, or resume it, and upload what it left. Returns the last status."""
-        interval_s = self._settings.timeout_status
-        with KeepAlive(self._api, folder.job_id, _first_status(folder), cancelled, interval_s) as keep_alive:
+        with KeepAlive(
+            self._api, folder.job_id, _first_status(folder), cancelled,
+            interval_s=self._settings.timeout_status, hold_s=self._settings.status_hold,
+        ) as keep_alive:  # fmt: skip
+            self._shutdown.call_when_stopped(keep_alive.lift_hold)
             specs = JobSpecs.parse(folder.state.job.raw)
             outcome = self._runner.run(folder, specs, keep_alive, cancelled)
             self._shutdown.finish_job()

@@ -14,7 +14,7 @@ SIGTERM, step by step:
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from job_fetcher.core.background import Cancellation
@@ -41,6 +41,7 @@ class Shutdown:
         self.cleanup_deadline = Cancellation()
         self._job = Cancellation()
         self._is_finishing = False
+        self._when_stopped: Callable[[], None] = lambda: None
         self._stopped_at = 0.0  # on the monotonic clock
         self._lock = threading.Lock()
 
@@ -60,7 +61,7 @@ class Shutdown:
     def job(self) -> Iterator[Cancellation]:
         """The `Cancellation` of one job, which `stop` and `detach` set, too."""
         with self._lock:
-            self._job, self._is_finishing = Cancellation(), False
+            self._job, self._is_finishing, self._when_stopped = Cancellation(), False, lambda: None
             if (reason := self.stopped.reason) is not None:
                 self._job.set(reason)
         yield self._job
@@ -69,6 +70,14 @@ class Shutdown:
         """The command of the job in hand has ended. From now on a stop leaves `FINISH_S` to its outputs."""
         with self._lock:
             self._is_finishing = True
+
+    def call_when_stopped(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when the worker is told to end while it has the job in hand."""
+        with self._lock:
+            self._when_stopped = callback
+            is_stopped = self.stopped.is_set()
+        if is_stopped:
+            callback()
 
     def left_s(self) -> float:
         """Seconds that the worker may spend on handing a job back."""
@@ -84,4 +93,6 @@ class Shutdown:
                 self._job.after(FINISH_S, reason)
             else:
                 self._job.set(reason)
+            when_stopped = self._when_stopped
+        when_stopped()
         self.cleanup_deadline.after(STOP_S, DetachRequested("the Docker engine does not answer"))
