@@ -12,6 +12,7 @@ from tests.support.platform import PASSWORD
 
 MUST_BE = {
     "HostConfig.Privileged": False,
+    "HostConfig.Init": True,  # a mount of the engine's own init, read-only
     "HostConfig.SecurityOpt": ["no-new-privileges"],  # and nothing that would lift seccomp or AppArmor
     "HostConfig.CapDrop": ["ALL"],
     "HostConfig.CapAdd": list(CAPABILITIES),

@@ -104,6 +104,18 @@ def add_image(client: docker.DockerClient, name: str, files: Mapping[str, bytes 
 
     An image that had this name before is removed, unless a container uses it.
     """
+    repository, tag = name.rsplit(":", 1)
+    replaced = {image["Id"]: image["RepoTags"] for image in client.api.images(name=name)}
+    client.api.import_image_from_data(archive_of(files), repository=repository, tag=tag, changes=list(changes))
+    for image_id, tags in replaced.items():
+        if tags == [name]:
+            with suppress(APIError):
+                client.api.remove_image(image_id)
+    return name
+
+
+def archive_of(files: Mapping[str, bytes | Path]) -> bytes:
+    """A tar archive of `files` (contents, all executable, or targets of links) and a /tmp for everybody."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         temporary = tarfile.TarInfo("tmp")
@@ -117,14 +129,7 @@ def add_image(client: docker.DockerClient, name: str, files: Mapping[str, bytes 
             else:
                 entry.mode, entry.size = 0o755, len(content)
                 archive.addfile(entry, io.BytesIO(content))
-    repository, tag = name.rsplit(":", 1)
-    replaced = {image["Id"]: image["RepoTags"] for image in client.api.images(name=name)}
-    client.api.import_image_from_data(buffer.getvalue(), repository=repository, tag=tag, changes=list(changes))
-    for image_id, tags in replaced.items():
-        if tags == [name]:
-            with suppress(APIError):
-                client.api.remove_image(image_id)
-    return name
+    return buffer.getvalue()
 
 
 def push(client: docker.DockerClient, name: str) -> None:

@@ -27,11 +27,11 @@ PATIENCE_S = 60.0
 class OwnEngine:
     """An engine that keeps everything in `folder`, whose path must be short: it holds Unix sockets.
 
-    `tools`: a folder that is searched for commands before all others, NVIDIA's hook among them.
+    `tools`: a folder that is searched for commands before all others, NVIDIA's hook among them. `options`: of dockerd.
     """
 
-    def __init__(self, folder: Path, tools: Path | None = None) -> None:
-        self.folder, self.socket = folder, folder / "docker.sock"
+    def __init__(self, folder: Path, tools: Path | None = None, options: tuple[str, ...] = ()) -> None:
+        self.folder, self.socket, self._options = folder, folder / "docker.sock", options
         self._path = ":".join(map(str, filter(None, [tools, os.environ["PATH"]])))
         self.url = f"unix://{self.socket}"
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -52,6 +52,7 @@ class OwnEngine:
             "--pidfile", str(self.folder / "docker.pid"),
             "--containerd", str(self.folder / "containerd.sock"),
             "--host", self.url,
+            *self._options,
         )  # fmt: skip
         wait_until(self.answers, "our engine to start", PATIENCE_S)
 
@@ -102,9 +103,9 @@ class OwnEngine:
 
 
 @contextmanager
-def own_engine(tools: Path | None = None) -> Iterator[OwnEngine]:
+def own_engine(tools: Path | None = None, *options: str) -> Iterator[OwnEngine]:
     folder = Path(tempfile.mkdtemp(prefix="engine-"))
-    engine = OwnEngine(folder, tools)
+    engine = OwnEngine(folder, tools, options)
     try:
         yield engine
     finally:

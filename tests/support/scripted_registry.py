@@ -6,10 +6,8 @@ The protocol: the OCI distribution specification, as far as engines use it for a
 import base64
 import gzip
 import hashlib
-import io
 import json
 import ssl
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-from tests.support.images import shell_files
+from tests.support.images import archive_of
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -57,20 +55,23 @@ class ScriptedRegistry(ThreadingHTTPServer):
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         super().__init__((host, 0), _Handler)
-        layer = _layer()
-        zipped = gzip.compress(layer)
-        rootfs = {"type": "layers", "diff_ids": [digest(layer)]}
-        config = json.dumps({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs}).encode()
-        self.layer, self.config = digest(zipped), digest(config)
-        self._blobs = {self.layer: zipped, self.config: config}
-        self.right = _json(MANIFEST, config=_described(CONFIG, config), layers=[_described(LAYER, zipped)]).encode()
-        self.manifest, self.kind = self.right, MANIFEST
+        self.use(archive_of({"etc/passwd": b"root:x:0:0:root:/:/bin/sh\n"}))
         self.faults: dict[str, tuple[Answer, int | None]] = {}
         self.login: str | None = None
         self.hands_out_tokens = False
         self.paths: list[str] = []
         self.logins: list[str] = []
         """What came as `user:password`."""
+
+    def use(self, layer: bytes, architecture: str = "amd64") -> None:
+        """Have an image of this layer (a tar archive) alone, with that architecture in its configuration."""
+        zipped = gzip.compress(layer)
+        rootfs = {"type": "layers", "diff_ids": [digest(layer)]}
+        config = json.dumps({"architecture": architecture, "os": "linux", "config": {}, "rootfs": rootfs}).encode()
+        self.layer, self.config = digest(zipped), digest(config)
+        self._blobs = {self.layer: zipped, self.config: config}
+        self.right = _json(MANIFEST, config=_described(CONFIG, config), layers=[_described(LAYER, zipped)]).encode()
+        self.manifest, self.kind = self.right, MANIFEST
 
     @property
     def address(self) -> str:
@@ -162,14 +163,3 @@ def _described(kind: str, content: bytes) -> dict[str, Any]:
 
 def _json(kind: str, **fields: Any) -> str:
     return json.dumps({"schemaVersion": 2, "mediaType": kind, **fields})
-
-
-def _layer() -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        content = shell_files()["etc/passwd"]
-        assert isinstance(content, bytes)
-        entry = tarfile.TarInfo("etc/passwd")
-        entry.size = len(content)
-        archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()

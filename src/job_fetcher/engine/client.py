@@ -63,10 +63,29 @@ class Client(docker.APIClient):
             response = super().request(method, anew, *args, **kwargs)
         return response
 
+    init_works: bool | None = None
+    """Whether containers start with the engine's init; `None` until that was tried (`launch.has_init`)."""
+
+    def stat(self, container: str, path: str) -> str | None:
+        """What the engine knows of a file in a container, in its own encoding; `None` if there is no such file.
+
+        docker-py has the whole file for that only. Raises `APIError` for another answer than 200 and 404.
+        """
+        response = self.head(
+            f"{self.base_url}/v{self.api_version}/containers/{container}/archive", params={"path": path}
+        )
+        if response.status_code == 404:
+            return None
+        self._require_success(response)
+        return response.headers.get("X-Docker-Container-Path-Stat")
+
     def try_login(self, auth: Mapping[str, str]) -> None:
         """Let the engine try a login (its `AuthConfig`) at its registry. Raises `APIError` if the registry refuses."""
         url = f"{self.base_url}/v{self.api_version}/auth"
-        response = self.post(url, json=dict(auth), timeout=LOGIN_S)
+        self._require_success(self.post(url, json=dict(auth), timeout=LOGIN_S))
+
+    @staticmethod
+    def _require_success(response: requests.Response) -> None:
         try:
             response.raise_for_status()
         except requests.HTTPError as error:

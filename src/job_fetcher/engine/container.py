@@ -16,6 +16,7 @@ from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import DetachRequested, EngineUnavailable, JobFailed
 from job_fetcher.core.job import JobSpecs, Outcome
 from job_fetcher.core.retry import call_engine, retrying_engine
+from job_fetcher.engine import launch
 from job_fetcher.engine.cleanup import give_files_to_worker
 from job_fetcher.engine.client import Client, Missing, seconds, started_at, translate_errors
 from job_fetcher.engine.container_end import STOPPED_BY_ENGINE, WAIT_S, End, Watch, ended_by_engine, outcome_of
@@ -81,6 +82,8 @@ class JobContainer:
                 with translate_errors("create the job's container"):
                     self._found = self._client.create_container(**self._configuration(job_id, specs, resources))["Id"]
                 self._state_found = ContainerState.CREATED
+            if self._state_found is ContainerState.CREATED:
+                launch.require_program(self._client, self.id, specs)
 
         self._creating = in_background(lambda: retrying_engine(self._cancelled)(once), "create-container")
         self._cancelled.result_of(self._creating)
@@ -222,14 +225,18 @@ class JobContainer:
 
     def _configuration(self, job_id: str, specs: JobSpecs, resources: Resources) -> dict[str, Any]:
         """The arguments of docker-py's `create_container`."""
-        line = specs.command_line
+        image = launch.read(self._client, specs.handler.image_url)
+        command = image.command(specs.command_line, specs.handler.image_url)
+        init = not image.has_own_init(command) and launch.has_init(self._client, specs.handler.image_url)
         return {
             "image": specs.handler.image_url,
-            "command": ["/bin/sh", "-c", line] if line else None,
+            "command": command,
             "name": f"job-{job_id}-{secrets.token_hex(3)}",
             "environment": environment(specs.app.env or {}, resources.gpu),
-            **labelled({LABEL_JOB: job_id, LABEL_FOLDER: str(self._folder), LABEL_WORKER: socket.gethostname()}),
-            "host_config": host_config(self._client, self._folder, resources),
+            **labelled(
+                {LABEL_JOB: job_id, LABEL_FOLDER: str(self._folder), LABEL_WORKER: socket.gethostname()}, image.labels
+            ),
+            "host_config": host_config(self._client, self._folder, resources, init=init),
         }
 
 

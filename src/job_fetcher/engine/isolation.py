@@ -1,6 +1,6 @@
 """What a job's container gets of the host, whoever wrote the code in it: SECURITY.md says what that guards against."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -51,12 +51,16 @@ class Resources:
     network: str = "bridge"
 
 
-def host_config(client: Client, folder: PurePosixPath, resources: Resources) -> dict[str, Any]:
-    """The engine's `HostConfig` for the job in `folder` (of the host): its files, `resources`, and nothing else."""
+def host_config(client: Client, folder: PurePosixPath, resources: Resources, *, init: bool = False) -> dict[str, Any]:
+    """The engine's `HostConfig` for the job in `folder` (of the host): its files, `resources`, and nothing else.
+
+    `init`: the engine's init is PID 1. The command is an ordinary process then: signals end it, orphans are reaped.
+    """
     gpu = resources.gpu
     config: dict[str, Any] = client.create_host_config(
         binds={str(folder / "files"): {"bind": "/files", "mode": "rw"}},
         network_mode=resources.network,
+        init=init or None,
         ipc_mode="private",
         device_requests=device_requests(gpu),
         mem_limit=f"{resources.memory_mib}m",
@@ -71,13 +75,14 @@ def host_config(client: Client, folder: PurePosixPath, resources: Resources) -> 
     return config
 
 
-def labelled(labels: Mapping[str, str]) -> dict[str, Any]:
+def labelled(labels: Mapping[str, str], inherited: Iterable[str] = ()) -> dict[str, Any]:
     """Arguments of docker-py's `create_container`: `labels`, and nothing that the image or the owner's Docker adds.
 
     A container inherits the labels and the health check of its image, which may be a job's, and docker-py gives it the
-    proxies of the owner's Docker, whose address may have a password.
+    proxies of the owner's Docker, whose address may have a password. Labels of the image (`inherited`) become empty:
+    tools of the owner's act on them (Compose, Swarm, Watchtower, Traefik), and the engine leaves none out.
     """
-    ours = dict.fromkeys((LABEL_FOLDER, LABEL_HELPER, LABEL_BUILD), "")
+    ours = dict.fromkeys((*inherited, LABEL_FOLDER, LABEL_HELPER, LABEL_BUILD), "")
     return {"labels": ours | dict(labels), "healthcheck": {"test": ["NONE"]}, "use_config_proxy": False}
 
 

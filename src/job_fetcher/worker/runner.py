@@ -11,7 +11,7 @@ from job_fetcher.config.settings import JobLimits
 from job_fetcher.core.background import Cancellation, in_background, run_all
 from job_fetcher.core.errors import EngineUnavailable, JobFailed, MachineFault, StopRequested
 from job_fetcher.core.job import JobSpecs, JobStatus, Outcome
-from job_fetcher.engine import container_log, probe
+from job_fetcher.engine import container_log, launch, probe
 from job_fetcher.engine.client import Client, Missing
 from job_fetcher.engine.container import ContainerState, JobContainer, job_container
 from job_fetcher.engine.images import Images
@@ -86,7 +86,7 @@ class Runner:
 
         Returns `None` if the engine's shutdown has ended the container.
         """
-        with self._blaming_whom_it_concerns(cancelled):
+        with self._blaming_whom_it_concerns(specs.handler.image_url, cancelled):
             if container.state is ContainerState.NONE:
                 self._create(container, folder.job_id, specs, cancelled)
             container.start()
@@ -96,6 +96,7 @@ class Runner:
             self._command_has_ended(keep_alive)
             container_log.save(self._client, container.id, folder.log, cancelled, folder.drop_ballast)
             cancelled.result_of(in_background(folder.flush, "flush"))
+            outcome = launch.explained_end(self._client, container.id, outcome, folder.log)
             folder.record(outcome=outcome)
         return outcome
 
@@ -105,7 +106,7 @@ class Runner:
         keep_alive.set(JobStatus.POSTPROCESSING)
 
     @contextmanager
-    def _blaming_whom_it_concerns(self, cancelled: Cancellation) -> Iterator[None]:
+    def _blaming_whom_it_concerns(self, image: str, cancelled: Cancellation) -> Iterator[None]:
         """What an engine says may be an image's words: if a container of ours does not start either, hand the job back.
 
         Raises `MachineFault` then, else what the engine said.
@@ -120,6 +121,8 @@ class Runner:
                 log.warning("Whether the job is to blame cannot be found out: %s", unknown)
             except probe.ProbeFailed as failure:
                 raise MachineFault(f"This worker can start no container now: {failure}.") from error
+            if isinstance(error, JobFailed):
+                raise launch.explained_start(self._client, error, image) from error
             raise
 
     def remove_container(self, folder: JobFolder) -> None:
