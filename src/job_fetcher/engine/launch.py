@@ -91,7 +91,8 @@ def explained_start(client: Client, error: JobFailed, image: str) -> JobFailed:
     """The same error, in words for the job's user where the kernel has refused the image's program."""
     if EXEC_FORMAT not in str(error).lower():
         return error
-    return JobFailed(f"{_foreign(client, image) or f'The image {image!r} has a program that is broken.'} ({error})")
+    told = _foreign(client, image) or f"The image '{image}' has a program that is broken."
+    return JobFailed(f"{told} ({error})")
 
 
 def explained_end(client: Client, container: str, outcome: Outcome, log_file: Path) -> Outcome:
