@@ -58,7 +58,7 @@ def test_the_last_status_survives_an_outage(mock: Platform, tmp_path: Path) -> N
 def test_details_that_are_refused_do_not_keep_the_status_from_arriving(
     mock: Platform, tmp_path: Path, status: int
 ) -> None:
-    mock.fault("/jobs/*", query="*runtime_details*", status=status)
+    mock.fault("/jobs/*", query="*runtime_details*", status=status, detail="no")
     assert report(Stage(mock, tmp_path)) == [("finished", None)]
 
 

@@ -131,7 +131,7 @@ def test_uploads_that_were_cut_off_go_on_with_what_is_missing(mock: Platform, tm
 def test_a_file_that_is_refused_keeps_no_other_from_arriving(mock: Platform, tmp_path: Path) -> None:
     stage = Stage(mock, tmp_path, up={"output": "output", "artifact": "model"})
     stage.write(output__a=b"1", model__b=b"2")
-    mock.fault("/jobs/*", query="*artifact*", status=403)
+    mock.fault("/jobs/*", query="*artifact*", status=403, detail="no")
     assert stage.upload() == ["The artifact 'model/b' cannot be uploaded: the API refuses to take it (403)."]
     assert sorted(mock.outputs(stage.id)) == ["log/log/container.log", "log/log/left-out.txt", "output/output/a"]
     assert mock.outputs(stage.id)["log/log/left-out.txt"] == (

@@ -32,8 +32,7 @@ CLOCK_S = 120.0
 """How many seconds the clock may be wrong: certificates and presigned requests live for minutes at least."""
 PROBE_SIZE, PROBE_S = 1 << 20, 30.0
 """Bytes of the file that goes to the storage and back, and the seconds for it."""
-NO_JOB = "0"
-"""The id of a job that there is not, in the form of all ids: who may ask for its status is a worker."""
+LOCAL_ONLY = "An account in the group `cloud` gets no jobs for the environment `local`."
 
 
 NO_GPU = (
@@ -106,7 +105,7 @@ class Preflight:
             response = http.send("GET", f"{url}/access_info", timeout_s=ANSWER_S)
             user_pool(url)
         except InvalidAnswer as error:
-            raise Failed(f"API_URL ({url}) is not the address of the platform's API, but of something else") from error
+            raise Failed(f"API_URL ({url}) is not the address of the platform's API: {error}") from error
         except (http.UnusableRequest, JobFetcherError) as error:
             raise Failed(diagnosis.with_hint(error)) from error
         ahead_s = _ahead_s(response.headers.get("Date"))
@@ -118,8 +117,9 @@ class Preflight:
         return f"{url} answers, clocks differ by {abs(ahead_s):.0f} s"
 
     def _check_credentials(self) -> str:
+        """Ask what only the workers' API answers so: the users' API knows the account and its password as well."""
         try:
-            self._api.get_status(NO_JOB)
+            self._api.require_workers_api()
         except Unavailable as error:
             raise Failed(diagnosis.with_hint(error)) from error
         return "accepted, and approved as a worker"
@@ -203,7 +203,9 @@ class Preflight:
         machine = engine.machine(self._client, settings.memory_reserve_mib)
         offer = hardware.offer(machine, self._gpu, model=settings.gpu_model, archi=settings.gpu_archi)
         units = {"memory": " MiB", "gpu_mem": " MiB"}
-        return ", ".join(f"{name}={value}{units.get(name, '')}" for name, value in offer.items())
+        told = [f"{name}={value}{units.get(name, '')}" for name, value in offer.items()]
+        told += [f"groups={group}" for group in settings.groups]
+        return f"{', '.join(told)}. {LOCAL_ONLY}"
 
     def _check_storage(self) -> str:
         """A file to the storage and back, if the platform has one for that, as our mock does. The contract has none."""

@@ -6,9 +6,9 @@ that calling it again after it was cut off goes on where it was.
 
 What passes (no answer, 429, 5xx, …) is waited out for as long as it takes: a caller that has only so much time sets
 `cancelled`, whose reason is raised then. A step that returns leaves no thread at work; one that raises may leave some
-in the middle of a request, which ends with its time-outs (`http`). Every step raises `CredentialsError` and
-`SettingsError` as `api` does, and `InvalidAnswer` when something else answers in the platform's place for good; its
-other errors stand at the step.
+in the middle of a request, which ends with its time-outs (`http`). Every step raises `SettingsError` as `api` does,
+`CredentialsError` when the API has refused the credentials for three minutes, and `InvalidAnswer` when its answers
+stay such as the contract does not have. Its other errors stand at the step.
 """
 
 import logging
@@ -27,6 +27,7 @@ from job_fetcher.core.errors import JobFailed, JobGone, Unavailable
 from job_fetcher.core.job import Final, JobSpecs, JobStatus, Outcome, OutputType, details
 from job_fetcher.core.log_text import log_tail as log_tail  # for callers of this module
 from job_fetcher.platform.api import WorkerApi
+from job_fetcher.platform.last_status import LastStatus
 from job_fetcher.transfer.download import Download
 from job_fetcher.transfer.outbox import CONTAINER_LOG, LEFT_OUT, Outbox
 from job_fetcher.transfer.outputs import LeftOut
@@ -207,29 +208,18 @@ def conclude(outcome: Outcome, problems: Sequence[str], container_log: Path) -> 
 def report(
     api: WorkerApi, job_id: str, final: Final, *, again: bool = False, cancelled: Cancellation | None = None
 ) -> None:
-    """Send the last status of a job, once: if it may have arrived already, the API is asked before it is sent again.
+    """Send the last status of a job, once: if its answer was lost, the API is asked before it is sent again.
 
-    `again`: somebody may have sent it before this call. A job that has ended stays as it is: what says otherwise comes
-    too late. Raises `JobGone` if the job is not ours any more; `JobFailed` if the API refuses the status; the reason of
-    `cancelled`; `CredentialsError`, `SettingsError` and `InvalidAnswer` as every step does.
+    After an answer of 500 the API's word does not count: the status is sent again for half an hour. `again`: somebody
+    may have sent it before this call. A job that has ended stays as it is: another status comes too late. Raises
+    `JobGone` if the job is not ours any more; `JobFailed` if the API refuses the status; the reason of `cancelled`;
+    `CredentialsError`, `SettingsError` and `InvalidAnswer` as every step does.
     """
-    details: str | None = final.details
-
-    def put() -> None:
-        nonlocal again
-        if again:
-            status = api.get_status(job_id)
-            if status is None:
-                raise JobGone
-            if status in (final.status, JobStatus.FINISHED, JobStatus.ERROR):
-                return
-        again = True
-        api.put_status(job_id, final.status, details)
-
-    retrying = retry.retrying(cancelled or Cancellation())
+    cancelled = cancelled or Cancellation()
+    last = LastStatus(api, job_id, final, cancelled, may_have_arrived=again)
+    retrying = retry.retrying(cancelled)
     try:
-        retrying(put)
-    except JobFailed as error:  # the details are what may be refused (too long, odd characters)
-        log.warning("The API refuses the details of job %s, sent without them: %s", job_id, error)
-        details = None
-        retrying(put)
+        retrying(last.send)
+    except JobFailed as refusal:
+        last.drop_details(refusal)
+        retrying(last.send)

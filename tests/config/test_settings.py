@@ -21,14 +21,14 @@ def test_the_environment_beats_the_env_file_beats_the_default(here: Installation
     settings = here.read(API_URL="https://environment/")
     assert settings.api_url == "https://environment"
     assert settings.access_token == SecretStr("from-file")
-    assert (settings.timeout_job, settings.timeout_status) == (7, 30)
+    assert (settings.timeout_job, settings.timeout_status) == (7, 10)
 
 
 def test_empty_values_count_as_unset(here: Installation) -> None:
     here.env_file.write_text("API_URL=https://file\nTIMEOUT_STATUS=\nGPU_MODEL=\n")
     settings = here.read(ACCESS_TOKEN="t", API_URL="", PATH_HOST_BASE="", TIMEOUT_JOB="")
     assert (settings.api_url, settings.path_host_base, settings.gpu_model) == ("https://file", None, None)
-    assert (settings.timeout_job, settings.timeout_status) == (30, 30)
+    assert (settings.timeout_job, settings.timeout_status) == (10, 10)
     here.env_file.unlink()
     assert here.refusal() == ["API_URL is not set"]
 

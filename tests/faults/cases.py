@@ -10,6 +10,7 @@ TRIES = 2
 
 ANSWERED_WITH_JSON = ("input URL", "upload URL")
 STORAGE = ("download", "upload")
+OF_THE_API = tuple(stage for stage in STAGES if stage not in STORAGE)
 NO_DOWNLOAD = tuple(stage for stage in STAGES if stage != "download")
 """Where a page is told from what should be there; of a download, any content is what its user may have stored."""
 
@@ -23,6 +24,9 @@ PASSING: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "cut in the middle of the answer": ({"cut_body_after": 5}, ANSWERED_WITH_JSON),
     "short answer": ({"short_body": 5}, ANSWERED_WITH_JSON),
     "a proxy's page": ({"status": 200, "body": "<html>log in</html>"}, NO_DOWNLOAD),
+    "a load balancer's 404": ({"status": 404, "body": "<html>not found</html>"}, OF_THE_API),
+    "a firewall's 403": ({"status": 403, "body": "<html>blocked</html>"}, OF_THE_API),
+    "a proxy's 401": ({"status": 401, "body": "<html>log in</html>"}, OF_THE_API),
     "a proxy's redirect": ({"status": 302, "headers": {"Location": "http://127.0.0.1:1/log-in"}}, NO_DOWNLOAD),
     "expired URL": ({"status": 403, "body": "Request has expired"}, STORAGE),
 }
@@ -75,6 +79,11 @@ UNHEARD = [(stage, status) for stage in ("first status", "running", "postprocess
 """Statuses on the way that the API refuses: no reason to give up a job."""
 
 
+def _refusal(stage: str, status: int) -> dict[str, Any]:
+    """A refusal of the storage, or of the API itself, which is JSON."""
+    return {"status": status} | ({} if stage in STORAGE else {"detail": "no"})
+
+
 def all_cases() -> dict[str, Case]:
     """The slowest first."""
     cases = {name: Case({stage: {"hang": True, "times": 1} for stage in stages}) for name, stages in HANGING.items()}
@@ -82,9 +91,9 @@ def all_cases() -> dict[str, Case]:
         cases[name] = Case({stage: {**fault, "times": TRIES} for stage in stages})
     cases[CUT_DOWNLOAD] = Case({"download": {"cut_body_after": CUT_AFTER, "times": TRIES}}, size=3 * MIB)
     for stage, sentences in REFUSED.items():
-        cases |= {f"{stage} refused with {status}": Case({stage: {"status": status}}) for status in sentences}
+        cases |= {f"{stage} refused with {status}": Case({stage: _refusal(stage, status)}) for status in sentences}
     for stage, status in UNHEARD:
-        cases[f"{stage} refused with {status}"] = Case({stage: {"status": status}})
+        cases[f"{stage} refused with {status}"] = Case({stage: _refusal(stage, status)})
     for status in (400, 413, 422):
-        cases[f"last status refused with {status}"] = Case({"last status": {"status": status}})
+        cases[f"last status refused with {status}"] = Case({"last status": _refusal("last status", status)})
     return cases

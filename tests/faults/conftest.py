@@ -60,7 +60,7 @@ def campaign(
 ) -> Iterator[Campaign]:
     """All cases of `cases`, over."""
     with running_campaign(docker_client, evidence, tmp_path_factory.mktemp("campaign")) as campaign:
-        refusals = {str(status): {"status": status} for status in (400, 404, 413, 422)}
+        refusals = {str(status): {"status": status, "detail": "no"} for status in (400, 404, 413, 422)}
         passing = {name: fault for name, (fault, stages) in PASSING.items() if stages != STORAGE}
         campaign.polls = campaign.poll_through(passing | refusals | {"hanging": {"hang": True}})
         for name, case in all_cases().items():

@@ -52,7 +52,7 @@ def test_worker_whose_account_is_refused_ends_and_says_what_to_do(
 ) -> None:
     """What it had begun stays in its folder: the API takes no word of this account's now."""
     worker = start_worker()
-    mock.fault(path, status=403)
+    mock.fault(path, status=403, detail="no")
     mock.submit("sleep 600", image=job_image)
     assert worker.wait() == 3
     assert "ask the platform to add it to the group 'workers'" in worker.log

@@ -175,7 +175,7 @@ def test_id_like_a_file_of_the_worker_is_only_an_id(start_victim: StartVictim) -
     good = {"app": {"cmd": ["true"]}, "handler": {"image_url": victim.images.job}}
     for job_id in ("images.json", "lock"):
         victim.platform.fault(f"/jobs/{job_id}/status", status=204)
-        victim.platform.fault(f"/jobs/{job_id}/files/url", status=404)
+        victim.platform.fault(f"/jobs/{job_id}/files/url", status=404, detail="no")
         victim.platform.fault("/jobs", status=200, body=json.dumps({job_id: good}), times=1)
     victim.survive()
 

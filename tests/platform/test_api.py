@@ -12,6 +12,7 @@ from job_fetcher.core.errors import (
     JobFailed,
     JobFetcherError,
     JobGone,
+    NotThePlatform,
     SettingsError,
     Unavailable,
 )
@@ -86,8 +87,7 @@ def test_a_file_id_cannot_reach_another_endpoint(mock: Platform, file_id: str) -
 @pytest.mark.parametrize("job_id", ["a/b", "a?b#c", "ü %20", "1"])
 def test_job_ids_are_one_segment_of_the_path(mock: Platform, job_id: str) -> None:
     assert mock.api().get_status(job_id) is None
-    [request] = mock.requests()
-    assert request.path == f"/jobs/{job_id}/status"
+    assert {each.path for each in mock.requests(path="/jobs/")} == {f"/jobs/{job_id}/status"}
 
 
 def test_a_status_arrives_with_its_details(mock: Platform) -> None:
@@ -120,7 +120,7 @@ def test_a_missing_input_is_not_a_job_that_is_gone(mock: Platform) -> None:
 
 @pytest.mark.parametrize("status", [403, 404])
 def test_a_refused_output_fails_the_job_not_the_worker(mock: Platform, status: int) -> None:
-    mock.fault("/jobs/1/files/url", status=status)
+    mock.fault("/jobs/1/files/url", status=status, detail="no")
     with pytest.raises(JobFailed, match=f"refuses to take it .{status}"):
         CALLS["output"](mock.api())
 
@@ -136,14 +136,14 @@ def test_a_refused_output_fails_the_job_not_the_worker(mock: Platform, status: i
         (429, Unavailable, "answered 429"),
         (500, Unavailable, "answered 500"),
         (503, Unavailable, "answered 503"),
-        (307, InvalidAnswer, "a redirect to https://elsewhere/x: if that stays so, set API_URL"),
+        (307, NotThePlatform, "a redirect to https://elsewhere/x: if that stays so, set API_URL"),
     ],
 )
 def test_each_status_means_one_thing(
     mock: Platform, call: Call, status: int, error: type[JobFetcherError], told: str
 ) -> None:
     headers = {"Retry-After": "17", "Location": "https://elsewhere/x?token=hush"}
-    mock.fault("*", status=status, body="the reason", headers=headers)
+    mock.fault("*", status=status, detail="the reason", headers=headers)
     with pytest.raises(error) as raised:
         call(mock.api())
     assert type(raised.value) is error
@@ -227,18 +227,34 @@ def test_a_job_that_is_not_understood_is_a_job_all_the_same(mock: Platform, spec
     assert job.id == "7"
 
 
-@pytest.mark.parametrize("status", [200, 404, 403, 301])
-def test_an_address_that_is_not_the_apis_is_told_as_a_setting(mock: Platform, status: int) -> None:
+@pytest.mark.parametrize("status", [200, 301, 403, 404])
+def test_a_page_in_place_of_the_login_service_s_address_is_no_reason_to_end(mock: Platform, status: int) -> None:
     mock.fault("/access_info", status=status, body="<html>")
-    error = InvalidAnswer if status == 200 else SettingsError
-    with pytest.raises(error) as raised:
+    with pytest.raises(NotThePlatform, match=f"answered {status}"):
         user_pool(mock.url)
-    assert f"answered {status}" in str(raised.value)
+
+
+@pytest.mark.parametrize("status", [403, 404, 405])
+def test_an_address_of_another_api_is_told_as_a_setting(mock: Platform, status: int) -> None:
+    mock.fault("/access_info", status=status, detail="Not Found")
+    with pytest.raises(SettingsError, match=f"answered {status}"):
+        user_pool(mock.url)
 
 
 def test_the_token_is_sent_to_the_api_and_to_nobody_else(mock: Platform) -> None:
     CALLS["pull"](mock.api())
     CALLS["probe"](mock.api())
     user_pool(mock.url)
-    assert [each.account for each in mock.requests()] == ["worker", "worker", None]
+    assert [each.account for each in mock.requests()] == ["worker", "worker", "worker", "worker", None]
     assert "authorization" not in mock.requests("GET", "/access_info")[0].headers
+
+
+@pytest.mark.parametrize("groups", [(), ("a",), ("a", "b c")])
+def test_groups_are_asked_for_by_name(mock: Platform, groups: tuple[str, ...]) -> None:
+    mock.submit("echo")
+    first = mock.submit("echo", group=groups[-1]) if groups else "1"
+    job = mock.api().pull_job(OFFER, groups)
+    assert job is not None
+    assert job.id == first
+    [request] = mock.requests("GET", "/jobs")
+    assert request.query.get("groups", []) == list(groups)

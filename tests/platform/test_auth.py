@@ -160,7 +160,7 @@ def test_a_401_is_answered_by_a_new_token_once(mock: Platform) -> None:
     mock.state.accounts.revoke("id")
     assert api.pull_job(OFFER) is None
     assert [each.status for each in mock.requests("GET", "/jobs")] == [200, 401, 200]
-    always = mock.fault("/jobs", status=401)
+    always = mock.fault("/jobs", status=401, detail="no")
     with pytest.raises(CredentialsError, match="even a new one"):
         api.pull_job(OFFER)
     assert always.matched == 2

@@ -25,10 +25,13 @@ def test_everything_is_well(check: Check, mock: Platform, docker_client: docker.
     assert ticks["settings"] == f"USERNAME worker at {mock.url}"
     assert ticks["engine"] == "Docker {Version}, API {ApiVersion}".format(**docker_client.version())
     info = docker_client.info()
-    assert ticks["offer"] == f"cpu_cores={info['NCPU']}, memory={info['MemTotal'] // 2**20 - 1024} MiB"
+    assert ticks["offer"] == (
+        f"cpu_cores={info['NCPU']}, memory={info['MemTotal'] // 2**20 - 1024} MiB."
+        " An account in the group `cloud` gets no jobs for the environment `local`."
+    )
     assert ticks["storage"].startswith("1 MiB up with ")
     assert {path.name for path in (tmp_path / "data").iterdir()} == {".lock"}
-    assert [each.path for each in mock.requests("GET", "/jobs")] == ["/jobs/0/status"]
+    assert [each.query for each in mock.requests("GET", "/jobs")] == [{"memory": ["x"]}]
     after = docker_client.api.containers(all=True, filters={"label": "job-fetcher.build=probe"})
     assert len(after) == containers
 

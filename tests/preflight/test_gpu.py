@@ -60,7 +60,10 @@ def test_card_that_containers_see_is_offered(check: Check, nvml: NvmlStub, gpu_e
     assert (report.code, report.crosses) == (0, [])
     assert report.ticks["GPU"] == f"NVIDIA RTX A4000, 16376 MiB, {CARD.uuid}"
     assert report.ticks["GPU in a container"] == f"a container sees {CARD.uuid}"
-    assert report.ticks["offer"].endswith(" MiB, gpu_mem=16376 MiB, gpu_model=NVIDIA RTX A4000, gpu_archi=Ampere")
+    assert report.ticks["offer"].endswith(
+        " MiB, gpu_mem=16376 MiB, gpu_model=NVIDIA RTX A4000, gpu_archi=Ampere. "
+        "An account in the group `cloud` gets no jobs for the environment `local`."
+    )
 
 
 def test_readme_shows_what_a_check_prints(

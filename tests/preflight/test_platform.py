@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -241,3 +242,34 @@ def self_signed(folder: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     return context
+
+
+def test_address_of_the_users_api(check: Check, mock: Platform) -> None:
+    """It has the same `access_info`, and answers 404 to `/jobs/0/status` as the workers' API does."""
+    mock.configure(api="users")
+    sentence = check().sentence("credentials")
+    assert sentence == (
+        f"API_URL ({mock.url}) is the address of the users' API, and not of the workers' API: set API_URL to the"
+        f" address that the platform gives for workers ({mock.url}/jobs answered 200)"
+    )
+
+
+@pytest.mark.parametrize("answered", [{"status": 404, "detail": "Not Found"}, {"status": 405, "detail": "No"}])
+def test_address_of_another_application(check: Check, mock: Platform, answered: dict[str, Any]) -> None:
+    mock.fault("/jobs", **answered)
+    sentence = check().sentence("credentials")
+    assert sentence.startswith(f"API_URL ({mock.url}) is the address of another API, perhaps the users' API, ")
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_page_in_place_of_the_api(check: Check, mock: Platform, status: int) -> None:
+    mock.fault("/jobs", status=status, body="<html>")
+    sentence = check().sentence("credentials")
+    assert sentence.startswith(f"GET {mock.url}/jobs answered {status}, with a page that is not the platform's - ")
+
+
+@pytest.mark.parametrize("groups", ["decode", "decode,comet", " decode , comet,"])
+def test_groups_are_told_with_the_offer(check: Check, groups: str) -> None:
+    offer = check(JOB_GROUPS=groups).ticks["offer"]
+    assert "groups=decode" in offer
+    assert ("groups=comet" in offer) == ("comet" in groups)

@@ -81,13 +81,12 @@ def test_a_proxys_page_is_waited_out_and_not_taken_for_an_arrival(
     assert page.matched == 2 * INVALID_ANSWERS + 2
 
 
-@in_place_of_both
-def test_a_proxys_page_that_never_goes_away_ends_an_upload_after_an_hour(
-    mock: Platform, monkeypatch: pytest.MonkeyPatch, path: str
+def test_a_page_in_place_of_the_storage_that_never_goes_away_ends_an_upload_after_an_hour(
+    mock: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert module.INVALID_FOR_S == 3600
     monkeypatch.setattr(module, "INVALID_FOR_S", 0)  # the hour is over
-    page = mock.fault(path, method="POST", **PAGE)
+    page = mock.fault("/store/*", method="POST", **PAGE)
     with pytest.raises(InvalidAnswer):
         upload(mock, mock.pulled(), io.BytesIO(b"x"))
     assert page.matched == INVALID_ANSWERS

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from job_fetcher.core import retry
 from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import CredentialsError, JobGone, Unavailable
 from job_fetcher.core.job import JobStatus
@@ -151,7 +152,7 @@ def test_an_error_that_nobody_foresaw_is_survived(mock: Platform, caplog: pytest
     assert "ZeroDivisionError" in caplog.text, "with a traceback, for whoever has to find out"
 
 
-def test_a_job_that_is_gone_ends_everything_at_the_first_404(kept: Callable[[float], Kept]) -> None:
+def test_a_job_that_is_gone_ends_everything_at_the_first_404_that_is_confirmed(kept: Callable[[float], Kept]) -> None:
     """P7: the API says it once, and a cancellation was eaten."""
     job = kept(OFTEN_S)
     told: Future[str] = Future()
@@ -196,8 +197,72 @@ def test_a_500_of_a_job_that_is_still_there_changes_nothing(kept: Callable[[floa
     assert len(job.mock.requests("GET", "/jobs/")) == 1
 
 
-def test_credentials_that_are_refused_end_the_job(kept: Callable[[float], Kept]) -> None:
+LED_ASTRAY: dict[str, dict[str, Any]] = {
+    "a page of 404": {"status": 404, "body": "<html>"},
+    "a page of 403": {"status": 403, "body": "<html>"},
+    "a page of 401": {"status": 401, "body": "<html>"},
+    "an empty 404": {"status": 404},
+    "another application's 404": {"status": 404, "detail": "Not Found"},
+    "a log-in page": {"status": 200, "body": "<html>"},
+}
+
+
+@pytest.mark.parametrize("answer", LED_ASTRAY.values(), ids=LED_ASTRAY)
+@pytest.mark.parametrize("times", [1, 2, 10])
+def test_wrong_answers_of_something_in_front_of_the_api_end_no_job(
+    kept: Callable[[float], Kept], answer: dict[str, Any], times: int
+) -> None:
     job = kept(OFTEN_S)
-    job.mock.fault("/jobs/*", status=401)
+    wrong = job.mock.fault("/jobs*", times=times, **answer)
+    with job.keep_alive as keep_alive:
+        job.mock.wait_until(lambda: wrong.matched >= times, "the wrong answers")
+        keep_alive.set(JobStatus.RUNNING)
+        job.wait_for(JobStatus.RUNNING)
+    assert not job.cancelled.is_set()
+
+
+def test_everything_at_another_api_ends_no_job(kept: Callable[[float], Kept]) -> None:
+    job = kept(OFTEN_S)
+    with job.keep_alive:
+        job.wait_for(JobStatus.PREPROCESSING)
+        job.mock.configure(api="users")
+        job.mock.wait_until(lambda: len(job.mock.requests("GET", f"/jobs/{job.id}/")) > 3, "doubts")
+        job.mock.configure(api="workers")
+        sent = len(job.sent())
+        job.wait_for(JobStatus.PREPROCESSING, sent + 2)
+    assert not job.cancelled.is_set()
+
+
+@pytest.mark.parametrize("how", ["deleted", "given to another account"])
+def test_a_job_that_is_gone_is_so_however_often_something_else_answers_first(
+    kept: Callable[[float], Kept], how: str
+) -> None:
+    job = kept(OFTEN_S)
+    if how == "deleted":
+        job.mock.cancel(job.id)
+    else:
+        job.mock.pass_time(301)
+        assert job.mock.api("worker2-fixed-token").pull_job({"memory": 1000}) is not None
+    job.mock.fault("/jobs*", status=404, body="<html>", times=2)
+    with suppress(JobGone), job.keep_alive:
+        assert isinstance(job.ended(), JobGone)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_credentials_that_are_refused_for_a_moment_end_no_job(kept: Callable[[float], Kept], status: int) -> None:
+    job = kept(OFTEN_S)
+    refused = job.mock.fault("/jobs/*", status=status, detail="no", times=20)
+    with job.keep_alive:
+        job.mock.wait_until(lambda: refused.matched >= 20, "refusals")
+        job.wait_for(JobStatus.PREPROCESSING)
+    assert not job.cancelled.is_set()
+
+
+def test_credentials_that_stay_refused_end_the_job(
+    kept: Callable[[float], Kept], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "REFUSED_FOR_S", 0.1)
+    job = kept(OFTEN_S)
+    job.mock.fault("/jobs/*", status=401, detail="no")
     with suppress(CredentialsError), job.keep_alive:
         assert isinstance(job.ended(), CredentialsError)

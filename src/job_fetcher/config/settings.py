@@ -125,12 +125,21 @@ class Offer(_Group):
     )
     gpu_archi: str | None = Field(default=None, description="Architecture to advertise, in place of the driver's")
     memory_reserve_mib: int = Field(default=1024, ge=0, description="MiB of memory that jobs do not get")
+    job_groups: Words | None = Field(
+        default=None,
+        description="Groups of the platform, separated by commas: their jobs come first, then the jobs of all others",
+    )
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups of `JOB_GROUPS`."""
+        return tuple(filter(None, map(str.strip, (self.job_groups or "").split(","))))
 
 
 class Polling(_Group):
     """When the worker asks for a job."""
 
-    timeout_job: Seconds = Field(default=30, le=TEN_DAYS_S, description="Seconds between two requests for a job")
+    timeout_job: Seconds = Field(default=10, le=TEN_DAYS_S, description="Seconds between two requests for a job")
     min_free_gib: float = Field(
         default=10,
         ge=0,
@@ -163,7 +172,7 @@ class Reporting(_Group):
     """How the worker reports a job's status."""
 
     timeout_status: Seconds = Field(
-        default=30, ge=0.1, le=120, description="Seconds between two keep-alives of a job, at most 120"
+        default=10, ge=0.1, le=120, description="Seconds between two keep-alives of a job, at most 120"
     )
     status_hold: float = Field(
         default=0,

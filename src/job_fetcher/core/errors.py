@@ -11,6 +11,7 @@
     │   └── DetachRequested      … the worker is replaced: the container runs on, the next start goes on with it
     ├── Unavailable             somebody does not answer properly now: try again, the job keeps its state
     │   ├── InvalidAnswer       … the answer is not what the contract says
+    │   │   └── NotThePlatform    … it comes from something in front of the platform's API
     │   ├── EngineUnavailable   … the Docker engine
     │   └── GpuUnavailable      … the GPU
     └── WorkerError             the worker itself cannot go on: exit with `exit_code`
@@ -59,7 +60,7 @@ class Unavailable(JobFetcherError):
     """The API, a storage host, the registry or the engine does not answer properly now.
 
     `retry_after_s`: how many seconds the answer asked to wait (`Retry-After`), if it did.
-    `status`: the HTTP status, `None` if there was no answer.
+    `status`: the HTTP status, `None` if there was no answer, or only that of something in between.
     """
 
     def __init__(self, message: str, *, retry_after_s: float | None = None, status: int | None = None) -> None:
@@ -69,7 +70,14 @@ class Unavailable(JobFetcherError):
 
 
 class InvalidAnswer(Unavailable):
-    """An answer that is not understood: a proxy's page, a body cut short. Not waited out for ever: see `http`."""
+    """An answer that the contract does not have. It is not waited out for ever: see `core.retry`."""
+
+
+class NotThePlatform(InvalidAnswer):
+    """A load balancer, firewall or proxy answered in the place of the platform's API.
+
+    The answer says nothing about the account or the job. It is waited out like an API that does not answer.
+    """
 
 
 class EngineUnavailable(Unavailable):
@@ -93,7 +101,7 @@ class SettingsError(WorkerError):
 
 
 class CredentialsError(WorkerError):
-    """The API or Cognito refuses the credentials."""
+    """The platform's API or Cognito refuses the credentials."""
 
     exit_code = 3
 

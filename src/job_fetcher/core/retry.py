@@ -2,10 +2,10 @@
 
 | variant | for | gives up |
 |---|---|---|
-| `retrying` | the API, the storage, the registry | when cancelled, or when `give_up` says so |
+| `retrying` | the API, the storage, the registry | when cancelled, when `give_up` says so, or as `CredentialRefusals` and `INVALID_ANSWERS` say |
 | `retrying_engine`, `call_engine` | the Docker engine | when cancelled, or after `ENGINE_ERRORS` answers of 500 |
-| `keep_alive_wait_s` | keep-alives | never: the platform forgets the job before the worker does |
-"""
+| `keep_alive_wait_s` | keep-alives | when the job is gone, or as `CredentialRefusals` says |
+"""  # noqa: E501 - a table
 
 import logging
 import random
@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 import tenacity
 
 from job_fetcher.core.background import Cancellation
-from job_fetcher.core.errors import InvalidAnswer, Unavailable
+from job_fetcher.core.errors import CredentialsError, InvalidAnswer, NotThePlatform, Unavailable
 
 MAX_WAIT_S = 60.0
 """Longest wait between two tries, besides what `Retry-After` asks for."""
@@ -26,6 +26,13 @@ ENGINE_ERRORS = 5
 """After this many answers of 500 in a row the engine is believed."""
 INVALID_ANSWERS = 10
 """After this many answers that are not understood the call fails: some minutes."""
+REFUSED_FOR_S = 180.0
+"""Refused credentials are believed after this many seconds of refusals.
+
+The job stays this worker's meanwhile: with the longest interval of keep-alives (120 s) this is within the 300 s of
+silence (`TIMEOUT_FAILURE`) after which the API gives a job to another account."""
+MIN_REFUSALS = 3
+"""... and after this many, since an outage may lie between two of them."""
 HARMLESS_WAIT_S = 30.0
 """A wait that costs no job: the API gives a job up after 300 s of silence (`TIMEOUT_FAILURE`)."""
 
@@ -43,17 +50,24 @@ def retrying(
 ) -> tenacity.Retrying:
     """The retry policy: on `Unavailable`, for as long as it takes, until `cancelled` or `give_up`.
 
-    An `InvalidAnswer` (a proxy's page, say) is raised after `INVALID_ANSWERS` tries and `invalid_for_s`.
+    An `InvalidAnswer` is raised after `INVALID_ANSWERS` tries and `invalid_for_s` seconds, but `NotThePlatform` never
+    is. A `CredentialsError` is raised when `CredentialRefusals` believes it.
 
-    The waits grow from 1 s to `max_wait_s` and are drawn from the whole span ("full jitter"), so that a thousand
-    workers do not come back in the same second; `Retry-After` is waited out before that. `when_failed` hears of
-    every failure. Use: `retrying(cancelled)(call, *arguments)`.
+    Each wait is drawn at random between 0 s and a span ("full jitter"), so that a thousand workers do not come back in
+    the same second. The span is 2 s at first and doubles up to `max_wait_s`. `Retry-After` is waited out before that.
+    `when_failed` hears of every `Unavailable`. Use: `retrying(cancelled)(call, *arguments)`.
     """
+    refusals = CredentialRefusals()
 
     def wait_s(state: tenacity.RetryCallState) -> float:
-        error = _error(state)
         span_s = min(2.0 ** min(state.attempt_number, 10), max_wait_s)
-        return (error.retry_after_s or 0.0) + random.uniform(0, span_s)  # noqa: S311 - jitter, not a secret
+        retry_after_s = getattr(_error(state), "retry_after_s", None) or 0.0
+        return retry_after_s + random.uniform(0, span_s)  # noqa: S311 - jitter, not a secret
+
+    def is_final(state: tenacity.RetryCallState) -> bool:
+        if isinstance(_error(state), CredentialsError):
+            return refusals.are_final(state.idle_for)
+        return give_up(state) or _invalid_for_good(state, invalid_for_s)
 
     def before_sleep(state: tenacity.RetryCallState) -> None:
         error = _error(state)
@@ -62,12 +76,13 @@ def retrying(
             "%s; trying again until it works",
             error,
         )
-        when_failed(error)
+        if isinstance(error, Unavailable):
+            when_failed(error)
 
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(Unavailable),
+        retry=tenacity.retry_if_exception_type((Unavailable, CredentialsError)),
         wait=wait_s,
-        stop=lambda state: give_up(state) or _invalid_for_good(state, invalid_for_s),
+        stop=is_final,
         sleep=cancelled.wait,
         before_sleep=before_sleep,
         reraise=True,
@@ -96,10 +111,33 @@ def retrying_engine(cancelled: Cancellation) -> tenacity.Retrying:
     """The same for a thread that nobody waits for without a way to leave it."""
 
     def answered_often(state: tenacity.RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
+        error = _error(state)
         return isinstance(error, Unavailable) and error.status is not None and state.attempt_number >= ENGINE_ERRORS
 
     return retrying(cancelled, max_wait_s=ENGINE_MAX_WAIT_S, give_up=answered_often)
+
+
+class CredentialRefusals:
+    """Refusals of the credentials in a row, while a job depends on them.
+
+    The API's own way to check a token may be in trouble for a minute. So refusals are believed only when they have gone
+    on for `REFUSED_FOR_S`, and `MIN_REFUSALS` times.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._since_s = 0.0
+
+    def are_final(self, now_s: float) -> bool:
+        """Count a refusal at `now_s`, on any clock in seconds, and tell whether the refusals are believed now."""
+        if self._count == 0:
+            self._since_s = now_s
+        self._count += 1
+        return self._count >= MIN_REFUSALS and now_s - self._since_s >= REFUSED_FOR_S
+
+    def reset(self) -> None:
+        """The credentials were accepted."""
+        self._count = 0
 
 
 def keep_alive_wait_s(failures: int, interval_s: float) -> float:
@@ -114,10 +152,9 @@ def keep_alive_wait_s(failures: int, interval_s: float) -> float:
 
 def _invalid_for_good(state: tenacity.RetryCallState, for_s: float) -> bool:
     often = state.attempt_number >= INVALID_ANSWERS and (state.seconds_since_start or 0) >= for_s
-    return often and isinstance(_error(state), InvalidAnswer)
+    error = _error(state)
+    return often and isinstance(error, InvalidAnswer) and not isinstance(error, NotThePlatform)
 
 
-def _error(state: tenacity.RetryCallState) -> Unavailable:
-    error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, Unavailable)
-    return error
+def _error(state: tenacity.RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None

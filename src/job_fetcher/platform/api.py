@@ -1,22 +1,33 @@
-"""The worker-facing API: one method per endpoint, each one request (and a second one when the token has expired).
+"""The workers' API: one method per endpoint, each one request.
 
-Who wants patience calls through `http.retrying`.
+A second one is made with a new token when the API refuses the first token, and another one to confirm a 404. Callers
+that want a request to be tried again use `core.retry`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
 import requests
 from pydantic import BaseModel, Field, RootModel
 
-from job_fetcher.core.errors import CredentialsError, InvalidAnswer, JobFailed, JobGone, SettingsError
+from job_fetcher.core.errors import (
+    CredentialsError,
+    InvalidAnswer,
+    JobFailed,
+    JobGone,
+    NotThePlatform,
+    SettingsError,
+    Unavailable,
+)
 from job_fetcher.core.job import Job, JobStatus, OutputType, RequestToMake
-from job_fetcher.platform import http
+from job_fetcher.platform import answers, http
 from job_fetcher.platform.auth import Token, UserPool
 
 TIMEOUT_S = 30.0
+TOO_LONG = (400, 413, 414, 431)
+"""What servers, and proxies in front of them, answer to a request line that they find too long or odd."""
 
 
 class _AccessInfo(BaseModel):
@@ -39,11 +50,12 @@ class ProbeRequests(BaseModel):
 
 
 class WorkerApi:
-    """The API at `url`. Without a state of its own, so that every thread may use it.
+    """The workers' API at `url`. It has no state of its own, so that every thread may use it.
 
-    Every method raises `Unavailable` when the API does not answer properly now (`InvalidAnswer`: it is not understood),
-    `CredentialsError` when it refuses the token, and `SettingsError` when `url` cannot be one; what else it raises
-    stands at the method.
+    Every method raises `Unavailable` when the API does not answer properly now. That is `InvalidAnswer` for an answer
+    that the contract does not have, and `NotThePlatform` for one of something in front of the API, whatever its status.
+    Every method raises `CredentialsError` when the API itself refuses the token, and `SettingsError` when `url` cannot
+    be its address. What else it raises stands at the method.
     """
 
     def __init__(self, url: str, token: Token) -> None:
@@ -54,13 +66,14 @@ class WorkerApi:
         """The API's host name, without its port."""
         return urlsplit(self._url).hostname or ""
 
-    def pull_job(self, offer: Mapping[str, str | int]) -> Job | None:
+    def pull_job(self, offer: Mapping[str, str | int], groups: Sequence[str] = ()) -> Job | None:
         """`GET /jobs`: a job that fits `offer` (the query parameters of the contract, memory in MiB), if there is one.
 
-        A job that comes is ours from then on. Raises `JobFailed` if the API refuses the offer (422, …).
+        Jobs of `groups` come before all others. The job is this account's from then on. Raises `JobFailed` if the API
+        refuses the offer (422, …).
         """
-        response = self._request("GET", "/jobs", params={**offer, "limit": 1})
-        self._expect_success(response)
+        response = self._request("GET", "/jobs", params={**offer, "groups": list(groups), "limit": 1})
+        answers.expect_success(response)
         try:
             jobs = http.answer(response, _Jobs).root
         except InvalidAnswer:
@@ -71,42 +84,65 @@ class WorkerApi:
             return Job(id=job_id, raw=raw)
         return None
 
+    def require_workers_api(self, *, timeout_s: float = TIMEOUT_S) -> None:
+        """`GET /jobs?memory=x`: the workers' API alone answers 422 to it. It never takes a job.
+
+        Raises `SettingsError` if another API answers, such as the users'.
+        """
+        response = self._request("GET", "/jobs", params={"memory": "x"}, timeout_s=timeout_s)
+        if answers.is_refusal(response, 422):
+            return
+        if answers.is_refusal(response, 401, 403) or not answers.is_from_an_api(response):
+            answers.expect_success(response)
+            raise answers.page(response)
+        what = "the users' API" if response.status_code < 300 else "another API, perhaps the users' API"
+        raise SettingsError(
+            f"API_URL ({self._url}) is the address of {what}, and not of the workers' API: set API_URL to the address"
+            f" that the platform gives for workers ({self._url}/jobs answered {response.status_code})"
+        )
+
     def put_status(
         self, job_id: str, status: JobStatus, details: str | None = None, *, timeout_s: float = TIMEOUT_S
     ) -> None:
         """`PUT /jobs/{id}/status`: set the status, which keeps the job alive as well.
 
-        Raises `JobGone` on 404, which the API answers only once; `JobFailed` if it refuses the details (413, 414, …).
+        Raises `JobGone` on the 404 of the workers' API: for a deleted job it comes only once. `StatusSender` confirms
+        it. Raises `Unavailable` with the status 404 if it is not known which API has sent it. Raises `JobFailed` if the
+        API refuses the status, or the details are too long (413, 414, …).
         """
         params = {"status": status.value} | ({"runtime_details": details} if details else {})
         response = self._request("PUT", f"/jobs/{_quoted(job_id)}/status", params=params, timeout_s=timeout_s)
-        if response.status_code == 404:
+        if answers.is_refusal(response, 404):
+            self._confirm_404(response, timeout_s)
             raise JobGone
-        self._expect_success(response)
-        if response.status_code != 204:  # a proxy's page, say: the status has not arrived
-            raise InvalidAnswer(f"PUT {http.without_query(str(response.url))} answered {response.status_code}, not 204")
+        if details and response.status_code in TOO_LONG:
+            raise JobFailed(f"{answers.told(response)}: {http.said(response, 300)}")
+        answers.expect_success(response)
+        if not answers.is_empty_or_json(response):  # a log-in page, say: the status has not arrived
+            raise answers.page(response)
 
     def get_status(self, job_id: str, *, timeout_s: float = TIMEOUT_S) -> JobStatus | None:
-        """`GET /jobs/{id}/status`: the status, or `None` for a job that is gone (404, every time).
+        """`GET /jobs/{id}/status`: the status, or `None` for a job that is deleted (404, every time).
 
-        Raises `JobFailed` if the API refuses the question (422, …).
+        A job that another account has pulled has that one's status. Raises `JobFailed` if the API refuses the question
+        (422, …).
         """
-        response = self._request("GET", f"/jobs/{_quoted(job_id)}/status", timeout_s=timeout_s)
-        if response.status_code == 404:
+        response = self._confirmed("GET", f"/jobs/{_quoted(job_id)}/status", timeout_s=timeout_s)
+        if answers.is_refusal(response, 404):
             return None
-        self._expect_success(response)
+        answers.expect_success(response)
         return http.answer(response, _Status).root
 
     def input_request(self, file_id: str) -> RequestToMake:
         """`GET /files/{file id}/url`: the request that gives the file. Raises `JobFailed` if there is none to make."""
         if not {".", ".."}.isdisjoint(file_id.split("/")):  # it would be another endpoint's URL
             raise JobFailed("its id has '.' or '..' for a folder, which no URL can name")
-        response = self._request("GET", f"/files/{_quoted(file_id, slashes=True)}/url")
-        if response.status_code == 404:
+        response = self._confirmed("GET", f"/files/{_quoted(file_id, slashes=True)}/url")
+        if answers.is_refusal(response, 404):
             raise JobFailed("there is no such file")
-        if response.status_code == 403:
+        if answers.is_refusal(response, 403):
             raise JobFailed("the job's user may not read this file")
-        self._expect_success(response)
+        answers.expect_success(response)
         return _with_encoded_id(http.answer(response, RequestToMake).for_method("get"), self._url, file_id)
 
     def output_request(self, job_id: str, output_type: OutputType, base_path: str) -> RequestToMake:
@@ -116,10 +152,10 @@ class WorkerApi:
         `Unavailable` may mean just that: `get_status` tells. Raises `JobFailed` if the API refuses to take the files.
         """
         params = {"type": output_type.value, "base_path": base_path}
-        response = self._request("POST", f"/jobs/{_quoted(job_id)}/files/url", params=params)
-        if response.status_code in (403, 404):
+        response = self._confirmed("POST", f"/jobs/{_quoted(job_id)}/files/url", params=params)
+        if answers.is_refusal(response, 403, 404):
             raise JobFailed(f"the API refuses to take it ({response.status_code})")
-        self._expect_success(response)
+        answers.expect_success(response)
         return http.answer(response, RequestToMake).for_method("post")
 
     def probe_requests(self) -> ProbeRequests | None:
@@ -130,7 +166,7 @@ class WorkerApi:
     def _request(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, timeout_s: float = TIMEOUT_S
     ) -> requests.Response:
-        """One request with a valid token: a 401 is answered by another token, once."""
+        """One request with a valid token. If the API itself refuses that with 401, one more with a new token."""
         token = self._token.bearer()
         for last in (False, True):
             try:
@@ -143,45 +179,50 @@ class WorkerApi:
                 )
             except http.UnusableRequest as error:
                 raise SettingsError(f"API_URL cannot be used: {error}") from error
-            if response.status_code != 401 or last:
+            if last or not answers.is_refusal(response, 401):
                 return response
             token = self._token.renew(token)
         raise AssertionError("unreachable")
 
-    @staticmethod
-    def _expect_success(response: requests.Response) -> None:
-        """Raise what an answer means that no method has a special meaning for."""
-        status, method = response.status_code, response.request.method
-        if status < 300:
-            return
-        if status == 401:
-            raise CredentialsError("The API refuses the token (401), even a new one")
-        if status == 403:
-            raise CredentialsError(
-                "The API lets this account do nothing (403): it is not approved as a worker yet:"
-                " ask the platform to add it to the group 'workers'"
-            )
-        where = f"{method} {http.without_query(str(response.url))} answered {status}"
-        if status < 400:
-            to = http.without_query(response.headers.get("Location", ""))
-            raise InvalidAnswer(f"{where}, a redirect to {to}: if that stays so, set API_URL to the new address")
-        raise JobFailed(f"{where}: {http.said(response, 300)}")
+    def _confirmed(
+        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, timeout_s: float = TIMEOUT_S
+    ) -> requests.Response:
+        """The answer to a request that may be repeated. A 404 is that of the workers' API, which was asked in between.
+
+        So a 404 is not believed that comes from another application just before the right one is back.
+        """
+        response = self._request(method, path, params=params, timeout_s=timeout_s)
+        if not answers.is_refusal(response, 404):
+            return response
+        self._confirm_404(response, timeout_s)
+        return self._request(method, path, params=params, timeout_s=timeout_s)
+
+    def _confirm_404(self, response: requests.Response, timeout_s: float) -> None:
+        """Ask whether this is the workers' API at all: any other application answers 404 in the same words.
+
+        Raises `Unavailable` with the status 404 if that is not known now.
+        """
+        try:
+            self.require_workers_api(timeout_s=timeout_s)
+        except (Unavailable, CredentialsError, SettingsError) as error:
+            raise NotThePlatform(f"{answers.told(response)}, which is not confirmed: {error}", status=404) from error
 
 
 def user_pool(api_url: str) -> UserPool:
     """`GET /access_info`, which needs no token: where the platform's accounts log in.
 
-    Raises `SettingsError` if `api_url` is not the API's address, `Unavailable` if it does not answer properly now.
+    Raises `SettingsError` if another API answers at `api_url`, `Unavailable` if the platform does not answer now.
     """
     try:
         response = http.send("GET", f"{api_url}/access_info", timeout_s=TIMEOUT_S)
     except http.UnusableRequest as error:
         raise SettingsError(f"API_URL cannot be used: {error}") from error
-    if response.status_code >= 300:
+    if response.status_code >= 400 and answers.is_from_an_api(response):
         raise SettingsError(
             f"API_URL ({api_url}) is not the address of the platform's API:"
             f" {api_url}/access_info answered {response.status_code}"
         )
+    answers.expect_success(response)
     return http.answer(response, _AccessInfo).cognito
 
 

@@ -12,7 +12,7 @@ import requests
 import urllib3
 from pydantic import BaseModel, ValidationError
 
-from job_fetcher.core.errors import InvalidAnswer, Unavailable
+from job_fetcher.core.errors import InvalidAnswer, NotThePlatform, Unavailable
 from job_fetcher.core.logs import without_secrets
 
 CONNECT_TIMEOUT_S = 10.0
@@ -132,12 +132,14 @@ def said(response: requests.Response, length: int = 200) -> str:
 
 
 def answer(response: requests.Response, shape: type[M]) -> M:
-    """The JSON body of an answer as `shape`; raises `InvalidAnswer` for anything else."""
+    """The JSON body of an answer as `shape`; raises `NotThePlatform` for no JSON, `InvalidAnswer` for other JSON."""
     try:
         return shape.model_validate_json(response.content)
-    except ValidationError:
+    except ValidationError as error:
+        is_json = error.errors()[0]["type"] != "json_invalid"
         what = f"{response.request.method} {without_query(str(response.url))}"
-        raise InvalidAnswer(f"{what} answered {response.status_code} with something that is not understood") from None
+        kind = InvalidAnswer if is_json else NotThePlatform
+        raise kind(f"{what} answered {response.status_code} with something that is not understood") from None
 
 
 def without_query(url: str) -> str:

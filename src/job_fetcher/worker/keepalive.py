@@ -1,4 +1,4 @@
-"""The thread that keeps a job alive: the one sender of its statuses, and the one that hears that the job is over."""
+"""The thread that keeps a job alive: it alone sends the job's statuses, and decides that the job is over."""
 
 import logging
 import random
@@ -11,14 +11,15 @@ from typing import Self
 
 from job_fetcher.core import health
 from job_fetcher.core.background import Cancellation, in_background
-from job_fetcher.core.errors import CredentialsError, JobGone, Unavailable
+from job_fetcher.core.errors import Cancelled, CredentialsError, Unavailable
 from job_fetcher.core.job import JobStatus
-from job_fetcher.core.retry import keep_alive_wait_s
+from job_fetcher.core.retry import REFUSED_FOR_S, CredentialRefusals, keep_alive_wait_s
 from job_fetcher.platform.api import WorkerApi
+from job_fetcher.platform.status_sender import StatusSender
 from job_fetcher.worker.status_hold import StatusHold
 
 LAST_REQUEST_S = 1.0
-"""A job that is left at once waits so long for the request that the thread is in the middle of."""
+"""Who leaves a job at once waits so long for the request that the thread is in the middle of."""
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,12 @@ class KeepAlive:
     The intervals are jittered: workers that an outage has brought into step fall out of it. Each status stays for
     `hold_s` at least before the next one follows, the last one of the job included, unless the job is `cancelled`.
 
-    Nothing is sent after its `with` block, which waits for what is on its way. If the job is left at once it waits for
-    `LAST_REQUEST_S`: an API that is slow then needs the rest of the time for taking the job back.
+    Nothing is sent after its `with` block, which waits for the request under way. After a cancellation it waits for
+    `LAST_REQUEST_S` only: a slow API needs the rest of the time for taking the job back.
 
-    When the API says that the job is gone, or refuses the credentials for good, `cancelled` is set to that; any other
-    failure is survived, and tried again no later than the next one is due.
+    `cancelled` is set to `JobGone` when the API has confirmed that the job is gone (`StatusSender`), and to
+    `CredentialsError` when the API has refused the credentials for long enough (`CredentialRefusals`). The thread
+    survives any other failure, and tries again no later than the next keep-alive is due.
     """
 
     def __init__(
@@ -46,14 +48,16 @@ class KeepAlive:
         *,
         hold_s: float = 0,
     ) -> None:
-        self._api, self._job_id, self._cancelled, self._interval_s = api, job_id, cancelled, interval_s
+        self._job_id, self._cancelled, self._interval_s = job_id, cancelled, interval_s
+        self._sender = StatusSender(api, job_id, cancelled)
+        self._refusals = CredentialRefusals()
         self._last = status
         self._news: deque[JobStatus] = deque([status])
         self._changed = threading.Condition()
         self._hold = StatusHold(hold_s)
         self._woken = False
         self._closed = False
-        self._in_doubt = False
+        self._heard_500 = False
         self._failures = 0
         self._ended: Future[None] = Future()
         self.tried: Future[None] = Future()
@@ -65,7 +69,7 @@ class KeepAlive:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """End the thread, and wait for what it is in the middle of: nothing may arrive after the last status."""
+        """End the thread, and wait for the request under way: nothing may arrive after the last status."""
         with self._changed:
             self._closed = True
             self._wake()
@@ -75,17 +79,17 @@ class KeepAlive:
             self._cancelled.result_of(self._ended)
 
     def set(self, status: JobStatus) -> None:
-        """Send `status` now, unless that is being done already, and keep sending it."""
+        """Send `status` now, unless the thread is doing so already, and keep sending it."""
         with self._changed:
             if status != (self._news[-1] if self._news else self._last):
                 self._news.append(status)
                 self._wake()
 
     def ask(self, failure: Unavailable) -> None:
-        """Something about the job has failed: if that was a 500, find out at once whether the job is gone."""
+        """A request about the job has failed. If the answer was a 500, find out at once whether the job is gone."""
         if failure.status == 500:
             with self._changed:
-                self._in_doubt = True
+                self._heard_500 = True
                 self._wake()
 
     def lift_hold(self) -> None:
@@ -104,17 +108,20 @@ class KeepAlive:
             health.beat(self._interval_s)
             started = time.monotonic()
             try:
-                self._check_existence()
                 self._send()
-            except (JobGone, CredentialsError) as error:
+            except Cancelled as error:  # `JobGone`, or what has ended the job meanwhile
                 self._cancelled.set(error)
                 return
+            except CredentialsError as error:
+                if self._refusals.are_final(started):
+                    self._cancelled.set(error)
+                    return
+                due = self._after_failure(error)
             except Exception as error:  # noqa: BLE001 - whatever it is, the job must not die of its keep-alive
-                self._failures += 1
-                self._tell(error)
-                due = time.monotonic() + keep_alive_wait_s(self._failures, self._interval_s)
+                due = self._after_failure(error)
             else:
                 self._failures = 0
+                self._refusals.reset()
                 due = self._next_due(started)
             if not self.tried.done():
                 self.tried.set_result(None)
@@ -134,35 +141,35 @@ class KeepAlive:
         left_s = due - time.monotonic()
         if not self._woken:
             return left_s
-        return min(left_s, self._hold.left_s) if self._news and not self._in_doubt else 0
+        return min(left_s, self._hold.left_s) if self._news and not self._heard_500 else 0
 
     def _next_due(self, started: float) -> float:
         """When to send next after a request that has arrived, on the monotonic clock."""
         keep_alive = started + random.uniform(0.75, 1) * self._interval_s  # noqa: S311
         return min(keep_alive, time.monotonic() + self._hold.left_s) if self._news else keep_alive
 
-    def _check_existence(self) -> None:
-        """After a 500, which may mean anything, ask for the status: 404 means gone, every time."""
-        if self._in_doubt:
-            self._in_doubt = False
-            if self._api.get_status(self._job_id) is None:
-                raise JobGone
-
     def _send(self) -> None:
+        with self._changed:
+            heard_500, self._heard_500 = self._heard_500, False
+        if heard_500:
+            self._sender.doubt()
         news = self._news[0] if self._news and not self._hold.left_s else None  # more may come meanwhile
         status = news or self._last
-        try:
-            self._api.put_status(self._job_id, status, timeout_s=max(10.0, self._interval_s / 2))
-        except Unavailable as error:
-            self._in_doubt = error.status == 500
-            raise
+        self._sender.put(status, timeout_s=max(10.0, self._interval_s / 2))
         self._last = status
         if news is not None:
             with self._changed:
                 self._news.popleft()
                 self._hold.begin()
 
-    def _tell(self, error: Exception) -> None:
-        foreseen = isinstance(error, Unavailable)
+    def _after_failure(self, error: Exception) -> float:
+        """Log the first of several failures, and tell when to try again, on the monotonic clock."""
+        self._failures += 1
+        foreseen = isinstance(error, (Unavailable, CredentialsError))
         if self._failures == 1 or not foreseen:
-            log.warning("The keep-alive of job %s fails: %s", self._job_id, error, exc_info=not foreseen)
+            patience = f" for {REFUSED_FOR_S:g} s" if isinstance(error, CredentialsError) else ""
+            log.warning(
+                "job %s: the keep-alive fails: %s; the worker tries again%s", self._job_id, error, patience,
+                exc_info=not foreseen,
+            )  # fmt: skip
+        return time.monotonic() + keep_alive_wait_s(self._failures, self._interval_s)

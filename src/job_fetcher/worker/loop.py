@@ -16,6 +16,7 @@ from job_fetcher.config.settings import WorkerSettings
 from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import (
     Cancelled,
+    InvalidAnswer,
     JobFailed,
     Unavailable,
 )
@@ -66,6 +67,8 @@ class Worker:
         notes = workspace.requeued
         self._reporter = Reporter(api, notes, self._shutdown, first_wait_s=settings.timeout_job)
         self._take_back = TakeBack(api, notes, settings.image_patterns, self._shutdown.ending)
+        self._has_polled = False
+        self._retry_after_s = 0.0
 
     def run_forever(self) -> None:
         """Resume the jobs that were left behind, then run one job after the other, until the worker ends."""
@@ -79,19 +82,23 @@ class Worker:
             while True:
                 self._shutdown.ending.check()
                 if not self.run_once():
-                    self._shutdown.ending.wait(self._settings.timeout_job * random.uniform(0.75, 1.25))  # noqa: S311
+                    interval_s = self._settings.timeout_job * random.uniform(0.75, 1.25)  # noqa: S311
+                    self._shutdown.ending.wait(self._retry_after_s + interval_s)
         except Cancelled as reason:
             log.info("The worker ends: %s", reason)
 
     def run_once(self) -> bool:
         """Get a job and run it to its end. False if there is no job, or this machine cannot run one now."""
+        self._retry_after_s = 0.0
         if not self._shutdown.ending.call(self._readiness.is_ready, "readiness"):
             return False
         try:
             folder = self._next_folder()
         except (Unavailable, JobFailed) as error:
             log.warning("The worker cannot ask for a job: %s", diagnosis.with_hint(error))
+            self._after_failed_poll(error)
             return False
+        self._has_polled = True
         if folder is not None:
             self.run_job(folder)
         return folder is not None
@@ -127,11 +134,19 @@ class Worker:
         folder = self._take_back.next_folder(self.offer(), self._make_folder)
         if folder is not None or self._shutdown.ending.is_set():
             return folder
-        job = self._api.pull_job(self.offer())
+        job = self._api.pull_job(self.offer(), self._settings.groups)
         if job is None:
             return None
         log.info("job %s: pulled", job.id)
         return self._make_folder(job, Requeues())
+
+    def _after_failed_poll(self, error: Unavailable | JobFailed) -> None:
+        """Wait as long as the API says. Until it has answered once, find out whether API_URL is another API's."""
+        if isinstance(error, Unavailable):
+            self._retry_after_s = error.retry_after_s or 0.0
+        if not self._has_polled and isinstance(error, JobFailed | InvalidAnswer):
+            with suppress(Unavailable):
+                self._shutdown.ending.call(self._api.require_workers_api, "require-workers-api")
 
     def _make_folder(self, job: Job, requeues: Requeues) -> JobFolder | None:
         """The folder of a job that this worker has. A job that cannot have one ends here."""
