@@ -29,7 +29,7 @@ def test_socket_that_this_user_may_not_use(check: Check, tmp_path: Path) -> None
     (tmp_path / "data").chmod(0o777)
     assert check(run_by=(*NOBODY, *READING)).sentence("engine") == (
         "The Docker engine cannot be used: this user may not use its socket /var/run/docker.sock: add the user to the"
-        " group 'docker', or run as root; in a container leave out --user, and where Docker maps users or SELinux is"
+        " group 'docker', or run as root. In a container leave out --user. Where Docker maps users or SELinux is"
         " on, add --userns=host or --security-opt label=disable"
     )
 
@@ -102,8 +102,8 @@ def test_relative_host_path(check: Check) -> None:
 def test_folder_of_the_host_that_is_another_one(check: Check, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     assert check(PATH_HOST_BASE=f"{tmp_path}/other").sentence("folder on the host").startswith(
-        f"{tmp_path}/other of the engine's host is not the folder that the worker sees as PATH_BASE ({tmp_path}/data):"
-        f" in a container mount it with -v {tmp_path}/other:{tmp_path}/data and leave PATH_HOST_BASE out"
+        f"{tmp_path}/other of the engine's host is not the folder that the worker sees as PATH_BASE ({tmp_path}/data)."
+        f" In a container mount it with -v {tmp_path}/other:{tmp_path}/data and leave PATH_HOST_BASE out"
     )  # fmt: skip
     assert list((tmp_path / "other").iterdir()) == []
 

@@ -99,7 +99,7 @@ def test_another_folder_is_mounted_at_path_base(
     arguments = (*ENGINE, *(data if mounted else ()), "--env", f"PATH_HOST_BASE={meant}")
     sentence = check_in_image(*arguments).sentence("folder on the host")
     assert sentence.startswith(
-        f"{meant} of the engine's host is not the folder that the worker sees as PATH_BASE (/data): in a container"
+        f"{meant} of the engine's host is not the folder that the worker sees as PATH_BASE (/data). In a container"
         f" mount it with -v {meant}:/data and leave PATH_HOST_BASE out"
     )
     command = ["docker", "run", "--rm", "--env-file", str(env_file), *HOST, *arguments, worker_image]

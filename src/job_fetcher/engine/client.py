@@ -243,8 +243,8 @@ def _what_to_do(error: Exception) -> str:
         )
     if "Permission denied" in text:
         return (
-            f"this user may not use its socket {where}: add the user to the group 'docker', or run as root; in a"
-            " container leave out --user, and where Docker maps users or SELinux is on, add --userns=host or"
+            f"this user may not use its socket {where}: add the user to the group 'docker', or run as root. In a"
+            " container leave out --user. Where Docker maps users or SELinux is on, add --userns=host or"
             " --security-opt label=disable"
         )
     if "refused" in text and Path(where.removeprefix("unix://")).is_dir():

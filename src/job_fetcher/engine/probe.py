@@ -136,9 +136,9 @@ def same_folder(client: Client, on_host: PurePosixPath, here: Path) -> None:
             seen = False
     if not seen:
         raise SettingsError(
-            f"{on_host} of the engine's host is not the folder that the worker sees as PATH_BASE ({here}): in a"
-            f" container mount it with -v {on_host}:{here} and leave PATH_HOST_BASE out; outside of one take a folder"
-            " that the engine sees, too (a snap's Docker: one below your home)"
+            f"{on_host} of the engine's host is not the folder that the worker sees as PATH_BASE ({here}). In a"
+            f" container mount it with -v {on_host}:{here} and leave PATH_HOST_BASE out. Outside of one choose a folder"
+            " that the engine sees, too (Docker from a snap: one below your home)"
         )
 
 
