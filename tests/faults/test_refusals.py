@@ -46,14 +46,9 @@ def test_last_status_that_is_refused_is_sent_without_its_details_and_then_given_
     assert ["runtime_details" in query for query in tries] == [True, False]
 
 
-@pytest.mark.parametrize("path", ["/jobs", "/jobs/*/status"], ids=["polling", "status"])
-def test_worker_whose_account_is_refused_ends_and_says_what_to_do(
-    mock: Platform, start_worker: StartWorker, job_image: str, path: str
-) -> None:
-    """What it had begun stays in its folder: the API takes no word of this account's now."""
+def test_worker_whose_account_is_refused_ends_and_says_what_to_do(mock: Platform, start_worker: StartWorker) -> None:
+    """While a job runs a refusal is confirmed first: `tests/worker/test_loop_astray.py`."""
     worker = start_worker()
-    mock.fault(path, status=403, detail="no")
-    mock.submit("sleep 600", image=job_image)
+    mock.fault("/jobs", status=403, detail="no")
     assert worker.wait() == 3
     assert "ask the platform to add it to the group 'workers'" in worker.log
-    assert worker.containers() == []

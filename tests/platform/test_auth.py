@@ -96,6 +96,7 @@ def test_an_account_that_is_not_approved_yet_can_log_in_and_is_told(mock: Platfo
         (400, {"__type": "InvalidLambdaResponseException"}, CredentialsError, "InvalidLambdaResponseException"),
         (400, "<html>", Unavailable, "400"),
         (403, {"message": "a proxy's"}, Unavailable, "403"),
+        (403, {"__type": "ForbiddenException"}, Unavailable, "403"),
         (500, {}, Unavailable, "500"),
         (200, "<html>", Unavailable, "not understood"),
         (200, {"AuthenticationResult": {"IdToken": 7}}, Unavailable, "not understood"),
@@ -151,6 +152,25 @@ def test_cognito_out_of_reach_loses_no_token(mock: Platform, clock: Clock) -> No
         token.bearer()
     mock.heal()
     change(mock, password="changed, so that only the refresh token can work")
+    assert token.bearer()
+
+
+@pytest.mark.parametrize("answer", ["Incorrect username or password.", "User is disabled.", LOCKED])
+def test_a_refused_login_is_not_repeated_within_a_minute(mock: Platform, clock: Clock, answer: str) -> None:
+    """Cognito locks an account after five wrong passwords, and a job's threads ask for the token all the time."""
+    body = json.dumps({"__type": "NotAuthorizedException", "message": answer})
+    mock.fault("/cognito/", status=400, body=body)
+    token = mock.cognito_token()
+    said = set()
+    for _ in range(180):
+        with pytest.raises(CredentialsError) as raised:
+            token.bearer()
+        said.add(str(raised.value))
+        clock.now += 1
+    assert logins(mock) == 3
+    assert len(said) == 1
+    mock.heal()
+    clock.now += 60
     assert token.bearer()
 
 

@@ -17,6 +17,10 @@ from job_fetcher.platform import http
 
 MAX_MARGIN_S = 120.0
 """A token is renewed this long before it expires, or at nine tenths of its life if that is later."""
+REFUSED_LOGIN_S = 60.0
+"""A refused password is not sent again for so long: Cognito locks an account after five wrong ones.
+
+While a job runs, a refusal is confirmed for three minutes (`core.retry.REFUSED_FOR_S`): four tries at most."""
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +36,7 @@ REFUSALS = {
     "PasswordResetRequiredException": "The password of {username!r} must be reset: do so on the platform's website,"
     " then set PASSWORD to the new one",
 }
+OTHER_REFUSAL = "The platform refuses the login of {username!r}: {kind}"
 CHALLENGES = {
     "NEW_PASSWORD_REQUIRED": "The account {username!r} needs a new password: log in on the platform's website once to"
     " choose it, then set PASSWORD to it",
@@ -113,6 +118,8 @@ class CognitoToken:
         self._pool: UserPool | None = None
         self._tokens: _Tokens | None = None
         self._renew_at = 0.0  # on the monotonic clock
+        self._refused_at = 0.0  # the same
+        self._refusal = ""
         self._lock = threading.Lock()
 
     def bearer(self) -> str:
@@ -132,6 +139,9 @@ class CognitoToken:
         return self._tokens.id_token.get_secret_value()
 
     def _renew(self) -> None:
+        if self._refusal and time.monotonic() < self._refused_at + REFUSED_LOGIN_S:
+            raise CredentialsError(self._refusal)
+        self._refusal = ""
         refresh_token = self._tokens.refresh_token if self._tokens else None
         if refresh_token is not None:
             try:
@@ -143,8 +153,10 @@ class CognitoToken:
         try:
             answer = self._ask("USER_PASSWORD_AUTH", USERNAME=SecretStr(self._username), PASSWORD=self._password)
         except _Refused as refusal:
-            sentence = REFUSALS.get(refusal.kind, "The platform refuses the login of {username!r}: {kind}")
-            raise CredentialsError(sentence.format(username=self._username, kind=refusal.kind)) from None
+            sentence = REFUSALS.get(refusal.kind, OTHER_REFUSAL).format(username=self._username, kind=refusal.kind)
+            if refusal.kind in (LOCKED, "NotAuthorizedException"):
+                self._refusal, self._refused_at = sentence, time.monotonic()
+            raise CredentialsError(sentence) from None
         self._keep(answer)
 
     def _keep(self, answer: _Answer) -> None:
@@ -184,7 +196,13 @@ class CognitoToken:
                 raise InvalidAnswer("Cognito answered neither with tokens nor with a challenge")
             return answer
         kind = _kind(response.content)
-        if kind in ("", "TooManyRequestsException", "LimitExceededException", "InternalErrorException"):
+        is_refusal = response.status_code == 400  # a firewall of AWS answers 403
+        if not is_refusal or kind in (
+            "",
+            "TooManyRequestsException",
+            "LimitExceededException",
+            "InternalErrorException",
+        ):
             raise Unavailable(f"Cognito answered {response.status_code} {kind}".rstrip(), status=response.status_code)
         raise _Refused(kind)
 
