@@ -98,6 +98,7 @@ def test_job_whose_folder_cannot_be_made_fails_and_the_next_one_is_run_once_ther
 
 def _wait_for_next_look(alive: Path) -> None:
     """Until the worker has set the time of its file `alive` anew, as it does before it waits for its next look."""
+    wait_until(alive.exists, "the first look")
     before = alive.stat().st_mtime
     wait_until(lambda: alive.stat().st_mtime != before, "another look")
 

@@ -17,14 +17,37 @@ class RawServer:
         self.received: list[bytes] = []
         """The requests, head and body."""
         self._listener, self._answers, self._tls = listener, answers, tls
+        self._answered: list[tuple[socket.socket, threading.Thread]] = []
 
     def serve(self) -> None:
         with suppress(OSError):  # the listener is closed
             while True:
                 accepted, _ = self._listener.accept()
-                with accepted, suppress(OSError), self._spoken_on(accepted) as connection:
-                    self.received.append(_request(connection))
-                    connection.sendall(self._answers[min(len(self.received), len(self._answers)) - 1])
+                try:
+                    connection = self._spoken_on(accepted)
+                    self._answer(connection)
+                except OSError:  # the client has left
+                    accepted.close()
+                else:
+                    draining = threading.Thread(target=_drain, args=[connection], name="raw-server-drain", daemon=True)
+                    draining.start()
+                    self._answered.append((connection, draining))
+
+    def close(self) -> None:
+        """End the connections that clients have not ended."""
+        for connection, draining in self._answered:
+            with suppress(OSError):  # it was ended
+                connection.shutdown(socket.SHUT_RDWR)  # wakes `recv`
+            draining.join()
+
+    def _answer(self, connection: socket.socket) -> None:
+        try:
+            self.received.append(_request(connection))
+            connection.sendall(self._answers[min(len(self.received), len(self._answers)) - 1])
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            connection.close()
+            raise
 
     def _spoken_on(self, connection: socket.socket) -> socket.socket:
         return self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
@@ -33,12 +56,27 @@ class RawServer:
 def _request(connection: socket.socket) -> bytes:
     data = b""
     while b"\r\n\r\n" not in data:
-        data += connection.recv(65536)
+        data += _received(connection)
     head, _, body = data.partition(b"\r\n\r\n")
     length = re.search(rb"(?i)content-length: (\d+)", head)
     while length and len(body) < int(length[1]):
-        body += connection.recv(65536)
+        body += _received(connection)
     return head + b"\r\n\r\n" + body
+
+
+def _received(connection: socket.socket) -> bytes:
+    """What comes next; raises `ConnectionError` if that is the end."""
+    data = connection.recv(65536)
+    if not data:
+        raise ConnectionError("the client has left in the middle of its request")
+    return data
+
+
+def _drain(connection: socket.socket) -> None:
+    """Read on until the client ends the connection: if something unread is in the way, its kernel drops the answer."""
+    with connection, suppress(OSError):
+        while connection.recv(65536):
+            pass
 
 
 def answer(body: bytes = b"", status: str = "200 OK", **headers: object) -> bytes:
@@ -63,3 +101,4 @@ def raw_server(
             listener.shutdown(socket.SHUT_RDWR)  # wakes `accept`
     if answers:
         thread.join()
+        server.close()

@@ -36,6 +36,11 @@ class _Server(uvicorn.Server):
                 await asyncio.wait_for(self._stopping.wait(), DATE_INTERVAL_S)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Cut all connections, also those that a client has only just made: a test may end before its client does."""
+        loop = asyncio.get_running_loop()
+        for listener in sockets or []:
+            loop.remove_reader(listener.fileno())
+        await _some_rounds()  # what has been accepted becomes a connection, which needs its server so long
         for server in self.servers:
             server.close()
         for listener in sockets or []:
@@ -46,6 +51,13 @@ class _Server(uvicorn.Server):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await _some_rounds()  # the transports close their sockets
+
+
+async def _some_rounds() -> None:
+    """Let the event loop do what it has begun."""
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 @contextlib.contextmanager

@@ -1,19 +1,25 @@
 """The stand-ins do what the real parts do, as far as tests rely on it."""
 
+import gc
 import os
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import docker
 import pynvml
 import pytest
 from docker.errors import NotFound
 from docker.types import DeviceRequest
+from starlette.applications import Starlette
 
 from tests.support.engine import remove_litter
 from tests.support.images import JobImages, add_image, push, remove_images
 from tests.support.litter import left, things
 from tests.support.nvml import Gpu, NvmlStub
+from tests.support.raw_server import answer, raw_server
+from tests.support.servers import serve
 
 ASK_NVML = """
 import pynvml as n
@@ -154,3 +160,41 @@ def test_what_is_left_on_the_engine_is_told(docker_client: docker.DockerClient, 
         assert [line.split()[0] for line in told] == [kind]
     finally:
         docker_client.images.remove(name) if made is None else made.remove()
+
+
+def exchange(url: str, request: bytes) -> bytes:
+    """The answer to a request that is sent whole before the first byte of the answer is read."""
+    host, port = url.split("//")[1].split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.parametrize("size", [1, 100_000, 2_000_000])
+def test_raw_server_that_has_not_read_all_of_a_request_is_heard_all_the_same(size: int) -> None:
+    """A socket that is closed with something unread resets the connection, and the client may lose the answer."""
+    chunked = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % size + bytes(size)
+    with raw_server(answer(b"heard")) as server:
+        assert exchange(server.url, chunked).endswith(b"heard")
+
+
+@pytest.mark.parametrize("request_", [b"", b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n1234"])
+def test_raw_server_goes_on_after_a_client_that_left_in_the_middle_of_its_request(request_: bytes) -> None:
+    with raw_server(answer(b"heard")) as server:
+        host, port = server.url.split("//")[1].split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(request_)
+        assert exchange(server.url, b"GET / HTTP/1.1\r\n\r\n").endswith(b"heard")
+    assert server.received == [b"GET / HTTP/1.1\r\n\r\n"]
+
+
+@pytest.mark.parametrize("connections", [1, 5, 50])
+def test_server_ends_with_connections_that_clients_have_only_just_made(connections: int) -> None:
+    """No socket stays open, whose ResourceWarning would fail another test."""
+    with ExitStack() as clients:
+        with serve(Starlette()) as url:
+            host, port = url.split("//")[1].split(":")
+            for _ in range(connections):
+                client = clients.enter_context(socket.create_connection((host, int(port))))
+                client.sendall(b"GET / HTTP/1.1\r\n")
+        gc.collect()
