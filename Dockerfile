@@ -1,5 +1,7 @@
 # The worker's image: the packages locked for `main` and the worker itself, on top of the base and nothing else.
-FROM python:3.11-slim AS builder
+# `PYTHON_VERSION` may name any 3.11: the platform's own Compose file passes one.
+ARG PYTHON_VERSION=3.11
+FROM python:${PYTHON_VERSION}-slim AS builder
 LABEL job-fetcher.build=builder
 WORKDIR /build
 # `--target` makes a plain folder: no virtual environment whose interpreter's path would have to be the same later.
@@ -18,7 +20,7 @@ RUN PYTHONPATH=backend pip install --no-cache-dir --root-user-action=ignore --no
     && cp -r package/. /opt/job-fetcher/ \
     && rm -rf /opt/job-fetcher/bin
 
-FROM python:3.11-slim
+FROM python:${PYTHON_VERSION}-slim
 # NVIDIA's runtime mounts what is named here: the worker asks NVML about the cards and computes nothing itself.
 ENV PYTHONPATH=/opt/job-fetcher \
     PYTHONUNBUFFERED=1 \

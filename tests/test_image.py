@@ -104,6 +104,44 @@ def test_image_that_is_stopped_hands_its_job_back_and_ends_by_itself(
     assert [path for path in (tmp_path / "data").iterdir() if path.is_dir()] == []
 
 
+def test_image_works_in_the_platforms_own_stack_with_the_settings_that_this_has(
+    platform: Platform,
+    docker_client: docker.DockerClient,
+    worker_image: str,
+    job_images: JobImages,
+    evidence: Evidence,
+    tmp_path: Path,
+) -> None:
+    """docs/platform.md: an empty ACCESS_TOKEN, a folder that only Compose knows, the host's network."""
+    settings = {
+        "API_URL": platform.url.replace("0.0.0.0", "127.0.0.1"),
+        "ACCESS_TOKEN": "",
+        "USERNAME": USERNAME,
+        "PASSWORD": PASSWORD,
+        "PATH_BASE": "/data",
+        "PATH_HOST_BASE": "./job_fetcher_data",
+        "TIMEOUT_JOB": "0.2",
+        "TIMEOUT_STATUS": "30",
+        "STATUS_HOLD": "0.3",
+        "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": platform.cognito_url.replace("0.0.0.0", "127.0.0.1"),
+    }
+    volumes = [f"{host_socket()}:{SOCKET}", f"{tmp_path / 'data'}:/data"]
+    container = docker_client.containers.run(
+        worker_image, environment=settings, volumes=volumes, network_mode="host", detach=True
+    )
+    try:
+        job = platform.submit(
+            "cp /files/config/a /files/output/", image=job_images.job, files={"config/a": b"a"}, up={"output": "output"}
+        )
+        platform.wait_for_status(job)
+        assert platform.statuses(job) == ["preprocessing", "running", "postprocessing", "finished"]
+        assert platform.outputs(job)["output/output/a"] == b"a"
+        _stop(container)
+    finally:
+        evidence.file("stack").write_bytes(container.logs())
+        container.remove(force=True, v=True)
+
+
 def test_image_tells_whether_its_worker_is_well(platform: Platform, container: Container) -> None:
     """Its HEALTHCHECK, asked by hand; and asked again when the worker has hung for longer than it said."""
     kind, *check = container.attrs["Config"]["Healthcheck"]["Test"]

@@ -33,6 +33,34 @@ def test_empty_values_count_as_unset(here: Installation) -> None:
     assert here.refusal() == ["API_URL is not set"]
 
 
+PLATFORMS_OWN_STACK = {
+    "API_URL": "http://workerfacing-api:8001",
+    "ACCESS_TOKEN": "",
+    "USERNAME": "ada@lab.example",
+    "PASSWORD": "p",
+    "PATH_BASE": "/data",
+    "PATH_HOST_BASE": "./job_fetcher_data",
+    "TIMEOUT_JOB": "30",
+    "TIMEOUT_STATUS": "30",
+}
+"""What the platform's Compose file sets for its worker."""
+
+
+@pytest.mark.parametrize("more", [{}, {"EMAIL": "ada@lab.example"}, {"STATUS_HOLD": "10"}, {"COGNITO_REGION": "x"}])
+def test_what_the_platforms_own_stack_sets_works_unchanged(here: Installation, more: dict[str, str]) -> None:
+    """Only Compose knows from where `./job_fetcher_data` is; the mounts of the container tell."""
+    settings = here.read(**PLATFORMS_OWN_STACK, **more)
+    assert (settings.access_token, settings.path_host_base) == (None, None)
+    assert settings.status_hold == float(more.get("STATUS_HOLD", 0))
+
+
+@pytest.mark.parametrize("value", ["-1", "121", "nan", "soon"])
+def test_a_hold_that_would_lose_the_job_is_refused(here: Installation, value: str) -> None:
+    """The platform gives a job up after 300 s of silence."""
+    told = here.refusal(**ENOUGH, STATUS_HOLD=value)
+    assert told[0].startswith(f"STATUS_HOLD (is '{value}')")
+
+
 def test_the_env_file_is_read_as_docker_reads_it(here: Installation) -> None:
     """A `$` in a password is one."""
     here.env_file.write_text("API_URL=https://file\nUSERNAME=ada\nPASSWORD=pa${HOME}ss$x\n")

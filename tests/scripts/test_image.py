@@ -41,6 +41,21 @@ def test_image_holds_the_locked_packages_and_the_worker_and_no_tools(
     assert shell(docker_client, worker_image, f'python -c "{version}"').strip() == package()["version"]
 
 
+def test_image_is_built_on_the_python_that_is_asked_for(docker_client: docker.DockerClient, worker_image: str) -> None:
+    """The platform's own Compose file passes PYTHON_VERSION."""
+    version = "3.11.named-by-compose"
+    docker_client.images.get(BASE).tag("python", tag=f"{version}-slim")
+    try:
+        build = docker_client.api.build(
+            path=str(ROOT), buildargs={"PYTHON_VERSION": version}, rm=True, forcerm=True, decode=True
+        )
+        said = "".join(event.get("stream", "") for event in build)
+    finally:
+        docker_client.images.remove(f"python:{version}-slim")
+    assert "Successfully built" in said
+    assert "not consumed" not in said
+
+
 def test_image_is_compiled_so_that_each_start_is_quick(docker_client: docker.DockerClient, worker_image: str) -> None:
     line = "cd /opt/job-fetcher/job_fetcher; find . -name '*.py' | wc -l; find . -name '*.pyc' | wc -l"
     sources, compiled = shell(docker_client, worker_image, line).split()

@@ -31,6 +31,7 @@ from job_fetcher.config.values import (
     MAX_GIB,
     TEN_DAYS_S,
     AbsolutePath,
+    HostPath,
     Hours,
     HttpUrl,
     Network,
@@ -112,8 +113,8 @@ class Folders(_Group):
     path_base: AbsolutePath = Field(
         default=PurePosixPath("/data"), description="Folder for the jobs, as the worker sees it (in its container)"
     )
-    path_host_base: AbsolutePath | None = Field(
-        default=None, description="The same folder, as the host sees it; unset: the worker finds it out"
+    path_host_base: HostPath = Field(
+        default=None, description="The same folder, as the host sees it; unset, or `./…`: the worker finds it out"
     )
 
 

@@ -5,10 +5,10 @@ import re
 from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
 from socket import inet_aton, inet_ntoa
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from job_fetcher.config import quiet_hours
 
@@ -28,6 +28,11 @@ def _absolute(path: PurePosixPath) -> PurePosixPath:
     if ":" in str(path):
         raise ValueError("write a path without colons, which Docker takes for separators")
     return path
+
+
+def _host_path(text: Any) -> Any:
+    """`None` for a path such as `./jobs`, which the platform's own Compose file sets: only Compose knows from where."""
+    return None if isinstance(text, str) and text.startswith("./") else text
 
 
 def _http_url(url: str) -> str:
@@ -112,6 +117,7 @@ def _dotted(host: str) -> str:
 
 
 AbsolutePath = Annotated[PurePosixPath, AfterValidator(_absolute)]
+HostPath = Annotated[AbsolutePath | None, BeforeValidator(_host_path)]
 SecretFile = Annotated[Path, AfterValidator(_secret_file)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
