@@ -8,7 +8,7 @@ import pytest
 from scripts.docker import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), ROOT / "mock_api" / "README.md"])
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), ROOT / "mock_api" / "README.md", ROOT / "tests" / "README.md"])
 
 
 def text_of(page: Path) -> str:
