@@ -164,3 +164,15 @@ def test_a_name_that_s3_would_replace_is_told_and_keeps_no_other_from_arriving(
     assert stage.upload() == [f"The output 'output/{name}' {why}."]
     assert mock.outputs(stage.id)["output/output/y"] == b"y"
     assert mock.outputs(stage.id)["log/log/left-out.txt"].decode() == f"output/{name}: {why}\n"
+
+
+def test_a_list_that_does_not_arrive_is_a_problem_and_nobody_is_sent_to_it(mock: Platform, tmp_path: Path) -> None:
+    stage = Stage(mock, tmp_path, up={"output": "output", "log": "logs"})
+    stage.write(output__a=b"1", logs__own=b"1")
+    os.mkfifo(stage.files / "output" / "fifo")
+    stage.log = stage.folder / "nothing"
+    mock.fault("/store/*/logs/*", method="POST", status=405)
+    report = stage.upload()
+    assert [each.split("'")[1] for each in report] == ["logs/container.log", "logs/left-out.txt", "logs/own"]
+    details = steps.conclude(Outcome(exit_code=0, reason="It ended.", succeeded=True), report, stage.log).details
+    assert details.endswith("The worker left out 3 files or folders: output/fifo: is a FIFO; ….")

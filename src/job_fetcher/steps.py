@@ -1,14 +1,14 @@
-"""What is done with a job besides running it: plain functions with explicit arguments, each safe to repeat.
+"""The steps of a job besides running it: plain functions with explicit arguments, each safe to repeat.
 
-The worker calls them one after the other; the platform's cloud side calls each in an AWS Lambda of its own, where
-neither Docker, nor threads of the caller, nor settings are (docs/cloud.md). A step finds out what is already done, so
-that calling it again after it was cut off goes on where it was.
+The worker calls them one after the other. The platform's cloud side calls each in an AWS Lambda of its own, without
+Docker, threads of the caller, or settings (docs/cloud.md). A step finds out what is already done: a call after one that
+was cut off resumes there.
 
-What passes (no answer, 429, 5xx, …) is waited out for as long as it takes: a caller that has only so much time sets
-`cancelled`, whose reason is raised then. A step that returns leaves no thread at work; one that raises may leave some
-in the middle of a request, which ends with its time-outs (`http`). Every step raises `SettingsError` as `api` does,
+A step waits for what passes (no answer, 429, 5xx, …) for as long as it takes. A caller with less time sets `cancelled`;
+the step then raises its reason. A step that returns leaves no thread at work. A step that raises may leave some in the
+middle of a request, which ends with its time-outs (`http`). Every step raises `SettingsError` as `api` does,
 `CredentialsError` when the API has refused the credentials for three minutes, and `InvalidAnswer` when its answers
-stay such as the contract does not have. Its other errors stand at the step.
+stay such as the contract does not have. A step's docstring has its other errors.
 """
 
 import logging
@@ -38,7 +38,7 @@ from job_fetcher.workspace.disk import is_full
 from job_fetcher.workspace.ledger import Ledger
 
 TRANSFERS = 8
-"""Files that are on their way at the same time."""
+"""Files that a step transfers at the same time."""
 
 log = logging.getLogger(__name__)
 
@@ -51,31 +51,39 @@ def download_inputs(
     *,
     cancelled: Cancellation | None = None,
     transfers: int = TRANSFERS,
+    job_id: str | None = None,
 ) -> None:
     """Fetch every input of `specs` into `files`, by way of `parts`: two folders that exist, on the same file system.
 
-    Inputs that are there are complete and stay. `transfers` files come at the same time. Raises `JobFailed`, naming the
-    file, for one that does not exist, is refused, or does not fit on the disk; the reason of `cancelled`; `OSError` if
-    nothing can be written; `CredentialsError`, `SettingsError` and `InvalidAnswer` as every step does.
+    An input that is in `files` is complete and stays. `transfers` files come at the same time. Every input is writable
+    for the container's user. `job_id`, if given, is for the log. Raises `JobFailed`, naming the file, for one that does not exist,
+    is refused, or does not fit on the disk; the reason of `cancelled`; `OSError` if nothing can be written;
+    `CredentialsError`, `SettingsError` and `InvalidAnswer` as every step does.
     """
     beginnings: list[Task] = []
-    folders = set()
+    folders, missing = set(), []
     for number, (path, file_id) in enumerate((specs.handler.files_down or {}).items()):
         target = files / path
         folders |= {parent for parent in target.parents if files in parent.parents}
         if not _is_there(target, path):
             request = PresignedRequest(partial(api.input_request, file_id))
             beginnings.append(Download(path, request, target, parts / str(number)).begin)
+            missing.append(target)
 
+    if job_id:
+        log.info("job %s: downloading %d inputs", job_id, len(missing))
     run_all(
         lambda task, left: task(left), beginnings, threads=transfers, cancelled=cancelled or Cancellation(), name="down"
     )
+    if job_id:
+        size = in_words(sum(target.stat().st_size for target in missing))
+        log.info("job %s: downloaded %d inputs (%s)", job_id, len(missing), size)
     for folder in folders:
         folder.chmod(0o777)  # the container's user may not be the worker's
 
 
 def _is_there(target: Path, path: str) -> bool:
-    """Whether the input `path` is at `target`; if not, its folder is made. `JobFailed` if no file can be called so."""
+    """Whether the input `path` is at `target`; makes its folder if not. `JobFailed` if no file can have that name."""
     try:
         target.lstat()
     except FileNotFoundError:
@@ -96,10 +104,10 @@ def _make_folders(folder: Path, path: str) -> None:
 
 
 def make_output_folders(specs: JobSpecs, files: Path) -> None:
-    """Make the folders that are uploaded afterwards, except those that the job's own command makes.
+    """Make the output folders, except those that the job's own command makes.
 
-    Commands of the platform count on both: `mkdir /files/output && …` fails where the folder exists, and
-    `… > /files/output/x` where it does not. Raises `JobFailed`, naming the folder, for one that cannot be made, and
+    The platform's commands need both: `mkdir /files/output && …` fails if the folder exists, and
+    `… > /files/output/x` if it does not. Raises `JobFailed`, naming the folder, for one that cannot be made, and
     `OSError` if the disk is full.
     """
     made_by_command = set(_made_folders(specs.command_line or ""))
@@ -112,7 +120,7 @@ def make_output_folders(specs: JobSpecs, files: Path) -> None:
 
 
 def _made_folders(command_line: str) -> Iterator[str]:
-    """The folders, relative to the job's, that a shell line names to `mkdir`."""
+    """The folders, relative to the job's, that a shell line gives to `mkdir`."""
     for arguments in re.findall(r"\bmkdir\s([^;&|\n]*)", command_line):
         for word in re.split(r"[\s<>]+", arguments):
             path = posixpath.normpath(word.strip("\"'`(){}"))
@@ -163,26 +171,27 @@ def upload_outputs(
 
     sender = Sender(api, job_id, ledger, when_failed or _ask_api(api, job_id))
     run_all(sender.send, outbox.uploads, threads=transfers, cancelled=cancelled, name="upload")
-    problems = sorted(outbox.problems) + sorted(f"The {each.type} '{each.path}' {why}." for each, why in sender.failed)
     list_path = _send_list(outbox, sender, log_folder, cancelled)
+    problems = sorted(outbox.problems) + sorted(f"The {each.type} '{each.path}' {why}." for each, why in sender.failed)
     summary = Summary(sender.arrived, outbox.empty, outbox.left_out.count, outbox.left_out.named, list_path)
     return UploadReport(problems, summary.sentences())
 
 
 def _send_list(outbox: Outbox, sender: Sender, log_folder: str, cancelled: Cancellation) -> str:
-    """Send the list of all that has not arrived, if there is something to list; returns its path."""
-    for each, why in sender.failed:
+    """Send the list of all that has not arrived, if there is something to list; returns its path if it arrives."""
+    failed = list(sender.failed)
+    for each, why in failed:
         outbox.left_out.add(LeftOut(each.name, why), each.base_path, is_named=False)
     if not outbox.left_out.count:
         return ""
     content = outbox.left_out.text().encode()
     upload = outbox.add_log(log_folder, LEFT_OUT, partial(BytesIO, content))
     run_all(sender.send, [upload], threads=1, cancelled=cancelled, name="upload")
-    return upload.path
+    return upload.path if len(sender.failed) == len(failed) else ""
 
 
 def _ask_api(api: WorkerApi, job_id: str) -> WhenFailed:
-    """For callers without a keep-alive: ask whether the job is still there when something answers 500."""
+    """For callers without a keep-alive: ask whether the job still exists when something answers 500."""
 
     def ask(failure: Unavailable) -> None:
         if failure.status == 500:

@@ -46,6 +46,10 @@ OUTPUT, LOG, ARTIFACT = OutputType.OUTPUT, OutputType.LOG, OutputType.ARTIFACT
             ],
         ),
         (
+            Summary(left_out=1, named=["out/a: is a FIFO\n"]),
+            ["The worker uploaded no file.", "The worker left out 1 file or folder: out/a: is a FIFO."],
+        ),
+        (
             Summary(left_out=2, list_path="log/left-out.txt"),
             [
                 "The worker uploaded no file.",

@@ -43,8 +43,10 @@ class Summary:
         if self.left_out:
             what = "1 file or folder" if self.left_out == 1 else f"{self.left_out} files or folders"
             names = [line.strip() for line in self.named] + ["…"] * (self.left_out > len(self.named) > 0)
-            names_after = f": {'; '.join(names)}" if names else ""
-            sentences.append(f"The worker left out {what}, listed in the log file '{self.list_path}'{names_after}.")
+            text = f"The worker left out {what}"
+            if self.list_path:
+                text += f", listed in the log file '{self.list_path}'"
+            sentences.append(f"{text}: {'; '.join(names)}." if names else f"{text}.")
         return sentences
 
 

@@ -140,7 +140,13 @@ class Runner:
             folder.reset()
         pull = partial(self._images.pull, specs.handler.image_url)
         download = partial(
-            steps.download_inputs, self._api, specs, folder.files, folder.parts, transfers=self._limits.transfers
+            steps.download_inputs,
+            self._api,
+            specs,
+            folder.files,
+            folder.parts,
+            transfers=self._limits.transfers,
+            job_id=folder.job_id,
         )
         run_all(
             lambda task, left: task(cancelled=left), [pull, download], threads=2, cancelled=cancelled, name="prepare"
