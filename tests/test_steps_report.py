@@ -70,7 +70,7 @@ def told(stage: Stage) -> str:
 def test_the_details_say_how_many_files_of_which_type_arrived(mock: Platform, tmp_path: Path) -> None:
     stage = Stage(mock, tmp_path, up={"output": "output", "artifact": "model", "log": "log"})
     stage.write(output__a=b"1", output__b__c=b"22", model__x=b"x" * 2048, log__own=b"1")
-    expected = "The worker uploaded 2 output files (3 bytes), 2 log files (9 bytes) and 1 artifact file (2.0 KiB)."
+    expected = "The worker uploaded 2 output files (3 bytes), 1 artifact file (2.0 KiB) and 2 log files (9 bytes)."
     assert told(stage) == expected
     assert told(stage) == expected, "what arrived before a crash counts"
 

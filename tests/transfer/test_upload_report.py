@@ -17,7 +17,7 @@ OUTPUT, LOG, ARTIFACT = OutputType.OUTPUT, OutputType.LOG, OutputType.ARTIFACT
         (Summary({LOG: Arrived(1, 8)}), ["The worker uploaded 1 log file (8 bytes)."]),
         (
             Summary({LOG: Arrived(2, 9), OUTPUT: Arrived(12, 3 << 30), ARTIFACT: Arrived(1, 1)}),
-            ["The worker uploaded 12 output files (3.0 GiB), 2 log files (9 bytes) and 1 artifact file (1 byte)."],
+            ["The worker uploaded 12 output files (3.0 GiB), 1 artifact file (1 byte) and 2 log files (9 bytes)."],
         ),
         (
             Summary(empty=[(OUTPUT, "output")]),

@@ -9,6 +9,7 @@ MAX_PROBLEMS = 5
 _MAX_REASON, _MAX_PROBLEMS, _MAX_SUMMARY = 1_200, 1_000, 1_200
 """Percent-encoded lengths of the three parts of a text, which together leave some room for the end of the log."""
 
+_ORDER = (OutputType.OUTPUT, OutputType.ARTIFACT, OutputType.LOG)
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
@@ -35,7 +36,7 @@ class Summary:
 
     def sentences(self) -> list[str]:
         """At most three sentences: what arrived, which folders are empty, what was left out."""
-        counts = [self.arrived[kind].in_words(kind) for kind in OutputType if kind in self.arrived]
+        counts = [self.arrived[kind].in_words(kind) for kind in _ORDER if kind in self.arrived]
         sentences = [f"The worker uploaded {_joined(counts) or 'no file'}."]
         if self.empty:
             folders = _joined([f"its {kind} folder '{name[:100]}'" for kind, name in self.empty])
