@@ -37,7 +37,7 @@ def test_a_job_runs_by_steps_that_share_files_and_json_and_each_can_be_repeated(
     assert mock.statuses(job_id) == ["preprocessing", "running", "postprocessing", "finished"]
     told = "The command ended with exit code 0. The worker uploaded 1 output file ("
     assert mock.details(job_id).startswith(told)
-    assert mock.details(job_id).endswith(") and 2 log files (9 bytes).\n\nThe end of the log:\nsaid")
+    assert mock.details(job_id).endswith(") and 2 log files (10 bytes).\n\nThe end of the log:\nsaid")
     history = list(mock.job(job_id).history)
 
     assert {step: cloud.call(step, event) for step, event in given.items()} == {

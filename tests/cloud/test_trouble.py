@@ -147,4 +147,5 @@ def test_a_machine_that_was_lost_is_an_outcome(mock: Platform, cloud: Cloud) -> 
     _, event = cloud.pulled()
     event = cloud.call("fetch", event)
     event = cloud.call("upload", event | {"outcome": {"exit_code": None, "reason": None, "succeeded": False}})
-    assert event["final"] == {"status": "error", "details": "The machine that ran the container was lost."}
+    told = "The machine that ran the container was lost. The worker uploaded 1 log file (0 bytes)."
+    assert event["final"] == {"status": "error", "details": told}
