@@ -56,8 +56,8 @@ def download_inputs(
     """Fetch every input of `specs` into `files`, by way of `parts`: two folders that exist, on the same file system.
 
     An input that is in `files` is complete and stays. `transfers` files come at the same time. Every input is writable
-    for the container's user. `job_id`, if given, is for the log. Raises `JobFailed`, naming the file, for one that does not exist,
-    is refused, or does not fit on the disk; the reason of `cancelled`; `OSError` if nothing can be written;
+    for the container's user. `job_id`, if given, is for the log. Raises `JobFailed`, naming the file, for one that does
+    not exist, is refused, or does not fit on the disk; the reason of `cancelled`; `OSError` if nothing can be written;
     `CredentialsError`, `SettingsError` and `InvalidAnswer` as every step does.
     """
     beginnings: list[Task] = []
@@ -220,8 +220,8 @@ def report(
     """Send the last status of a job, once: if its answer was lost, the API is asked before it is sent again.
 
     After an answer of 500 the API's word does not count: the status is sent again for half an hour. `again`: somebody
-    may have sent it before this call. A job that has ended stays as it is: another status comes too late. Raises
-    `JobGone` if the job is not ours any more; `JobFailed` if the API refuses the status; the reason of `cancelled`;
+    may have sent it before this call. A job that has ended stays as it is: another status comes too late.
+    Raises `JobGone` if the job is not ours any more; `JobFailed` if the API refuses the status; the reason of `cancelled`;
     `CredentialsError`, `SettingsError` and `InvalidAnswer` as every step does.
     """
     cancelled = cancelled or Cancellation()

@@ -100,6 +100,14 @@ def test_an_answer_that_was_wrong_for_another_file_for_an_hour_is_not_waited_out
     assert page.matched == 1
 
 
+def test_a_page_in_the_place_of_the_api_is_waited_out_all_the_same(mock: Platform) -> None:
+    job_id = mock.pulled()
+    page = mock.fault("/jobs/*/files/url", method="POST", **PAGE, times=2 * INVALID_ANSWERS)
+    upload(mock, job_id, io.BytesIO(b"x"), gives_up=lambda: True)
+    assert page.matched == 2 * INVALID_ANSWERS + 1
+    assert mock.outputs(job_id) == {"output/out/deep/a.bin": b"x"}
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307])
 def test_s3s_own_word_that_the_bucket_is_elsewhere_is_believed(mock: Platform, status: int) -> None:
     body = "<Error><Code>PermanentRedirect</Code><Message>Use the right endpoint.</Message></Error>"

@@ -11,7 +11,7 @@ import tenacity
 
 from job_fetcher.core import retry
 from job_fetcher.core.background import Cancellation
-from job_fetcher.core.errors import InvalidAnswer, JobFailed, Unavailable
+from job_fetcher.core.errors import InvalidAnswer, JobFailed, NotThePlatform, Unavailable
 from job_fetcher.core.job import RequestToMake
 from job_fetcher.platform import http
 from job_fetcher.transfer import storage_errors
@@ -76,7 +76,7 @@ def upload(
 
     def is_hopeless(state: tenacity.RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
-        return isinstance(error, InvalidAnswer) and gives_up()
+        return isinstance(error, InvalidAnswer) and not isinstance(error, NotThePlatform) and gives_up()
 
     retry.retrying(cancelled, invalid_for_s=INVALID_FOR_S, give_up=is_hopeless, when_failed=when_failed)(send)
 
