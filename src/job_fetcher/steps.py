@@ -221,8 +221,9 @@ def report(
 
     After an answer of 500 the API's word does not count: the status is sent again for half an hour. `again`: somebody
     may have sent it before this call. A job that has ended stays as it is: another status comes too late.
-    Raises `JobGone` if the job is not ours any more; `JobFailed` if the API refuses the status; the reason of `cancelled`;
-    `CredentialsError`, `SettingsError` and `InvalidAnswer` as every step does.
+
+    Raises `JobGone` if the job is not ours any more; `JobFailed` if the API refuses the status; the reason of
+    `cancelled`; `CredentialsError`, `SettingsError` and `InvalidAnswer` as every step does.
     """
     cancelled = cancelled or Cancellation()
     last = LastStatus(api, job_id, final, cancelled, may_have_arrived=again)
