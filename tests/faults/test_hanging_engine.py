@@ -21,7 +21,6 @@ REQUESTS = {
     "creating": b"/containers/create",
     "starting": b"/start",
     "running": b"/wait",
-    "reading the log": b"/logs",
 }
 """The request in the middle of which the engine hangs."""
 
@@ -80,6 +79,12 @@ def _stopped(worker: WorkerProcess, hanging: Event) -> None:
     assert worker.wait(STOP_S) == 0
 
 
+def _requeued(mock: Platform, job: str) -> None:
+    """The worker hands the job back, and its user deletes it before, or after, the worker has taken it back."""
+    mock.wait_until(lambda: "queued" in [each.status for each in mock.job(job).history if each.account], "the requeue")
+    mock.cancel(job)
+
+
 def _works(mock: Platform, worker: WorkerProcess) -> None:
     """The worker's next start does a job and leaves nothing, of whatever was there before."""
     assert mock.job(run_job(mock, "true", image=IMAGE)).status == "finished"
@@ -93,12 +98,11 @@ def test_worker_is_stopped_in_the_middle_of_a_job_while_the_engine_hangs_and_the
 ) -> None:
     """Also the container goes that the engine makes when nobody waits for it any more."""
     hanging = hangs_at(request_under_way)
-    go = {"go": b""} if request_under_way == b"/logs" else {}
-    job = mock.submit(COMMAND, image=IMAGE, files=go)
+    job = mock.submit(COMMAND, image=IMAGE)
     _stopped(worker, hanging)
     engine.go_on()
     worker.start()
-    mock.wait_for_status(job, "queued")
+    _requeued(mock, job)
     _works(mock, worker)
 
 
@@ -118,7 +122,21 @@ def test_folder_stays_for_a_container_that_may_still_come_when_the_engine_answer
     made.set()
     wait_until(worker.containers, "the container that nobody waits for any more")
     worker.start()
-    mock.wait_for_status(job, "queued")
+    _requeued(mock, job)
+    _works(mock, worker)
+
+
+def test_job_whose_command_has_ended_is_finished_by_the_next_start_if_the_engine_hung_when_its_log_was_read(
+    mock: Platform, engine: OwnEngine, worker: WorkerProcess, hangs_at: HangsAt
+) -> None:
+    """A stop never requeues what has been computed."""
+    hanging = hangs_at(b"/logs")
+    job = mock.submit(COMMAND, image=IMAGE, files={"go": b""})
+    _stopped(worker, hanging)
+    engine.go_on()
+    worker.start()
+    mock.wait_for_status(job)
+    assert mock.job(job).status == "finished"
     _works(mock, worker)
 
 

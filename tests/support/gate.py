@@ -18,7 +18,8 @@ BLOCK = 65_536
 class Gate:
     """Passes connections on to `upstream`; every way to shut it ends, or holds, those that are there already.
 
-    `tries` counts the connections that have come since it was shut, `stalled` tells whether an answer is held up.
+    `tries` counts the connections that have come since it was shut, `stalled` tells whether an answer is held up. An
+    open gate can also refuse some requests by itself.
     """
 
     def __init__(self, upstream: Address, listen: Address = 0) -> None:
@@ -31,7 +32,9 @@ class Gate:
         self._answer = b""
         self._most: int | None = None
         self._before: tuple[bytes, Callable[[], threading.Event | None]] = (b"", lambda: None)
+        self._refusals: dict[bytes, bytes] = {}
         self.tries = 0
+        self.refused = 0
         self.stalled = False
         self._thread = threading.Thread(target=self._loop.run_forever, name="gate", daemon=True)
         self._thread.start()
@@ -71,6 +74,15 @@ class Gate:
         """Of each answer on a new connection only so many bytes come through, and no more until `open`."""
         self._most = size
         self._change("stall")
+
+    def refuse(self, text: bytes, status: str, body: str) -> None:
+        """From now on answer requests with `text` in them so; `refused` counts those. All others go through."""
+        head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        self._refusals[text] = f"{head}{body}".encode()
+
+    def refuse_no_more(self) -> None:
+        """Let all requests through again."""
+        self._refusals.clear()
 
     def answer(self, status: str, body: str) -> None:
         """Each request on a new connection is answered so, by the gate itself."""
@@ -138,18 +150,30 @@ class Gate:
         else:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
         async with self._kept(up_writer):
-            there = asyncio.ensure_future(self._pump(reader, up_writer, None, requests=True))
+            there = asyncio.ensure_future(self._pump(reader, up_writer, None, back=writer))
             await self._pump(up_reader, writer, most)  # until the server, or the gate, ends the connection
             there.cancel()
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int | None, *, requests: bool = False
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        most: int | None,
+        *,
+        back: asyncio.StreamWriter | None = None,
     ) -> None:
+        """Pass on what comes; `back`: of requests, to where their answers go."""
         with contextlib.suppress(OSError):
             while block := await reader.read(BLOCK):
                 await self._flowing.wait()
                 text, then = self._before
-                held = then() if requests and text in block else None
+                held = then() if back and text in block else None
+                refusals = [answer for part, answer in self._refusals.items() if back and part in block]
+                if back and refusals:
+                    self.refused += 1
+                    back.write(refusals[0])
+                    await back.drain()
+                    continue
                 while held and not held.is_set():
                     await asyncio.sleep(0.02)
                 if most is not None:

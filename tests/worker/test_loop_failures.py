@@ -104,31 +104,6 @@ def test_output_that_the_storage_refuses_fails_the_job_and_not_the_other_outputs
     assert mock.outputs("1").keys() == {"output/output/small", "log/log/container.log", "log/log/left-out.txt"}
 
 
-def test_container_that_somebody_kills_is_told_with_the_signal(
-    mock: Platform, worker: WorkerProcess, job_image: str
-) -> None:
-    """P13."""
-    job = mock.submit("echo begun; exec sleep 600", image=job_image)
-    worker.container().kill()
-    mock.wait_for_status(job)
-    assert mock.details(job).startswith("The command ended with exit code 137 (SIGKILL). ")
-    assert mock.details(job).endswith("\n\nThe end of the log:\nbegun")
-
-
-def test_container_that_somebody_removes_fails_the_job_not_the_worker(
-    mock: Platform, worker: WorkerProcess, job_image: str
-) -> None:
-    """P17."""
-    job = mock.submit("sleep 600", image=job_image)
-    mock.wait_for_status(job, "running")
-    worker.container().remove(force=True)
-    mock.wait_for_status(job)
-    assert "was removed by somebody else" in mock.details(job) or "(SIGKILL)" in mock.details(
-        job
-    )  # which is seen first
-    assert mock.job(run_job(mock, "true", image=job_image)).status == "finished"
-
-
 def test_container_that_somebody_pauses_is_waited_for(mock: Platform, worker: WorkerProcess, job_image: str) -> None:
     """P17."""
     job = mock.submit("sleep 0.2; echo done", image=job_image)

@@ -4,8 +4,11 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Any
+
+from docker.errors import APIError
 
 from job_fetcher.core.errors import EngineUnavailable, JobFailed
 from job_fetcher.engine import probe
@@ -20,10 +23,29 @@ STALE_S = 600.0
 log = logging.getLogger(__name__)
 
 
-def give_files_to_worker(client: Client, container: str, folder: PurePosixPath) -> None:
-    """Let a worker that is not root read and remove what the job has made as root, which only root can arrange.
+def remove(client: Client, container: str) -> None:
+    """Remove a container and its anonymous volumes, by force. One that is gone already is no error.
 
-    A container with no more rights than the job had does that: of the worker's own image, where there is one here.
+    Raises `EngineUnavailable` if the engine cannot do that now, or somebody else is removing it: it is going.
+    """
+    try:
+        with translate_errors("remove the container"):
+            try:
+                client.remove_container(container, v=True, force=True)
+            except APIError as error:
+                if error.status_code != HTTPStatus.CONFLICT:
+                    raise
+                text = f"The Docker engine is still removing the container: {error.explanation}"
+                raise EngineUnavailable(text) from error
+    except Missing:
+        return
+
+
+def give_files_to_worker(client: Client, container: str, folder: PurePosixPath) -> None:
+    """Let a worker that is not root read and remove what the job has made as root.
+
+    Only root can change the owner of a file. A container does so that has no more rights than the job had. Its image is
+    the worker's own, or else that of the job's `container`.
     """
     with translate_errors("give the job's files to the worker"):
         try:
@@ -43,35 +65,41 @@ def give_files_to_worker(client: Client, container: str, folder: PurePosixPath) 
                 client.start(helper)
                 client.wait(helper, timeout=CHOWN_S)
         except (EngineUnavailable, JobFailed, Missing) as error:
-            log.warning("The image has no chown that works, so that files of root cannot be removed: %s", error)
+            log.warning("The worker cannot take over files of root, since the image has no working chown: %s", error)
         finally:
-            client.remove_container(helper, v=True, force=True)
+            _try_to_remove(client, helper)
 
 
-def remove_orphans(client: Client, host_base: PurePosixPath, is_there: Callable[[str], bool]) -> None:
-    """Remove the containers of jobs below `host_base` whose folders are not there any more, by their names.
+def remove_orphans(client: Client, host_base: PurePosixPath, is_there: Callable[[str], bool]) -> list[str]:
+    """Remove the containers of jobs below `host_base` whose folders are gone, and return the names of those that stay.
 
-    A folder that was put aside or removed by a person has left one. Of any other, the folder outlives the container.
-    Probes that a worker has left which was killed go, too.
+    `is_there` tells whether there is a folder of that name. A person has removed or renamed the others; a worker
+    removes no folder before its container. Probes that a killed worker left go, too.
     """
-    with translate_errors("list containers"):
-        probes: list[dict[str, Any]] = client.containers(all=True, filters={"label": f"{LABEL_BUILD}=probe"})
-    for each in probes:
+    for each in _listed(client, f"{LABEL_BUILD}=probe"):
         if each["Created"] < time.time() - STALE_S:
-            _remove(client, each["Id"])
+            _try_to_remove(client, each["Id"])
+    stay = []
     for label in (LABEL_FOLDER, LABEL_HELPER):
-        with translate_errors("list containers"):
-            listed: list[dict[str, Any]] = client.containers(all=True, filters={"label": label})
-        for each in listed:
-            folder = PurePosixPath(each["Labels"][label] or "/")
+        for each in _listed(client, label):
+            folder, name = PurePosixPath(each["Labels"][label] or "/"), each["Names"][0].strip("/")
             if folder.parent == host_base and not is_there(folder.name):
-                log.warning("Removing the container %s: its job's folder is gone", each["Names"][0].strip("/"))
-                _remove(client, each["Id"])
+                log.warning("Removing the container %s: its job's folder is gone", name)
+                if not _try_to_remove(client, each["Id"]):
+                    stay.append(name)
+    return stay
 
 
-def _remove(client: Client, container: str) -> None:
+def _listed(client: Client, label: str) -> list[dict[str, Any]]:
+    with translate_errors("list containers"):
+        listed: list[dict[str, Any]] = client.containers(all=True, filters={"label": label})
+    return listed
+
+
+def _try_to_remove(client: Client, container: str) -> bool:
     try:
-        with translate_errors("remove a container"):
-            client.remove_container(container, v=True, force=True)
-    except (EngineUnavailable, JobFailed, Missing) as error:  # the next start tries again
+        remove(client, container)
+    except (EngineUnavailable, JobFailed) as error:
         log.info("%s", error)
+        return False
+    return True

@@ -1,31 +1,38 @@
-"""A job's container: create, start, wait, log, stop, remove, and find again by its label."""
+"""A job's container: create, start, wait, stop, remove, and find again by its label."""
 
 import logging
 import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from enum import Enum
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
+
+from tenacity import RetryCallState
 
 from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import DetachRequested, EngineUnavailable, JobFailed
 from job_fetcher.core.job import JobSpecs, Outcome
-from job_fetcher.core.retry import call_engine, retrying_engine
+from job_fetcher.core.retry import ENGINE_MAX_WAIT_S, call_engine, retrying, retrying_engine
 from job_fetcher.engine import launch
-from job_fetcher.engine.cleanup import give_files_to_worker
-from job_fetcher.engine.client import Client, Missing, seconds, started_at, translate_errors
-from job_fetcher.engine.container_end import STOPPED_BY_ENGINE, WAIT_S, End, Watch, ended_by_engine, outcome_of
+from job_fetcher.engine.cleanup import give_files_to_worker, remove
+from job_fetcher.engine.client import Client, Missing, seconds, translate_errors
+from job_fetcher.engine.container_wait import RUNNING, ContainerWait, Hooks
 from job_fetcher.engine.isolation import LABEL_FOLDER, Resources, environment, host_config, labelled
 
 LABEL_JOB = "job-fetcher.job"
 LABEL_WORKER = "job-fetcher.worker"
-"""Labels of a job's container besides its folder's: the job's id, the host name of the worker."""
+LABEL_TOKEN = "job-fetcher.token"  # noqa: S105 - no secret
+"""Labels of a job's container besides its folder's: the job's id, the host name of the worker, the token of the job's
+record, which finds the container although the folder has another path by now."""
 
+REMOVAL_S, REMOVAL_MAX_WAIT_S = 4.0, 1.0
+"""So long a removal is tried again, with so long a wait at most. The loop goes on with that before each next job."""
 STOP_GRACE_S = 3
 """Between SIGTERM and SIGKILL for a job that is given up: the worker itself has 10 s when it is stopped."""
 log = logging.getLogger(__name__)
@@ -43,20 +50,22 @@ class ContainerState(Enum):
 class JobContainer:
     """The container of the job whose folder is `folder` on the engine's host; at first only looked for.
 
+    It is found by the `token` of the job's record, else by the path of the folder, as an earlier release labels it.
     Every call waits for an engine that does not answer, until `cancelled`; `remove` does so until `cleanup_deadline`.
     """
 
     def __init__(
-        self, client: Client, folder: PurePosixPath, cancelled: Cancellation, cleanup_deadline: Cancellation
+        self,
+        client: Client,
+        folder: PurePosixPath,
+        cancelled: Cancellation,
+        cleanup_deadline: Cancellation,
+        token: str | None = None,
     ) -> None:
-        self._client, self._folder, self._cancelled, self._cleanup_deadline = (
-            client,
-            folder,
-            cancelled,
-            cleanup_deadline,
-        )
-        self._watched = False
-        self._lost_at: float | None = None
+        self._client, self._folder, self._token = client, folder, token
+        self._cancelled, self._cleanup_deadline = cancelled, cleanup_deadline
+        self.engine_restarted = False
+        """Whether the engine was restarted since the container's start, known after `wait`."""
         self._creating: Future[None] | None = None
         self._found: str | None = None
         self._state_found = ContainerState.NONE
@@ -92,7 +101,7 @@ class JobContainer:
         """Start it, unless it is running or has run. Raises `JobFailed`, `EngineUnavailable` if the engine cannot."""
 
         def once() -> None:
-            if self._state()["Status"] == "created":
+            if self._status() == "created":
                 with translate_errors("start the job's container"):
                     self._client.start(self.id)
 
@@ -101,33 +110,55 @@ class JobContainer:
         except Missing as error:  # its network
             raise JobFailed(f"{error}.") from error
 
-    def wait(
-        self, max_runtime_s: float | None = None, *, when_exited: Callable[[], None] = lambda: None
-    ) -> Outcome | None:
-        """Wait for its end, seen at once. `None` if it did not end by itself, but by the engine's shutdown.
+    def age_s(self) -> float:
+        """How long ago it was started, by the clocks of the engine's host and of this one."""
 
-        It is stopped `max_runtime_s` after its start. `when_exited` is called as soon as the command has ended by all
-        appearances, some 60 ms before that is certain.
+        def once() -> str:
+            with translate_errors("inspect the job's container"):
+                return str(self._client.inspect_container(self.id)["State"]["StartedAt"])
+
+        with suppress(Missing):
+            return max(0.0, time.time() - seconds(call_engine(self._cancelled)(once)))
+        return 0.0
+
+    def wait(self, left_s: float | None = None, hooks: Hooks | None = None) -> Outcome | None:
+        """Wait for its end, seen at once. It is stopped if it still runs after `left_s` seconds.
+
+        Returns `None` if its command has to run again, since the engine's shutdown ended it.
         """
-        ended = in_background(self._wait, "wait-for-container")
-        in_background(lambda: self._hear_of_exit(ended, when_exited), "listen-to-engine")
+        waiting = ContainerWait(self._client, self.id, self._cancelled, hooks or Hooks())
+        outcome = waiting.outcome(left_s, self._stop)
+        self.engine_restarted = waiting.engine_restarted
+        return outcome
+
+    def ensure_ended(self) -> None:
+        """Return when the engine says that it has ended, or is gone; stop it if it runs. However long that takes."""
+
+        def once() -> None:
+            with suppress(Missing):
+                with suppress(JobFailed):  # 409: somebody is removing it
+                    self._stop()
+                if self._status() in RUNNING:
+                    raise EngineUnavailable("The job's container still runs")
+
+        if self._found is not None:
+            retry = retrying(self._cancelled, max_wait_s=ENGINE_MAX_WAIT_S)
+            retry(lambda: self._cancelled.result_of(in_background(once, "ensure-ended")))
+
+    def give_files_to_worker(self) -> None:
+        """Let a worker that is not root read what the command has made as root. What fails is logged."""
+        if self._found is None or os.geteuid() == 0:
+            return
         try:
-            state = self._cancelled.result_of(ended, self._left_s(max_runtime_s))
-        except TimeoutError:
-            log.info("The job's container is stopped after MAX_RUNTIME")
-            call_engine(self._cancelled)(self._stop)
-            state = self._cancelled.result_of(ended)
-            reason = f"The command was stopped after {max_runtime_s:g} s, this worker's MAX_RUNTIME."
-            return Outcome(exit_code=state["ExitCode"], succeeded=False, reason=reason)
-        end = End.of(state)
-        if end.killed_for_memory:  # which no engine's shutdown does
-            return outcome_of(end)
-        return None if ended_by_engine(end, self._watch()) else outcome_of(end)
+            call_engine(self._cancelled)(give_files_to_worker, self._client, self.id, self._folder)
+        except (EngineUnavailable, JobFailed, Missing) as error:
+            log.warning("The worker cannot take over the files that the job has made as root: %s", error)
 
-    def remove(self) -> None:
-        """Stop it, if it runs, and remove it with its anonymous volumes.
+    def remove(self, patience_s: float = REMOVAL_S) -> None:
+        """Stop it, if it runs, and remove it with its anonymous volumes; somebody else's removal is waited for.
 
-        Raises `DetachRequested` if the worker is to end and the engine does not answer: the next start removes it.
+        Raises `EngineUnavailable` or `JobFailed` if the engine has not done so after `patience_s`, and
+        `DetachRequested` if the worker is to end before: the next start removes it.
         """
 
         def once() -> None:
@@ -136,122 +167,77 @@ class JobContainer:
             if self._found is None:
                 return
             with suppress(Missing):
-                self._stop()
+                with suppress(JobFailed):  # 409: somebody is removing it
+                    self._stop()
                 if os.geteuid() != 0:
                     give_files_to_worker(self._client, self.id, self._folder)
-                with translate_errors("remove the job's container"):
-                    self._client.remove_container(self.id, v=True, force=True)
+                remove(self._client, self.id)
 
         if self._found is None and self._creating is None:
             return
-        self._cleanup_deadline.result_of(
-            in_background(lambda: retrying_engine(self._cleanup_deadline)(once), "remove-container")
-        )
+        give_up = partial(_is_late, patience_s)
+        retry = retrying(self._cleanup_deadline, max_wait_s=REMOVAL_MAX_WAIT_S, give_up=give_up)
+        self._cleanup_deadline.result_of(in_background(lambda: retry(once), "remove-container"))
         self._found, self._creating, self._state_found = None, None, ContainerState.NONE
 
     def _stop(self) -> None:
         with translate_errors("stop the job's container"):
             self._client.stop(self.id, timeout=STOP_GRACE_S)
 
+    def _status(self) -> str:
+        with translate_errors("inspect the job's container"):
+            return str(self._client.inspect_container(self.id)["State"]["Status"])
+
     def _find(self) -> None:
         def once() -> list[dict[str, Any]]:
             with translate_errors("list containers"):
-                listed: list[dict[str, Any]] = self._client.containers(
-                    all=True, filters={"label": f"{LABEL_FOLDER}={self._folder}"}
-                )
+                listed: list[dict[str, Any]] = self._client.containers(all=True, filters={"label": LABEL_FOLDER})
                 return listed
 
-        found = call_engine(self._cancelled)(once)
+        jobs = call_engine(self._cancelled)(once)
+        by_token = [each for each in jobs if self._token and each["Labels"].get(LABEL_TOKEN) == self._token]
+        found = by_token or [each for each in jobs if each["Labels"].get(LABEL_FOLDER) == str(self._folder)]
         self._found = found[0]["Id"] if found else None
         self._state_found = ContainerState.NONE
         if found:
             created = found[0]["State"] == "created"
             self._state_found = ContainerState.CREATED if created else ContainerState.STARTED
 
-    def _state(self) -> dict[str, Any]:
-        """`State` of the engine's answer to an inspection. Raises `JobFailed` if somebody has removed the container."""
-        try:
-            with translate_errors("inspect the job's container"):
-                state: dict[str, Any] = self._client.inspect_container(self.id)["State"]
-        except Missing as error:
-            raise JobFailed("The job's container was removed by somebody else while it ran.") from error
-        return state
-
-    def _wait(self) -> dict[str, Any]:
-        """The container's last `State`. An engine that goes away meanwhile is waited for."""
-        self._watched = call_engine(self._cancelled)(self._state)["Status"] == "running"
-        while True:
-            try:
-                with translate_errors("wait for the job's container"):
-                    self._client.wait(self.id, timeout=WAIT_S)
-            except (EngineUnavailable, Missing):  # the time-out of a wait, or the engine is gone: the inspection tells
-                self._lost_at = time.time()
-                self._cancelled.wait(0.1)
-            state = call_engine(self._cancelled)(self._state)
-            if state["Status"] not in ("running", "paused", "restarting"):
-                return state
-            self._watched, self._lost_at = True, None
-
-    def _hear_of_exit(self, ended: Future[Any], when_exited: Callable[[], None]) -> None:
-        """The engine's event `die` comes before it takes the container's network down, its `wait` after that."""
-        since = int(time.time()) - 1
-        while not ended.done() and not self._cancelled.is_set():
-            event: Any = None
-            with suppress(EngineUnavailable, JobFailed, Missing), translate_errors("tell events"):
-                stream = self._client.events(since=since, filters=self._dying, decode=True)
-                event = next(stream, None)
-                stream.close()
-            if event is not None:
-                by_itself = int(event["Actor"]["Attributes"]["exitCode"]) not in STOPPED_BY_ENGINE
-                if by_itself and not self._cancelled.is_set():
-                    when_exited()
-                return
-            wait([ended], timeout=1)
-
-    @property
-    def _dying(self) -> dict[str, str]:
-        return {"container": self.id, "event": "die"}
-
-    def _left_s(self, max_runtime_s: float | None) -> float | None:
-        if max_runtime_s is None:
-            return None
-        started = seconds(call_engine(self._cancelled)(self._state)["StartedAt"])
-        return max(0.0, started + max_runtime_s - time.time())
-
-    def _watch(self) -> Watch:
-        self._client.close()  # an engine that goes down first stops to listen; only old connections reach it still
-        engine_started = call_engine(self._cancelled)(lambda: started_at(self._client))
-        return Watch(engine_started, was_running=self._watched, lost_at=self._lost_at)
-
     def _configuration(self, job_id: str, specs: JobSpecs, resources: Resources) -> dict[str, Any]:
         """The arguments of docker-py's `create_container`."""
         image = launch.read(self._client, specs.handler.image_url)
         command = image.command(specs.command_line, specs.handler.image_url)
         init = not image.has_own_init(command) and launch.has_init(self._client, specs.handler.image_url)
+        labels = {LABEL_JOB: job_id, LABEL_FOLDER: str(self._folder), LABEL_WORKER: socket.gethostname()}
+        if self._token:
+            labels[LABEL_TOKEN] = self._token
         return {
             "image": specs.handler.image_url,
             "command": command,
             "name": f"job-{job_id}-{secrets.token_hex(3)}",
             "environment": environment(specs.app.env or {}, resources.gpu),
-            **labelled(
-                {LABEL_JOB: job_id, LABEL_FOLDER: str(self._folder), LABEL_WORKER: socket.gethostname()}, image.labels
-            ),
+            **labelled(labels, image.labels),
             "host_config": host_config(self._client, self._folder, resources, init=init),
         }
 
 
 @contextmanager
-def job_container(
-    client: Client, folder: PurePosixPath, cancelled: Cancellation, cleanup_deadline: Cancellation
-) -> Iterator[JobContainer]:
-    """The container of a job's folder, which is stopped and removed at the end, unless the worker leaves it running."""
-    container = JobContainer(client, folder, cancelled, cleanup_deadline)
+def removed_on_failure(container: JobContainer) -> Iterator[None]:
+    """Stop and remove the container when the block fails, unless the worker leaves the container running.
+
+    A removal that fails takes nothing from the block's own error: whoever removes the job's folder tries again.
+    """
     try:
-        yield container
+        yield
     except DetachRequested:
         raise
     except BaseException:
-        container.remove()
+        try:
+            container.remove()
+        except (EngineUnavailable, JobFailed) as error:
+            log.warning("The worker cannot remove the job's container now: %s", error)
         raise
-    else:
-        container.remove()
+
+
+def _is_late(patience_s: float, state: RetryCallState) -> bool:
+    return (state.seconds_since_start or 0) >= patience_s

@@ -1,11 +1,14 @@
-"""What a container's end means: its command ended by itself, or the engine ended it. Asks no engine."""
+"""What the end of a container means: who or what ended it, and what its job's user reads. Asks no engine."""
 
 import signal
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from job_fetcher.core.job import Outcome
 from job_fetcher.engine.client import seconds
+from job_fetcher.engine.container_events import ContainerEvent
 
 STOPPED_BY_ENGINE = (137, 143, 255)
 """Exit codes of containers that the engine's shutdown ended: SIGKILL, SIGTERM, and not known after a power cut."""
@@ -13,6 +16,11 @@ SHUTDOWN_S = 30.0
 """An engine that shuts down ends its containers within its 15 s (dockerd's `--shutdown-timeout`), and some more."""
 WAIT_S = 60
 """After so long the engine is asked anew whether the container has ended."""
+STOP_S = 30.0
+"""A command that ends so soon after a signal to stop has been stopped, whatever its exit code is."""
+LOST_EXIT_CODE = 125
+"""The exit code of a container that vanished before anybody learned of its own: that of a failed `docker run`."""
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _MEANINGS = {126: "the command cannot be executed", 127: "the command was not found"}
 
 
@@ -24,6 +32,7 @@ class End:
     started: float
     ended: float
     killed_for_memory: bool = False
+    """The engine's `OOMKilled`: of any process in the container on cgroup v1, of the command alone on some others."""
 
     @classmethod
     def of(cls, state: dict[str, Any]) -> Self:
@@ -38,7 +47,7 @@ class End:
 
 @dataclass(frozen=True)
 class Watch:
-    """What the worker has seen of the engine meanwhile. Times in seconds since the epoch."""
+    """What the worker has seen meanwhile. Times in seconds since the epoch."""
 
     engine_started: float | None
     """When the engine that answers now was started, if that can be told."""
@@ -46,6 +55,58 @@ class Watch:
     """Whether the worker has seen the container run, rather than found it ended."""
     lost_at: float | None
     """When the engine stopped to answer, if it did since the worker saw the container run."""
+    machine_ran_out_of_memory: bool = False
+    """Whether the kernel of this machine has killed a process for memory since the worker saw the container run."""
+
+
+def judge(end: End, events: Sequence[ContainerEvent], watch: Watch) -> Outcome | None:
+    """How the command ended; `None` if it has to run again. The first row that fits counts:
+
+    | what is known | outcome |
+    |---|---|
+    | the engine's shutdown ended it (`ended_by_engine`) | run again |
+    | the owner ended it (`ended_by_owner`) | `error`, whatever the exit code is |
+    | the engine told that a process was killed for memory | `error`, whatever the exit code is |
+    | SIGKILL by nobody known, while the machine ran out of memory | `error` that says so |
+    | none of these | by the exit code |
+    """
+    if ended_by_engine(end, watch):
+        return None
+    code = end.exit_code
+    if ended_by_owner(end, events):
+        return _failed(
+            code, f"The owner of this worker stopped the container while the command ran (exit code {code})."
+        )
+    if end.killed_for_memory or any(event.action == "oom" for event in events):
+        return _failed(code, _killed_for_memory(code))
+    if code == 128 + signal.SIGKILL and watch.machine_ran_out_of_memory:
+        return _failed(code, f"The command was killed while this machine ran out of memory (exit code {code}).")
+    return Outcome(exit_code=code, succeeded=code == 0, reason=f"The command ended with {_in_words(code)}.")
+
+
+def removed(*, engine_restarted: bool) -> Outcome | None:
+    """The outcome for a container that vanished before anybody learned how it ended; `None`: to run again."""
+    if engine_restarted:
+        return None
+    return _failed(LOST_EXIT_CODE, "The owner of this worker stopped the container, and removed it.")
+
+
+def restarted() -> Outcome:
+    """The outcome for a container that somebody restarted: it went on among the files of its first run."""
+    return _failed(LOST_EXIT_CODE, "The owner of this worker restarted the container while the command ran.")
+
+
+def end_by_events(events: Sequence[ContainerEvent], exit_code: int | None, started: float | None) -> End | None:
+    """The end of a container that was removed: from its event `die`, or `exit_code`, if one was heard without it."""
+    for event in events:
+        if event.action == "die" and event.exit_code is not None:
+            exit_code, ended = event.exit_code, event.time
+            break
+    else:
+        ended = time.time()
+    if exit_code is None:
+        return None
+    return End(exit_code, ended if started is None else started, ended)
 
 
 def ended_by_engine(end: End, watch: Watch) -> bool:
@@ -68,12 +129,44 @@ def ended_by_engine(end: End, watch: Watch) -> bool:
     return end.exit_code in STOPPED_BY_ENGINE and end.ended < watch.engine_started + SHUTDOWN_S
 
 
-def outcome_of(end: End) -> Outcome:
-    """How the command ended by itself, as its user reads it."""
-    code = end.exit_code
-    if end.killed_for_memory:
-        return Outcome(exit_code=code, succeeded=False, reason=f"The command was killed for memory (exit code {code}).")
-    return Outcome(exit_code=code, succeeded=code == 0, reason=f"The command ended with {_in_words(code)}.")
+def ended_by_owner(end: End, events: Sequence[ContainerEvent]) -> bool:
+    """Whether somebody has ended the container by way of the engine: `docker stop`, `kill`, `rm -f`, Compose, …
+
+    The engine tells each signal that it sends as an event `kill`. The command's own signals, and those of the kernel,
+    are none, so that the exit code alone says nothing.
+
+    | event `kill` | the owner ended it |
+    |---|---|
+    | none | no |
+    | SIGKILL | yes |
+    | any signal, followed by an event `stop` | yes |
+    | any signal, whose exit code this is (128 + signal) | yes |
+    | SIGTERM, SIGINT, SIGQUIT, `STOP_S` or less before the end | yes |
+    | another signal | no: SIGHUP and SIGUSR1 let many programs reload or report |
+    """
+    kills = [event for event in events if event.action == "kill"]
+    if kills and any(event.action == "stop" for event in events):
+        return True
+    return any(
+        event.signal in (signal.SIGKILL, end.exit_code - 128)
+        or (event.signal in (None, *_STOP_SIGNALS) and end.ended - event.time <= STOP_S)
+        for event in kills
+    )
+
+
+def _failed(code: int, reason: str) -> Outcome:
+    return Outcome(exit_code=code, succeeded=False, reason=reason)
+
+
+def _killed_for_memory(code: int) -> str:
+    if code == 0:
+        return (
+            "A process of the command was killed for memory, although the command ended with exit code 0:"
+            " the outputs may be incomplete."
+        )
+    if code == 128 + signal.SIGKILL:
+        return f"The command was killed for memory (exit code {code})."
+    return f"A process of the command was killed for memory, and the command ended with {_in_words(code)}."
 
 
 def _in_words(code: int) -> str:

@@ -12,40 +12,71 @@ from job_fetcher.engine.isolation import LOG_FILES, LOG_SIZE_MB
 from job_fetcher.workspace.disk import is_full
 
 LOG_OVERHEAD = 80
-LOG_CUT = f"\n[job-fetcher] The last {LOG_SIZE_MB * LOG_FILES} MB of this log are kept: its beginning may be missing.\n"
+BEGINNING_MISSING = (
+    f"\n[job-fetcher] The last {LOG_SIZE_MB * LOG_FILES} MB of this log are kept: its beginning may be missing.\n"
+)
+LINES_MISSING = "\n[job-fetcher] The Docker engine was restarted while the command ran: lines may be missing.\n"
+END_MISSING = "\n[job-fetcher] The end of this log may be missing. {}\n"
+NOT_READ = "The log could not be read. {}\n"
+NOT_KEPT = "The log could not be kept, since the worker's disk is full.\n"
+REMOVED = "Somebody removed the container before the worker had read the log."
 
 
-def save(
-    client: Client, container: str, path: Path, cancelled: Cancellation, make_room: Callable[[], None] = lambda: None
-) -> None:
-    """Write all that `container` has printed to `path`, standard output and error as they came.
+class ContainerLog:
+    """The log of `container`, to be kept at `path`, standard output and error as they came.
 
     A log that cannot be read or kept is replaced by a sentence: the job's outputs do not depend on it. On a full
     disk, `make_room` makes room for the sentence.
     """
 
-    def once() -> None:
+    def __init__(
+        self,
+        client: Client,
+        container: str,
+        path: Path,
+        cancelled: Cancellation,
+        make_room: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._client, self._container, self._path = client, container, path
+        self._cancelled, self._make_room = cancelled, make_room
+
+    def save(self, *, lines_missing: bool = False) -> None:
+        """Write all that the container has printed; `lines_missing`: what is said then may have a hole."""
+        try:
+            call_engine(self._cancelled)(self._read, self._path)
+            if lines_missing:
+                self._add(LINES_MISSING)
+        except (EngineUnavailable, JobFailed, Missing) as error:
+            self._save_what_there_is(REMOVED if isinstance(error, Missing) else str(error))
+        except OSError as error:
+            if not is_full(error):
+                raise
+            self._make_room()
+            self._path.write_text(NOT_KEPT, encoding="utf-8")
+
+    def _save_what_there_is(self, reason: str) -> None:
+        if self._path.exists() and self._path.stat().st_size > 0:
+            self._add(END_MISSING.format(reason))
+        else:
+            self._path.write_text(NOT_READ.format(reason), encoding="utf-8")
+
+    def _add(self, text: str) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    def _read(self, path: Path) -> None:
         kept = 0
         with path.open("wb") as file:
-            for chunk in _chunks(client, container):
+            for chunk in _chunks(self._client, self._container):
                 file.write(chunk)
                 kept += _size_kept(chunk)
             if kept > LOG_SIZE_MB * 10**6 * (LOG_FILES - 1):
-                file.write(LOG_CUT.encode())
-
-    try:
-        call_engine(cancelled)(once)
-    except (EngineUnavailable, JobFailed, Missing) as error:
-        path.write_text(f"The log could not be read. {error}\n", encoding="utf-8")
-    except OSError as error:
-        if not is_full(error):
-            raise
-        make_room()
-        path.write_text("The log could not be kept, since the worker's disk is full.\n", encoding="utf-8")
+                file.write(BEGINNING_MISSING.encode())
 
 
 def _chunks(client: Client, container: str) -> Iterator[bytes]:
     with translate_errors("read the job's log"):
+        client.inspect_container(container)  # docker-py would leave a connection open where there is no container
         chunks = client.logs(container, stream=True, follow=False)
     while True:
         with translate_errors("read the job's log"):

@@ -6,9 +6,11 @@ what each error means for the job and for the worker.
 
 import logging
 import random
+from collections.abc import Sequence
 from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import PurePosixPath
 
 from job_fetcher import steps
@@ -30,6 +32,7 @@ from job_fetcher.platform import diagnosis
 from job_fetcher.platform.api import WorkerApi
 from job_fetcher.worker.ending import Ending, ending_of, ending_without_folder
 from job_fetcher.worker.keepalive import KeepAlive
+from job_fetcher.worker.leftovers import Leftovers
 from job_fetcher.worker.readiness import Readiness
 from job_fetcher.worker.reporter import Reporter
 from job_fetcher.worker.runner import Runner
@@ -64,6 +67,8 @@ class Worker:
         self._readiness = Readiness(client, workspace, images, self._gpu, settings, network=settings.job_network)
         resources = Resources(self._machine.memory_mib, self._gpu, settings.job_network)
         self._runner = Runner(api, client, images, host_base, resources, self._shutdown, settings)
+        self._leftovers = Leftovers(partial(self._runner.remove_container, patience_s=0), self._remove_orphans)
+        self._readiness.leftovers = self._leftovers.reason_against
         notes = workspace.requeued
         self._reporter = Reporter(api, notes, self._shutdown, first_wait_s=settings.timeout_job)
         self._take_back = TakeBack(api, notes, settings.image_patterns, self._shutdown.ending)
@@ -78,7 +83,7 @@ class Worker:
                 log.info("job %s: resuming", folder.job_id)
                 self.run_job(folder)
                 self._shutdown.ending.check()
-            self._shutdown.ending.call(self._remove_orphans, "remove-orphans")
+            self._shutdown.ending.call(self._look_for_orphans, "remove-orphans")
             while True:
                 self._shutdown.ending.check()
                 if not self.run_once():
@@ -221,15 +226,19 @@ class Worker:
         try:
             self._runner.remove_container(folder)
         except (Cancelled, JobFailed, Unavailable) as reason:
-            log.warning("job %s: its container stays for the next start: %s", folder.job_id, reason)
+            log.warning("job %s: its container stays for now: %s", folder.job_id, reason)
+            self._leftovers.keep(folder)
         else:
             folder.remove()
 
-    def _remove_orphans(self) -> None:
-        """Remove the containers whose folders a person removed, or the worker put aside."""
+    def _remove_orphans(self) -> Sequence[str]:
+        """Remove the containers whose folder a person removed or the worker put aside. Returns what stays."""
+        base = self._workspace.base
+        return cleanup.remove_orphans(self._client, self._host_base, lambda name: (base / name).is_dir())
+
+    def _look_for_orphans(self) -> None:
         with suppress(Unavailable):
-            base = self._workspace.base
-            cleanup.remove_orphans(self._client, self._host_base, lambda name: (base / name).is_dir())
+            self._leftovers.look_for_orphans()
 
 
 def _first_status(folder: JobFolder) -> JobStatus:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from job_fetcher.config.settings import Polling
 from job_fetcher.core.errors import GpuUnavailable, Unavailable
@@ -38,6 +38,8 @@ class Readiness:
         self._polling, self._network = polling, network
         self._trial_due = gpu is not None
         self._reported = ""
+        self.leftovers: Callable[[], str | None] = lambda: None
+        """Why a container that an earlier job left keeps the next job away, if one does."""
 
     def is_ready(self) -> bool:
         """Whether this machine could run a job now. If not, logs the first reason, unless it did so the last time."""
@@ -67,6 +69,8 @@ class Readiness:
             yield "the Docker engine does not answer"
         elif self._polling.quiet and self._is_quiet():
             yield "these are quiet hours (QUIET_HOURS)"
+        if (reason := self.leftovers()) is not None:
+            yield reason
         if self._gpu is not None:
             yield from self._reasons_of_gpu(self._gpu)
         if self._trial_due:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from pathlib import PurePosixPath
@@ -9,11 +10,14 @@ from pathlib import PurePosixPath
 from job_fetcher import steps
 from job_fetcher.config.settings import JobLimits
 from job_fetcher.core.background import Cancellation, in_background, run_all
-from job_fetcher.core.errors import EngineUnavailable, JobFailed, MachineFault, StopRequested
+from job_fetcher.core.errors import DetachRequested, EngineUnavailable, JobFailed, MachineFault, StopRequested
 from job_fetcher.core.job import JobSpecs, JobStatus, Outcome
-from job_fetcher.engine import container_log, launch, probe
+from job_fetcher.engine import launch, probe
 from job_fetcher.engine.client import Client, Missing
-from job_fetcher.engine.container import ContainerState, JobContainer, job_container
+from job_fetcher.engine.container import REMOVAL_S, ContainerState, JobContainer, removed_on_failure
+from job_fetcher.engine.container_end import LOST_EXIT_CODE
+from job_fetcher.engine.container_log import ContainerLog
+from job_fetcher.engine.container_wait import Hooks
 from job_fetcher.engine.images import Images
 from job_fetcher.engine.isolation import Resources
 from job_fetcher.platform.api import WorkerApi
@@ -21,9 +25,12 @@ from job_fetcher.worker.ending import ending_of
 from job_fetcher.worker.keepalive import KeepAlive
 from job_fetcher.worker.next_action import MAX_RUNS, Action, next_action
 from job_fetcher.worker.shutdown import Shutdown
-from job_fetcher.workspace.job_folder import JobFolder
+from job_fetcher.workspace.job_folder import CommandStart, JobFolder
 
 LOST = f"The job's container was lost {MAX_RUNS} times, by shutdowns of this machine or its engine."
+
+REMOVAL_HEAD_START_S = 2.0
+"""A removal takes some 100 ms; a job whose container is not gone after so long is not kept waiting for it."""
 
 log = logging.getLogger(__name__)
 
@@ -48,31 +55,39 @@ class Runner:
         self._api, self._client, self._images, self._host_base = api, client, images, host_base
         self._resources, self._shutdown, self._limits = resources, shutdown, limits
         self._cleanup_deadline = shutdown.cleanup_deadline
+        self._removals: dict[str, Future[None]] = {}
 
     def run(self, folder: JobFolder, specs: JobSpecs, keep_alive: KeepAlive, cancelled: Cancellation) -> Outcome:
-        """Run the job's container, or resume it; run it again if the engine's shutdown has ended it."""
+        """Run the job's container, or resume it; run it again if it was ended by a shutdown of the engine, say.
+
+        Returns when the command has ended, which the engine has said, and its outcome is recorded. The container goes
+        meanwhile; `remove_container` waits for that.
+        """
         while True:
-            found = job_container(self._client, self._on_host(folder), cancelled, self._cleanup_deadline)
-            with found as container, _recording_a_stop(folder):
+            container = self._container(folder, cancelled)
+            with removed_on_failure(container), _recording_a_stop(folder):
                 if folder.state.runs:  # left behind: the job may be gone by now, which ends its container
                     cancelled.result_of(keep_alive.tried)
                 action = next_action(folder.state, container.state, rebooted=folder.survived_reboot)
                 match action:
                     case Action.FINISH:
-                        assert folder.state.outcome is not None
-                        return folder.state.outcome
+                        with _kept_for_the_next_start():
+                            container.ensure_ended()
                     case Action.GIVE_UP:
                         raise JobFailed(LOST)
                     case Action.RUN | Action.RERUN:
                         self._prepare(folder, specs, cancelled, anew=action is Action.RERUN)
-                        outcome = self._run_once(container, folder, specs, keep_alive, cancelled)
+                        self._run_once(container, folder, specs, keep_alive, cancelled)
                     case Action.RESUME:
-                        outcome = self._run_once(container, folder, specs, keep_alive, cancelled)
+                        self._run_once(container, folder, specs, keep_alive, cancelled)
                     case Action.DISCARD:
-                        continue
-                if outcome is not None:
-                    return outcome
-            log.warning("job %s: the engine's shutdown has ended the container", folder.job_id)
+                        pass
+                if folder.state.outcome is not None:
+                    with _kept_for_the_next_start():
+                        container.give_files_to_worker()
+                        self._begin_removal(folder.job_id, container, cancelled)
+                    return folder.state.outcome
+            _remove_before_the_next(container)
 
     def _run_once(
         self,
@@ -81,24 +96,50 @@ class Runner:
         specs: JobSpecs,
         keep_alive: KeepAlive,
         cancelled: Cancellation,
-    ) -> Outcome | None:
+    ) -> None:
         """One run of the command, from the container's creation or wherever it is, until its outcome is recorded.
 
-        Returns `None` if the engine's shutdown has ended the container.
+        None is recorded if the command has to run again.
         """
+        resumed = container.state is ContainerState.STARTED
         with self._blaming_whom_it_concerns(specs.handler.image_url, cancelled):
             if container.state is ContainerState.NONE:
                 self._create(container, folder.job_id, specs, cancelled)
             container.start()
+        if folder.state.started is None:
+            folder.record(started=CommandStart.before(container.age_s() if resumed else 0))
         keep_alive.set(JobStatus.RUNNING)
-        outcome = container.wait(self._limits.max_runtime, when_exited=partial(self._command_has_ended, keep_alive))
-        if outcome is not None:
-            self._command_has_ended(keep_alive)
-            container_log.save(self._client, container.id, folder.log, cancelled, folder.drop_ballast)
+        job_log = ContainerLog(self._client, container.id, folder.log, cancelled, folder.drop_ballast)
+        ended = container.wait(
+            self._left_s(folder),
+            Hooks(
+                when_exited=partial(self._command_has_ended, keep_alive),
+                when_stopping=partial(self._record_time_limit, folder),
+            ),
+        )
+        if folder.state.stopped_after_s is not None:
+            ended = _stopped(ended, folder.state.stopped_after_s)
+        if ended is None:
+            log.warning("job %s: the engine's shutdown has ended the container", folder.job_id)
+            return
+        self._command_has_ended(keep_alive)
+        with _kept_for_the_next_start():
+            job_log.save(lines_missing=container.engine_restarted)
             cancelled.result_of(in_background(folder.flush, "flush"))
-            outcome = launch.explained_end(self._client, container.id, outcome, folder.log)
-            folder.record(outcome=outcome)
-        return outcome
+            ended = launch.explained_end(self._client, container.id, ended, folder.log)
+            folder.record(outcome=ended)
+
+    def _left_s(self, folder: JobFolder) -> float | None:
+        """How long the command may still run, in seconds; `None` if nothing limits that."""
+        if folder.state.stopped_after_s is not None:  # recorded, and the worker was killed before it was done
+            return 0
+        limit_s = self._limits.max_runtime
+        return None if limit_s is None else max(0, limit_s - folder.command_age_s)
+
+    def _record_time_limit(self, folder: JobFolder) -> None:
+        """Write down that the worker stops the command, before it does so: its end is else taken for the owner's."""
+        log.info("job %s: stopping the command after MAX_RUNTIME", folder.job_id)
+        folder.record(stopped_after_s=self._limits.max_runtime)
 
     def _command_has_ended(self, keep_alive: KeepAlive) -> None:
         """From now on a stop of the worker does not requeue the job."""
@@ -125,13 +166,29 @@ class Runner:
                 raise launch.explained_start(self._client, error, image) from error
             raise
 
-    def remove_container(self, folder: JobFolder) -> None:
-        """Stop and remove the job's container, if there is one."""
-        with job_container(self._client, self._on_host(folder), self._cleanup_deadline, self._cleanup_deadline):
-            pass
+    def _begin_removal(self, job_id: str, container: JobContainer, cancelled: Cancellation) -> None:
+        """Remove the container of a job whose outcome is recorded; the job goes on without waiting long for that."""
+        self._removals[job_id] = in_background(container.remove, "remove-container")
+        try:
+            cancelled.result_of(self._removals[job_id], REMOVAL_HEAD_START_S)
+        except (TimeoutError, EngineUnavailable, JobFailed):
+            log.warning("job %s: the container is not removed yet; its outputs go up meanwhile", job_id)
 
-    def _on_host(self, folder: JobFolder) -> PurePosixPath:
-        return self._host_base / folder.path.name
+    def remove_container(self, folder: JobFolder, patience_s: float = REMOVAL_S) -> None:
+        """Stop and remove the job's container, if there is one.
+
+        Raises `EngineUnavailable` or `JobFailed` if that has not worked after `patience_s`, and `DetachRequested` when
+        the worker has to end before.
+        """
+        removing = self._removals.pop(folder.job_id, None)
+        if removing is not None:
+            self._cleanup_deadline.result_of(removing)
+        else:
+            self._container(folder, self._cleanup_deadline).remove(patience_s)
+
+    def _container(self, folder: JobFolder, cancelled: Cancellation) -> JobContainer:
+        on_host = self._host_base / folder.path.name
+        return JobContainer(self._client, on_host, cancelled, self._cleanup_deadline, folder.state.token)
 
     def _prepare(self, folder: JobFolder, specs: JobSpecs, cancelled: Cancellation, *, anew: bool) -> None:
         """Get the image and the inputs, both at the same time; `anew`: from clean inputs and outputs."""
@@ -165,6 +222,31 @@ class Runner:
                 container.create(job_id, specs, self._resources)
             except Missing as error:
                 raise JobFailed(f"{error}.") from error
+
+
+@contextmanager
+def _kept_for_the_next_start() -> Iterator[None]:
+    """A stop after the command's end requeues nothing: the next start goes on with what the command has made."""
+    try:
+        yield
+    except StopRequested as reason:
+        raise DetachRequested(str(reason)) from reason
+
+
+def _remove_before_the_next(container: JobContainer) -> None:
+    """Remove a container that another one follows: two of them would work on the same files."""
+    try:
+        container.remove()
+    except (EngineUnavailable, JobFailed) as error:
+        raise MachineFault(f"This worker cannot remove the job's container: {error}.") from error
+
+
+def _stopped(ended: Outcome | None, after_s: float) -> Outcome:
+    return Outcome(
+        exit_code=ended.exit_code if ended else LOST_EXIT_CODE,
+        succeeded=False,
+        reason=f"The command was stopped after {after_s:g} s, this worker's MAX_RUNTIME.",
+    )
 
 
 @contextmanager

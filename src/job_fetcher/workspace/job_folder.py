@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,24 @@ VERSION = 1
 """Of the format of `job.json`."""
 
 log = logging.getLogger(__name__)
+
+
+class CommandStart(Model):
+    """When the command was started, by a clock that nobody sets: that of the host since its boot, suspends included."""
+
+    boot_id: str
+    boottime_s: float
+    """`CLOCK_BOOTTIME` of clock_gettime(2), in seconds."""
+
+    @classmethod
+    def before(cls, age_s: float) -> Self:
+        """The start of a command that has been running for `age_s`."""
+        return cls(boot_id=boot_id(), boottime_s=time.clock_gettime(time.CLOCK_BOOTTIME) - age_s)
+
+    @property
+    def age_s(self) -> float:
+        """How long ago that was; 0 if the host was started since, which the command did not survive."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - self.boottime_s if self.boot_id == boot_id() else 0
 
 
 class JobState(Model):
@@ -33,17 +52,24 @@ class JobState(Model):
     """How often workers of this folder have requeued the job, this time included once `final` is `queued`."""
     runs: int = 0
     """How many containers the worker has prepared for it: more than one only if the engine's shutdown killed one."""
+    token: str | None = None
+    """What its container is found by, whatever path the folder has then; `None` in records of earlier releases."""
+    started: CommandStart | None = None
+    """When the command of the present run was started; `None` before that, and in records of earlier releases."""
+    stopped_after_s: float | None = None
+    """The time limit that the worker stops the command for: recorded before the stop."""
     outcome: Outcome | None = None
-    """How its container ended. From then on the worker needs no container, and never requeues the job."""
+    """How its command ended. From then on its container is only left to be removed, and the job is never requeued."""
     final: Final | None = None
     """The last status, recorded before the worker sends it: a worker that is killed in between sends it once."""
 
 
 class JobFolder:
-    """The folder of one job, held by this process until it leaves the `with` block."""
+    """The folder of one job, held by this process until it leaves the `with` block, or the last one of several."""
 
     def __init__(self, path: Path, lock: int, state: JobState) -> None:
         self.path, self._lock, self._state = path, lock, state
+        self._blocks = 0
         self.files = path / "files"
         self.parts = path / "parts"
         self.uploads = path / "uploads.jsonl"
@@ -67,6 +93,11 @@ class JobFolder:
     @property
     def job_id(self) -> str:
         return self._state.job.id
+
+    @property
+    def command_age_s(self) -> float:
+        """For how many seconds the command has been running."""
+        return self._state.started.age_s if self._state.started else 0
 
     def record(self, **changes: Any) -> None:
         """Change fields of `state`, on disk first. Raises `OSError`."""
@@ -96,7 +127,8 @@ class JobFolder:
             _make_folder(each)
         for file in (self.uploads, self.log):
             file.unlink(missing_ok=True)
-        self.record(boot_id=boot_id())
+        token = self._state.token or secrets.token_hex(16)
+        self.record(boot_id=boot_id(), token=token, started=None, stopped_after_s=None)
 
     def remove(self) -> None:
         """Remove the folder and all that is in it. What cannot be removed is logged, and left to the next start."""
@@ -106,10 +138,13 @@ class JobFolder:
         remove_tree(doomed)
 
     def __enter__(self) -> Self:
+        self._blocks += 1
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        os.close(self._lock)
+        self._blocks -= 1
+        if self._blocks == 0:
+            os.close(self._lock)
 
 
 def _make_folder(path: Path) -> None:

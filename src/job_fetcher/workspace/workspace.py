@@ -123,7 +123,7 @@ class Workspace:
             os.close(lock)
             remove_tree(making)
             raise
-        return JobFolder(path, lock, state)
+        return JobFolder(path, lock, folder.state)
 
     def resumable(self, gpu: str | None = None) -> Iterator[JobFolder]:
         """The folders that workers of this owner and `gpu` left behind and nobody holds. This process holds each."""
