@@ -45,9 +45,9 @@ def test_image_is_not_the_workers_own_by_a_label_alone(own: OwnEngine, monkeypat
 
 HOOK = "error running hook nvidia-container-cli"
 PRETENDS = {
-    "a program": 'ENTRYPOINT ["nvidia-container-cli"]',
-    "a program with all words": f'ENTRYPOINT ["/{HOOK}"]',
-    "a program with the words of another error": 'ENTRYPOINT ["could not select device driver"]',
+    "a user": "USER nvidia-container-cli",
+    "a user with all words": f"USER {HOOK}",
+    "a user with the words of another error": "USER could not select device driver",
 }
 
 

@@ -50,9 +50,8 @@ def ends(mock: Platform, worker: WorkerProcess) -> Ends:
 def test_entrypoint_that_is_a_shell_runs_the_line(ends: Ends, image_of: AddImage) -> None:
     for entrypoint in ('["/bin/sh", "-c"]', '["sh", "-ec"]', '["/bin/sh"]', '["/bin/env", "sh", "-c"]'):
         status, told = ends("echo a && exit 3", image=image_of(f"ENTRYPOINT {entrypoint}"))
-        assert (status, told[:60]) == ("error", "The command ended with exit code 3.\n\nThe end of the log:\na"), (
-            entrypoint
-        )
+        assert (status, told[:35]) == ("error", "The command ended with exit code 3."), entrypoint
+        assert told.endswith("\na"), "the whole line was run"
 
 
 def test_entrypoint_that_ignores_the_command_is_refused_by_name(ends: Ends, image_of: AddImage, mock: Platform) -> None:
@@ -63,7 +62,7 @@ def test_entrypoint_that_ignores_the_command_is_refused_by_name(ends: Ends, imag
         assert told.startswith(f"The image '{image}' ignores the job's command: its ENTRYPOINT is in shell form")
         assert ends(image=image)[0] == "finished", "its own command is not the job's"
     status, told = ends("exit 3", image=image_of('ENTRYPOINT exec "$0" "$@"'))
-    assert (status, told) == ("error", "The command ended with exit code 3.")
+    assert (status, told[:35]) == ("error", "The command ended with exit code 3.")
 
 
 def test_image_that_cannot_run_is_told_in_words_for_its_author(
@@ -90,7 +89,7 @@ def test_image_that_cannot_run_is_told_in_words_for_its_author(
         assert "runc" not in told
     for entrypoint in ('["/good.sh"]', '["good.sh"]', '["./good.sh"]'):
         image = image_of(f"ENTRYPOINT {entrypoint}", "ENV PATH=/bin:/", files=script)
-        assert ends("true", image=image) == ("finished", "The command ended with exit code 0.")
+        assert ends("true", image=image)[0] == "finished"
     image = image_of(shell=False)
     assert ends("true", image=image)[1].startswith(f"The image '{image}' has no /bin/sh, which runs the job's command.")
     assert "does not contain its command '/no-such'" in ends(image=image_of('CMD ["/no-such"]'))[1]
@@ -128,7 +127,7 @@ def test_image_for_another_architecture_is_told_only_when_it_does_not_run(
             assert status == "error"
             assert "The image is for s390x, this machine is " in told
             registry.use(archive_of(shell_files()), "s390x")
-            assert ends("true", image=image) == ("finished", "The command ended with exit code 0.")
+            assert ends("true", image=image)[0] == "finished"
         finally:
             remove_images(docker_client, image)
 

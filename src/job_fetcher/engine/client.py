@@ -16,6 +16,7 @@ from typing import Any
 import docker
 import requests
 import urllib3
+from docker.auth import load_config
 from docker.errors import (
     APIError,
     DockerException,
@@ -27,10 +28,14 @@ from docker.errors import (
 from docker.utils import kwargs_from_env
 
 from job_fetcher.core.errors import EngineError, EngineUnavailable, JobFailed, SettingsError
+from job_fetcher.engine import logins
 from job_fetcher.engine.hardware import Machine
 from job_fetcher.platform import http
 
 CALL_TIMEOUT_S = 60
+SCHEMES = ("unix://", "tcp://", "http://", "https://")
+MAX_PORT = 65535
+ADDRESSES = "unix:///var/run/docker.sock or tcp://HOST:PORT"
 MIN_API, MIN_DOCKER = (1, 41), "20.10"
 """The API of the oldest engine, and that engine: the first that knows `host-gateway`."""
 LOGIN_S = 30.0
@@ -118,6 +123,13 @@ def connect(patience_s: int = CALL_TIMEOUT_S) -> Client:
 
     The engine has `patience_s` for its first answer.
     """
+    _check_address(os.environ.get("DOCKER_HOST", ""))
+    try:
+        load_config()
+    except (DockerException, ValueError) as error:  # docker-py reads the logins at once, and raises what it likes
+        raise EngineError(
+            f"The worker cannot read {logins.config_file()} ({error}): correct the file, or log in again"
+        ) from error
     try:
         client = Client(**kwargs_from_env(), timeout=patience_s)
         client.ping()
@@ -129,6 +141,18 @@ def connect(patience_s: int = CALL_TIMEOUT_S) -> Client:
             f"The Docker engine is too old (API {client.api_version}): install Docker {MIN_DOCKER} or newer"
         )
     return client
+
+
+def _check_address(where: str) -> None:
+    """Raise `EngineError` if no engine that this worker can use has that DOCKER_HOST."""
+    if where.startswith("ssh://"):
+        raise EngineError(
+            f"The worker cannot use a Docker engine over SSH ({where}): the folders of jobs must be on the engine's own"
+            " machine. Run the worker there, and unset DOCKER_HOST"
+        )
+    port = re.search(r":(\d+)/?$", where)
+    if ("://" in where and not where.startswith(SCHEMES)) or (port and int(port[1]) > MAX_PORT):
+        raise EngineError(f"DOCKER_HOST ({where}) is no address of a Docker engine: unset it, or write {ADDRESSES}")
 
 
 def is_up(client: Client) -> bool:
