@@ -288,3 +288,20 @@ def test_several_workers_of_one_folder_take_a_job_back_once(mock: Platform, mach
     assert len(taken) == 2
     for folder in folders:
         folder.remove()
+
+
+BLOCKED: dict[str, Callable[[Path], object]] = {
+    "a folder": Path.mkdir,
+    "a link": lambda lock: lock.symlink_to("/etc/hostname"),
+    "a link to nothing": lambda lock: lock.symlink_to("nothing"),
+}
+
+
+@pytest.mark.parametrize("block", BLOCKED.values(), ids=BLOCKED)
+def test_a_lock_that_cannot_be_had_keeps_the_worker_from_nothing_else(
+    machine: Machine, tmp_path: Path, block: Callable[[Path], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    machine.had()
+    block(tmp_path / ".requeued.lock")
+    assert machine.take_back() is None
+    assert "takes none back" in caplog.text

@@ -105,10 +105,10 @@ def run_all(
     cancelled: Cancellation,
     name: str,
 ) -> None:
-    """Call `call(item, left)` for every item, and for those that such a call returns, on up to `threads` threads.
+    """Call `call(item, left)` for every item, and for the items that such a call returns, on up to `threads` threads.
 
-    Returns when all are done. The first error is raised at once; `left` is then set for the calls that still run, as it
-    is when `cancelled` is.
+    Returns when all are done. Raises the first error at once, or the reason of `cancelled`. Then `left` is set for the
+    calls that still run.
     """
     left = Cancellation()
     queue = _Queue(items)
@@ -136,7 +136,7 @@ def run_all(
 
 
 class _Queue(Generic[T]):
-    """Items for several threads. It ends when all are done and nothing more can come of one, or when it is closed."""
+    """Items for several threads. It ends when all are done, since no more can come then, or when it is closed."""
 
     def __init__(self, items: Iterable[T]) -> None:
         self._items = deque(items)
@@ -158,7 +158,7 @@ class _Queue(Generic[T]):
             yield item
 
     def done(self, more: Iterable[T]) -> None:
-        """An item is done, and `more` are to be done for it."""
+        """An item is done, and has brought `more` of them."""
         with self._changed:
             self._items.extend(more)
             self._busy -= 1

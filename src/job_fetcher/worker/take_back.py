@@ -45,15 +45,18 @@ class TakeBack:
         """The folder of a job that this machine can run now; `None` if there is none.
 
         `offer` is what the machine has, as the query parameters of `GET /jobs`. One worker of a folder looks at a time.
-        Raises what `WorkerApi` raises, but no `JobFailed`; and `OSError`.
+        Raises what `WorkerApi` raises, but no `JobFailed`.
         """
         if not self._candidates(offer):
             return None
-        with self._notes.locked():
-            for note in self._candidates(offer):  # another worker may have taken one back meanwhile
-                folder = self._try(note, begin)
-                if folder is not None:
-                    return folder
+        try:
+            with self._notes.locked():
+                for note in self._candidates(offer):  # another worker may have taken one back meanwhile
+                    folder = self._try(note, begin)
+                    if folder is not None:
+                        return folder
+        except OSError as error:
+            log.warning("The worker cannot lock the notes of requeued jobs, and takes none back: %s", error)
         return None
 
     def _candidates(self, offer: Mapping[str, str | int]) -> list[Note]:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def worker(settings: Settings, shutdown: Shutdown) -> Worker:
-    """The worker that `settings` describe; raises `WorkerError` if it could not work."""
+    """The worker that `settings` describe. Raises `WorkerError` if it could not work."""
     folders = workspace(settings)
     folders.prepare()
     client = engine.connect()
@@ -36,7 +36,7 @@ def api(settings: Settings) -> WorkerApi:
 
 
 def token(settings: Settings) -> Token:
-    """Where the API's tokens come from."""
+    """The source of the API's tokens: a fixed one, or Cognito."""
     if settings.access_token is not None:
         return FixedToken(settings.access_token)
     assert settings.username is not None  # Settings has both or a token
@@ -58,9 +58,9 @@ def workspace(settings: Settings) -> Workspace:
 def host_base(settings: Settings, client: engine.Client) -> PurePosixPath:
     """PATH_BASE as the engine's host sees it. Raises `SettingsError` if that is another folder.
 
-    The mounts of the worker's own container tell for sure. If something else is set, that may be a link on the host, or
-    the engine another machine's; outside of a container the engine may see other files (a snap's Docker, a service's
-    PrivateTmp): then a container has to tell.
+    The mounts of the worker's own container tell for sure. A setting that differs from them may name a link on the
+    host, or the engine may be another machine's. Outside of a container the engine may see other files: Docker from a
+    snap, a service with PrivateTmp. In these cases the worker tries with a container.
     """
     told = settings.path_host_base
     try:
@@ -76,14 +76,16 @@ def host_base(settings: Settings, client: engine.Client) -> PurePosixPath:
         if on_host != found or not (engine.own_container() or probe.is_seen(client, on_host, here)):
             probe.same_folder(client, on_host, here)
     except (probe.ProbeFailed, OSError) as error:
-        log.warning("PATH_BASE is believed to be %s of the host, since no container can tell: %s", on_host, error)
+        log.warning(
+            "The worker takes %s of the host for PATH_BASE, since it can try with no container: %s", on_host, error
+        )
     return on_host
 
 
 def host_path(client: engine.Client, path: PurePosixPath) -> PurePosixPath:
-    """Where `path` of this process lies on the engine's host: the same, or, in a container, where that is mounted from.
+    """Where `path` of this process lies on the engine's host: the same path, or in a container the source of its mount.
 
-    Raises `SettingsError` if this is a container and nothing of the host is mounted at `path`.
+    Raises `SettingsError` if this is a container and no folder of the host is mounted at `path`.
     """
     own_id = engine.own_container()
     if own_id is None:
@@ -95,7 +97,7 @@ def host_path(client: engine.Client, path: PurePosixPath) -> PurePosixPath:
         if _runs_here(client):  # a container of another engine, and the jobs' engine inside of it
             return path
         raise SettingsError(
-            "PATH_HOST_BASE is not set and cannot be found out, since the engine does not know this container"
+            "PATH_HOST_BASE is not set, and the worker cannot find it out: the engine does not know this container"
         ) from None
     by_depth = sorted(mounts, key=lambda mount: len(PurePosixPath(mount["Destination"]).parts), reverse=True)
     for mount in by_depth:
@@ -107,6 +109,6 @@ def host_path(client: engine.Client, path: PurePosixPath) -> PurePosixPath:
 
 
 def _runs_here(client: engine.Client) -> bool:
-    """Whether the engine sees the same files as this process: its own folder is there."""
+    """Whether the engine sees the same files as this process: its own folder exists here."""
     with engine.translate_errors("describe the host"):
         return Path(client.info()["DockerRootDir"], "containers").is_dir()
