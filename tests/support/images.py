@@ -102,16 +102,28 @@ def shell_files() -> dict[str, bytes | Path]:
 def add_image(client: docker.DockerClient, name: str, files: Mapping[str, bytes | Path], *changes: str) -> str:
     """Import `files` (contents, all executable, or targets of links) as an image; `changes` are Dockerfile lines.
 
-    An image that had this name before is removed, unless a container uses it.
+    An image that had this name before is removed, at once or, if a container uses it, by `remove_images`.
     """
     repository, tag = name.rsplit(":", 1)
     replaced = {image["Id"]: image["RepoTags"] for image in client.api.images(name=name)}
     client.api.import_image_from_data(archive_of(files), repository=repository, tag=tag, changes=list(changes))
     for image_id, tags in replaced.items():
         if tags == [name]:
-            with suppress(APIError):
-                client.api.remove_image(image_id)
+            _replaced.add(image_id)
+    _remove_replaced(client)
     return name
+
+
+_replaced: set[str] = set()
+"""The ids of images that have lost their names to others, and are here still."""
+
+
+def _remove_replaced(client: docker.DockerClient) -> None:
+    for image_id in list(_replaced):
+        with suppress(APIError):  # a container uses it
+            with suppress(ImageNotFound):
+                client.api.remove_image(image_id)
+            _replaced.discard(image_id)
 
 
 def archive_of(files: Mapping[str, bytes | Path]) -> bytes:
@@ -141,6 +153,7 @@ def push(client: docker.DockerClient, name: str) -> None:
 
 def remove_images(client: docker.DockerClient, prefix: str) -> None:
     """Remove every image whose name begins so, also one that has lost its tag."""
+    _remove_replaced(client)
     for image in client.api.images():  # docker-py's own list looks at each, of which another session may remove one
         for name in [*(image["RepoTags"] or []), *(image["RepoDigests"] or [])]:
             if name.startswith(prefix) and not name.endswith(":<none>"):

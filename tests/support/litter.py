@@ -6,6 +6,7 @@ the engine meanwhile, that may be theirs.
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import docker
@@ -30,7 +31,15 @@ def things(client: docker.DockerClient) -> Things:
 
 
 def remove_by_products(client: docker.DockerClient, before: Things) -> None:
-    """Remove the images that a later session would only need anew: the demo's, and the stage that builds the worker."""
+    """Remove what is meant to stay for a while.
+
+    Those are the probes of workers that were killed, which a worker's next start removes, and images that a later
+    session would only need anew: the demo's, and the stage that builds the worker's.
+    """
+    for each in client.api.containers(all=True, filters={"label": "job-fetcher.build=probe"}):
+        if f"container {each['Id']}" not in before and each["State"] != "running":
+            with suppress(APIError):  # somebody else is removing it
+                client.api.remove_container(each["Id"], v=True)
     stage = [each["Id"] for each in client.api.images(filters={"label": "job-fetcher.build=builder"})]
     for image in (*stage, *(each["Id"] for each in client.api.images(name="localhost/job-fetcher-demo"))):
         if f"image {image}" not in before:
