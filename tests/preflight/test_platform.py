@@ -52,7 +52,7 @@ def test_account_that_is_not_ready(check: Check, mock: Platform, state: str, sen
 def test_account_that_is_not_approved_as_a_worker(check: Check) -> None:
     report = check(USERNAME="newcomer", PASSWORD="Newcomer-password-1")
     assert report.sentence("credentials") == (
-        "The API lets this account do nothing (403): it is not approved as a worker yet: ask the platform to add it"
+        "The API lets this account do nothing (403): it is not approved as a worker yet. Ask the platform to add it"
         " to the group 'workers'"
     )
 
@@ -89,8 +89,8 @@ def test_login_service_that_is_asked_too_often(check: Check, mock: Platform) -> 
 def test_account_that_too_many_wrong_passwords_have_locked(check: Check, mock: Platform) -> None:
     mock.fault("/cognito*", status=400, body=json.dumps({"__type": "NotAuthorizedException", "message": LOCKED}))
     assert check(PASSWORD="right-now").sentence("credentials") == (
-        "The platform has locked the account 'worker' after too many wrong passwords: stop the worker (docker rm -f"
-        " job-fetcher), wait 15 minutes, log in on the platform's website, and start it with that password"
+        "The platform has locked the account 'worker' after too many wrong passwords. Stop the worker (docker rm -f"
+        " job-fetcher) and wait 15 minutes. Log in on the platform's website, then start the worker with that password"
     )
 
 
@@ -249,8 +249,8 @@ def test_address_of_the_users_api(check: Check, mock: Platform) -> None:
     mock.configure(api="users")
     sentence = check().sentence("credentials")
     assert sentence == (
-        f"API_URL ({mock.url}) is the address of the users' API, and not of the workers' API: set API_URL to the"
-        f" address that the platform gives for workers ({mock.url}/jobs answered 200)"
+        f"API_URL ({mock.url}) is the address of the users' API, and not of the workers' API ({mock.url}/jobs"
+        " answered 200). Set API_URL to the address that the platform gives for workers"
     )
 
 

@@ -1,5 +1,7 @@
-"""No sentence of the documentation is too long to be read once."""
+"""No sentence of the documentation or of the worker is too long to be read once."""
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,26 @@ from scripts import style
 @pytest.mark.parametrize("page", style.pages(), ids=lambda page: str(page.relative_to(style.ROOT)))
 def test_no_sentence_of_a_page_has_more_than_25_words(page: Path) -> None:
     assert style.too_long(page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", sorted((style.ROOT / "src").rglob("*.py")), ids=lambda path: path.stem)
+def test_no_sentence_that_the_worker_says_has_more_than_25_words(path: Path) -> None:
+    """Log lines, errors and help texts: all strings but docstrings, where a value counts as one word."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docstrings = {id(each.value) for each in ast.walk(tree) if isinstance(each, ast.Expr)}
+    assert [long for text in _strings(tree, docstrings) for long in style.too_long(text)] == []
+
+
+def _strings(tree: ast.AST, without: set[int]) -> Iterator[str]:
+    if id(tree) in without:
+        return
+    if isinstance(tree, ast.JoinedStr):
+        yield "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in tree.values)
+    elif isinstance(tree, ast.Constant) and isinstance(tree.value, str):
+        yield tree.value
+    else:
+        for node in ast.iter_child_nodes(tree):
+            yield from _strings(node, without)
 
 
 LONG = " ".join(["word"] * 26)

@@ -52,7 +52,7 @@ def expect_success(response: requests.Response) -> None:
         raise CredentialsError("The API refuses the token (401), even a new one")
     if status == 403:
         raise CredentialsError(
-            "The API lets this account do nothing (403): it is not approved as a worker yet: ask the platform to add it"
+            "The API lets this account do nothing (403): it is not approved as a worker yet. Ask the platform to add it"
             " to the group 'workers'"
         )
     raise JobFailed(f"{told(response)}: {_detail(response)}")

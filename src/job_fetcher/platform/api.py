@@ -97,8 +97,8 @@ class WorkerApi:
             raise answers.page(response)
         what = "the users' API" if response.status_code < 300 else "another API, perhaps the users' API"
         raise SettingsError(
-            f"API_URL ({self._url}) is the address of {what}, and not of the workers' API: set API_URL to the address"
-            f" that the platform gives for workers ({self._url}/jobs answered {response.status_code})"
+            f"API_URL ({self._url}) is the address of {what}, and not of the workers' API ({self._url}/jobs answered"
+            f" {response.status_code}). Set API_URL to the address that the platform gives for workers"
         )
 
     def put_status(

@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 LOCKED = "Password attempts exceeded"
 """Cognito's message for a while after some wrong passwords (up to 15 minutes), whose type is that of a wrong one."""
 REFUSALS = {
-    LOCKED: "The platform has locked the account {username!r} after too many wrong passwords: stop the worker"
-    " (docker rm -f job-fetcher), wait 15 minutes, log in on the platform's website, and start it with that password",
+    LOCKED: "The platform has locked the account {username!r} after too many wrong passwords. Stop the worker"
+    " (docker rm -f job-fetcher) and wait 15 minutes. Log in on the platform's website, then start the worker with that"
+    " password",
     "NotAuthorizedException": "The platform refuses USERNAME and PASSWORD: check both, and that the account is enabled",
     "UserNotFoundException": "The platform knows no account {username!r}: check USERNAME",
     "UserNotConfirmedException": "The account {username!r} is not confirmed yet: open the link in the mail that the"
