@@ -97,8 +97,7 @@ class Cloud:
         job = Job.model_validate(event["job"])
         try:
             with suppress(Unavailable), _held(self._base / job.folder_name) as is_there:
-                if self._status(job, is_there) is not JobStatus.POSTPROCESSING:  # this call may be late
-                    self._api.put_status(job.id, JobStatus.RUNNING)
+                self._say_that_it_runs(job, is_there)
         except JobGone:
             return {"gone": True}
         return {"gone": False}
@@ -110,6 +109,19 @@ class Cloud:
     def report(self, event: Event, context: Context) -> Event:
         """`{"job", "final": {"status", "details"}}` → `{"next": "end"}`. The job's folder is removed."""
         return self._do("report", self._report, event, context)
+
+    def _say_that_it_runs(self, job: Job, is_there: bool) -> None:
+        """Send `running`, unless this call is late. `JobGone` after a 404 that a question and a second one confirm."""
+        for second in (False, True):
+            if self._status(job, is_there) is JobStatus.POSTPROCESSING:
+                return
+            try:
+                self._api.put_status(job.id, JobStatus.RUNNING)
+            except JobGone:
+                if second:
+                    raise
+            else:
+                return
 
     def _begin(self, job: Job) -> None:
         folder = self._base / job.folder_name

@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scripts.cloud.handlers import within
@@ -149,3 +150,24 @@ def test_a_machine_that_was_lost_is_an_outcome(mock: Platform, cloud: Cloud) -> 
     event = cloud.call("upload", event | {"outcome": {"exit_code": None, "reason": None, "succeeded": False}})
     told = "The machine that ran the container was lost. The worker uploaded 1 log file (0 bytes)."
     assert event["final"] == {"status": "error", "details": told}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"status": 404, "body": "<html>"}, {"status": 404, "detail": "Not Found"}, {"status": 403}]
+)
+def test_a_wrong_answer_to_the_keep_alive_ends_no_container(
+    mock: Platform, cloud: Cloud, wrong: dict[str, Any]
+) -> None:
+    """Something in front of the API has answered, or another application in the same words."""
+    job_id, event = cloud.pulled()
+    event = cloud.call("fetch", event)
+    mock.fault(f"/jobs/{job_id}/status", "PUT", times=1, **wrong)
+    assert cloud.call("keep_alive", event) == {"gone": False}
+
+
+def test_a_job_of_another_account_ends_the_container(mock: Platform, cloud: Cloud) -> None:
+    _, event = cloud.pulled()
+    event = cloud.call("fetch", event)
+    mock.pass_time(301)
+    assert mock.api("worker2-fixed-token").pull_job({"memory": 16_000, "cpu_cores": 4}) is not None
+    assert cloud.call("keep_alive", event) == {"gone": True}
