@@ -1,12 +1,13 @@
 """Retries: what may pass is tried again with growing waits, and nobody waits longer than it helps."""
 
+import math
 import random
 
 import pytest
 
 from job_fetcher.core.background import Cancellation
-from job_fetcher.core.errors import InvalidAnswer, JobGone, Unavailable
-from job_fetcher.core.retry import INVALID_ANSWERS, MAX_WAIT_S, keep_alive_wait_s, retrying
+from job_fetcher.core.errors import CredentialsError, InvalidAnswer, JobGone, NotThePlatform, Unavailable
+from job_fetcher.core.retry import INVALID_ANSWERS, MAX_WAIT_S, CredentialRefusals, keep_alive_wait_s, retrying
 
 
 def test_what_is_unavailable_is_tried_until_it_works_with_growing_waits(waits: list[float]) -> None:
@@ -44,6 +45,53 @@ def test_an_answer_that_stays_invalid_is_not_waited_out_for_ever(waits: list[flo
     with pytest.raises(InvalidAnswer):
         retrying(Cancellation())(call)
     assert len(waits) == INVALID_ANSWERS - 1
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_page_in_the_apis_place_is_waited_out_unless_it_is_for_one_request_alone(
+    waits: list[float], alone: bool
+) -> None:
+    day_s = 86_400
+
+    def call() -> str:
+        if sum(waits) > day_s:
+            return "back"
+        error = NotThePlatform("a firewall's page")
+        error.alone = alone
+        raise error
+
+    if alone:
+        with pytest.raises(NotThePlatform):
+            retrying(Cancellation())(call)
+        assert 3600 <= sum(waits) < 3600 + MAX_WAIT_S
+    else:
+        assert retrying(Cancellation())(call) == "back"
+
+
+@pytest.mark.parametrize("outage_s", [0, 100, 1000])
+def test_refused_credentials_are_believed_after_three_minutes_of_refusals(waits: list[float], outage_s: float) -> None:
+    """An outage before them does not count."""
+    first = []
+
+    def call() -> None:
+        if sum(waits) < outage_s:
+            raise Unavailable("away")
+        first.append(sum(waits))
+        raise CredentialsError("refused")
+
+    with pytest.raises(CredentialsError):
+        retrying(Cancellation())(call)
+    assert len(first) >= 3
+    assert 180 <= sum(waits) - first[0] < 180 + MAX_WAIT_S
+
+
+@pytest.mark.parametrize("gap_s", [1, 60, 1000])
+def test_refused_credentials_are_believed_by_at_least_three_refusals(gap_s: float) -> None:
+    refusals = CredentialRefusals()
+    count = next(n for n in range(1, 1000) if refusals.are_final(n * gap_s))
+    assert count == max(3, 1 + math.ceil(180 / gap_s))
+    refusals.reset()
+    assert not refusals.are_final(10_000)
 
 
 def test_a_wait_ends_when_the_job_is_gone() -> None:

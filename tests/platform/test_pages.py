@@ -130,6 +130,15 @@ def test_who_asks_for_the_workers_api_hears_that_the_account_is_refused(
         mock.api("adas").require_workers_api()
 
 
+@pytest.mark.parametrize("name", ["input", "output"])
+@pytest.mark.parametrize("path", ["/files/*", "*"])
+def test_a_page_is_for_a_file_alone_if_the_api_answers_meanwhile(mock: Platform, name: str, path: str) -> None:
+    mock.fault("/*/url" if path != "*" else "*", status=403, body="<html>blocked")
+    with pytest.raises(NotThePlatform) as raised:
+        CALLS[name](mock.api())
+    assert raised.value.alone == (path != "*")
+
+
 def test_a_405_is_never_the_apis(mock: Platform) -> None:
     mock.fault("/jobs/*", status=405, detail="Method Not Allowed")
     with pytest.raises(NotThePlatform):

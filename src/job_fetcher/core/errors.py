@@ -77,7 +77,11 @@ class NotThePlatform(InvalidAnswer):
     """A load balancer, firewall or proxy answered in the place of the platform's API.
 
     The answer says nothing about the account or the job. It is waited out like an API that does not answer.
+
+    `alone`: the API itself answered another request at the same time, so that the page may be for this request only.
     """
+
+    alone = False
 
 
 class EngineUnavailable(Unavailable):

@@ -33,6 +33,8 @@ The job stays this worker's meanwhile: with the longest interval of keep-alives 
 silence (`TIMEOUT_FAILURE`) after which the API gives a job to another account."""
 MIN_REFUSALS = 3
 """... and after this many, since an outage may lie between two of them."""
+PAGES_FOR_S = 3600.0
+"""After this many seconds of waits a page in the API's place is believed, if it is there for one request alone."""
 HARMLESS_WAIT_S = 30.0
 """A wait that costs no job: the API gives a job up after 300 s of silence (`TIMEOUT_FAILURE`)."""
 
@@ -50,8 +52,9 @@ def retrying(
 ) -> tenacity.Retrying:
     """The retry policy: on `Unavailable`, for as long as it takes, until `cancelled` or `give_up`.
 
-    An `InvalidAnswer` is raised after `INVALID_ANSWERS` tries and `invalid_for_s` seconds, but `NotThePlatform` never
-    is. A `CredentialsError` is raised when `CredentialRefusals` believes it.
+    An `InvalidAnswer` is raised after `INVALID_ANSWERS` tries and `invalid_for_s` seconds, but `NotThePlatform` only if
+    it is for one request alone, after `PAGES_FOR_S`. A `CredentialsError` is raised when `CredentialRefusals` believes
+    it.
 
     Each wait is drawn at random between 0 s and a span ("full jitter"), so that a thousand workers do not come back in
     the same second. The span is 2 s at first and doubles up to `max_wait_s`. `Retry-After` is waited out before that.
@@ -151,9 +154,11 @@ def keep_alive_wait_s(failures: int, interval_s: float) -> float:
 
 
 def _invalid_for_good(state: tenacity.RetryCallState, for_s: float) -> bool:
-    often = state.attempt_number >= INVALID_ANSWERS and (state.seconds_since_start or 0) >= for_s
     error = _error(state)
-    return often and isinstance(error, InvalidAnswer) and not isinstance(error, NotThePlatform)
+    if isinstance(error, NotThePlatform):
+        return error.alone and state.idle_for >= PAGES_FOR_S
+    often = state.attempt_number >= INVALID_ANSWERS and (state.seconds_since_start or 0) >= for_s
+    return often and isinstance(error, InvalidAnswer)
 
 
 def _error(state: tenacity.RetryCallState) -> BaseException | None:

@@ -6,6 +6,7 @@ that want a request to be tried again use `core.retry`.
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
@@ -142,7 +143,7 @@ class WorkerApi:
             raise JobFailed("there is no such file")
         if answers.is_refusal(response, 403):
             raise JobFailed("the job's user may not read this file")
-        answers.expect_success(response)
+        self._expect_file_request(response)
         return _with_encoded_id(http.answer(response, RequestToMake).for_method("get"), self._url, file_id)
 
     def output_request(self, job_id: str, output_type: OutputType, base_path: str) -> RequestToMake:
@@ -155,7 +156,7 @@ class WorkerApi:
         response = self._confirmed("POST", f"/jobs/{_quoted(job_id)}/files/url", params=params)
         if answers.is_refusal(response, 403, 404):
             raise JobFailed(f"the API refuses to take it ({response.status_code})")
-        answers.expect_success(response)
+        self._expect_file_request(response)
         return http.answer(response, RequestToMake).for_method("post")
 
     def probe_requests(self) -> ProbeRequests | None:
@@ -196,6 +197,16 @@ class WorkerApi:
             return response
         self._confirm_404(response, timeout_s)
         return self._request(method, path, params=params, timeout_s=timeout_s)
+
+    def _expect_file_request(self, response: requests.Response) -> None:
+        """`expect_success`. If there is a page, find out whether it is for this file alone: a firewall may block it."""
+        try:
+            answers.expect_success(response)
+        except NotThePlatform as error:
+            with suppress(Unavailable, CredentialsError, SettingsError):
+                self.require_workers_api()
+                error.alone = True
+            raise
 
     def _confirm_404(self, response: requests.Response, timeout_s: float) -> None:
         """Ask whether this is the workers' API at all: any other application answers 404 in the same words.

@@ -45,7 +45,8 @@ def hint(error: Exception) -> str:
             return found
     if isinstance(error, InvalidAnswer) and "API_URL" not in words:
         return (
-            "something else answers than the platform: correct API_URL; a network may want a login in a browser first"
+            "something else answers than the platform: correct API_URL, or open that address in a browser on this"
+            " machine: the network may want a login, or a firewall may block it"
         )
     return ""
 
