@@ -10,7 +10,8 @@ import pytest
 from app.jobs import Offer
 from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import JobFailed, MachineFault, StopRequested, Unavailable
-from job_fetcher.core.job import Job, JobStatus
+from job_fetcher.core.job import Final, Job, JobStatus
+from job_fetcher.worker import shutdown
 from job_fetcher.worker.ending import Ending, ending_of, ending_without_folder
 from job_fetcher.worker.reporter import Reporter
 from job_fetcher.worker.shutdown import Shutdown
@@ -36,7 +37,7 @@ class Machine:
         self.workspace = Workspace(base, f"{ACCOUNT} at {mock.url}")
         self.api = mock.api()
         self.notes = self.workspace.requeued
-        self._reporter = Reporter(self.api, self.notes, self.shutdown, first_wait_s=wait_s)
+        self.reporter = Reporter(self.api, self.notes, self.shutdown, first_wait_s=wait_s)
         self._take_back = TakeBack(self.api, self.notes, allowed, self.shutdown.ending)
 
     def requeue(self, folder: JobFolder, reason: StopRequested | MachineFault = STOP) -> Ending:
@@ -45,7 +46,7 @@ class Machine:
             ending = ending_of(reason, folder)
             ending.record(folder)
             assert ending.final is not None
-            self._reporter.report(folder.state.job, ending.final, Cancellation(), requeues=ending.requeues)
+            self.reporter.report(folder.state.job, ending.final, Cancellation(), requeues=ending.requeues)
             folder.remove()
         return ending
 
@@ -55,7 +56,7 @@ class Machine:
         except JobFailed as error:
             ending = ending_without_folder(error, requeues)
             assert ending.final is not None
-            self._reporter.report(job, ending.final, Cancellation(), requeues=ending.requeues)
+            self.reporter.report(job, ending.final, Cancellation(), requeues=ending.requeues)
             return None
 
     def take_back(self) -> JobFolder | None:
@@ -305,3 +306,45 @@ def test_a_lock_that_cannot_be_had_keeps_the_worker_from_nothing_else(
     block(tmp_path / ".requeued.lock")
     assert machine.take_back() is None
     assert "takes none back" in caplog.text
+
+
+AWAY: dict[str, dict[str, Any]] = {
+    "it hangs": {"hang": True},
+    "it has trouble": {"status": 503},
+    "a cut": {"cut": "before"},
+}
+
+
+@pytest.mark.parametrize("trouble", AWAY.values(), ids=AWAY)
+@pytest.mark.parametrize("stopped", [True, False], ids=["a stop", "an error that ends the worker"])
+def test_a_worker_that_ends_waits_for_the_api_for_some_seconds_only_and_the_next_start_goes_on(
+    mock: Platform, machine: Machine, trouble: dict[str, Any], stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutdown, "STOP_S", 0.2)
+    monkeypatch.setattr(shutdown, "REQUEUE_S", 0.2)
+    job_id = mock.pulled("true", account=ACCOUNT)
+    job = Job(id=job_id, raw=mock.job(job_id).specs)
+    mock.fault(f"/jobs/{job_id}/status", "PUT", **trouble)
+    if stopped:
+        machine.shutdown.stop("SIGTERM")
+    final = Final(status=JobStatus.QUEUED, details="")
+    over = machine.reporter.report(job, final, Cancellation(), requeues=Requeues(faults=1), worker_ends=not stopped)
+    assert not over, "the folder stays"
+    mock.heal()
+    folder = Machine(mock, machine.workspace.base).take_back()
+    assert folder is not None
+    folder.remove()
+
+
+def test_a_fault_of_the_machine_waits_for_the_api(mock: Platform, machine: Machine) -> None:
+    job_id = mock.pulled("true", account=ACCOUNT)
+    job = Job(id=job_id, raw=mock.job(job_id).specs)
+    away = mock.fault(f"/jobs/{job_id}/status", "PUT", status=503)
+    final = Final(status=JobStatus.QUEUED, details=str(FAULT))
+    reporting = in_background(
+        lambda: machine.reporter.report(job, final, Cancellation(), requeues=Requeues(faults=1)), "report"
+    )
+    mock.wait_until(lambda: away.matched > 1, "a second try")
+    mock.heal()
+    assert reporting.result(LONG_S)
+    assert (mock.job(job_id).status, mock.details(job_id)) == ("queued", str(FAULT))

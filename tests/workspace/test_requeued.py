@@ -39,6 +39,13 @@ def test_a_note_outlives_its_process_and_ends_when_it_is_removed(notes: Requeued
     assert list(tmp_path.iterdir()) == []
 
 
+def test_nobody_else_reads_what_a_job_was_given(notes: RequeuedJobs, tmp_path: Path) -> None:
+    """Its environment may hold its user's secrets."""
+    for confirmed in (False, True):
+        notes.write(JOB, ONCE, confirmed=confirmed)
+        assert the_file(tmp_path).stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize("other", ["ada at https://other", "bob at https://api", ""])
 def test_a_note_is_only_for_its_account_at_its_api(notes: RequeuedJobs, tmp_path: Path, other: str) -> None:
     others = RequeuedJobs(tmp_path, other)

@@ -194,7 +194,12 @@ class Worker:
         is_over = not ending.stays
         if ending.final is not None:
             is_over = self._reporter.report(
-                folder.state.job, ending.final, cancelled, requeues=ending.requeues, again=again
+                folder.state.job,
+                ending.final,
+                cancelled,
+                requeues=ending.requeues,
+                again=again,
+                worker_ends=ending.fatal is not None,
             )
         if is_over:
             self._clean_up(folder)

@@ -30,15 +30,23 @@ class Reporter:
         self._api, self._notes, self._shutdown, self._first_wait_s = api, notes, shutdown, first_wait_s
 
     def report(
-        self, job: Job, final: Final, cancelled: Cancellation, *, requeues: Requeues, again: bool = False
+        self,
+        job: Job,
+        final: Final,
+        cancelled: Cancellation,
+        *,
+        requeues: Requeues,
+        again: bool = False,
+        worker_ends: bool = False,
     ) -> bool:
         """Send the last status. Whether the job is over then; if not, its folder stays for the next start.
 
         `requeues` counts this time, too, if `final` is `queued`. `again`: an earlier start may have sent it.
+        `worker_ends`: the worker ends afterwards, and waits for no answer but for some seconds.
         """
         try:
             if final.status is JobStatus.QUEUED:
-                self._requeue(job, final, requeues, again=again)
+                self._requeue(job, final, requeues, again=again, worker_ends=worker_ends)
             else:
                 self._send(job, final, cancelled, again=again)
         except JobGone as gone:
@@ -67,7 +75,7 @@ class Reporter:
                 raise
             sending.result()
 
-    def _requeue(self, job: Job, final: Final, requeues: Requeues, *, again: bool) -> None:
+    def _requeue(self, job: Job, final: Final, requeues: Requeues, *, again: bool, worker_ends: bool) -> None:
         """Hand the job back, and note it.
 
         Waits for an API that does not answer. A worker that has to end waits for `Shutdown.left_s` only.
@@ -75,9 +83,14 @@ class Reporter:
         wait_s = self._wait_s(requeues)
         self._notes.write(job, requeues, confirmed=False, wait_s=wait_s)
         deadline = Cancellation()
-        self._shutdown.stopped.call_when_set(
-            lambda: deadline.after(self._shutdown.left_s(), DetachRequested("the API does not answer"))
-        )
+
+        def begin_deadline() -> None:
+            deadline.after(self._shutdown.left_s(), DetachRequested("the API does not take it back"))
+
+        if worker_ends:
+            begin_deadline()
+        else:
+            self._shutdown.stopped.call_when_set(begin_deadline)
         deadline.call(partial(steps.report, self._api, job.id, final, again=again, cancelled=deadline), "requeue")
         self._notes.write(job, requeues, confirmed=True, wait_s=wait_s)
 

@@ -12,10 +12,15 @@ GIB = 1 << 30
 log = logging.getLogger(__name__)
 
 
-def write_durably(path: Path, text: str) -> None:
-    """Replace the file `path` by `text`. A power cut leaves the old file or the new one, never half of it."""
+def write_durably(path: Path, text: str, *, private: bool = False) -> None:
+    """Replace the file `path` by `text`. A power cut leaves the old file or the new one, never half of it.
+
+    `private`: no other user may read the file. Raises `OSError`.
+    """
     temporary = path.with_name(path.name + ".new")
     with temporary.open("w", encoding="utf-8") as file:
+        if private:
+            os.fchmod(file.fileno(), 0o600)
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -8,7 +8,8 @@ The platform gives a job to an account once. A lab with one account loses a requ
       .requeued.lock                      held (flock) by the worker that takes a job back
       .requeued-<job id>-<owner>.json     `Note`; `<owner>` is a digest of the account and the API
 
-A worker replaces a note as a whole (`disk.write_durably`), and renames one that it does not understand.
+A worker replaces a note as a whole (`disk.write_durably`), and renames one that it does not understand. A note holds
+the job's environment, which may have secrets of the job's user: only the worker's own user can read the file.
 """
 
 import fcntl
@@ -88,7 +89,7 @@ class RequeuedJobs:
             owner=self._owner, job=job, requeues=requeues, confirmed=confirmed, written_at=time.time(), wait_s=wait_s
         )
         try:
-            write_durably(self._path(job), note.model_dump_json())
+            write_durably(self._path(job), note.model_dump_json(), private=True)
         except JobFailed:
             return
         except OSError as error:
