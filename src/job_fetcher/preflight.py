@@ -7,7 +7,7 @@ is. Each start runs the quick ones of them, with the same sentences (`worker.wir
 import email.utils
 import io
 import os
-import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from job_fetcher.transfer.presigned import PresignedRequest
 from job_fetcher.transfer.upload import upload
 from job_fetcher.worker import wiring
 from job_fetcher.worker.readiness import Readiness
-from job_fetcher.workspace.disk import GIB
+from job_fetcher.workspace.disk import GIB, MIN_FREE_INODES, free_bytes, free_inodes
 
 ANSWER_S = 10
 """How long the API and the engine may take for their first answer: a person is waiting."""
@@ -143,8 +143,8 @@ class Preflight:
         return f"{network}: a container in it starts and ends"
 
     def _check_folder(self) -> str:
-        wiring.workspace(self._settings).prepare()
-        return f"the worker can write to {self._settings.path_base}"
+        limits = wiring.workspace(self._settings).try_out().limits
+        return "; but ".join([f"the worker can write to {self._settings.path_base}", *limits])
 
     def _check_folder_on_host(self) -> str:
         base = self._settings.path_base
@@ -159,13 +159,17 @@ class Preflight:
             ("PATH_BASE", Path(self._settings.path_base)),
             ("Docker", image_cleanup.disk(self._client)),
         ):
-            usage = shutil.disk_usage(folder)
-            free.append(f"{usage.free / GIB:.1f} GiB free for {what}")
-            if usage.free < least:
+            free_here = free_bytes(folder)
+            free.append(
+                f"{free_here / GIB:.1f} GiB free for {what}" if free_here < sys.maxsize else f"no limit for {what}"
+            )
+            if free_here < least:
                 raise Failed(
                     f"Only {free[-1]} ({folder}), less than MIN_FREE_GIB ({self._settings.min_free_gib:g}): make room,"
                     " move it to a larger disk, or lower MIN_FREE_GIB"
                 )
+            if free_inodes(folder) < MIN_FREE_INODES:
+                raise Failed(f"The disk of {what} ({folder}) has less than {MIN_FREE_INODES} free inodes: remove files")
         return ", ".join(free)
 
     def _check_gpu(self) -> str:

@@ -34,7 +34,7 @@ from job_fetcher.transfer.outputs import LeftOut
 from job_fetcher.transfer.presigned import PresignedRequest
 from job_fetcher.transfer.sender import Sender, WhenFailed
 from job_fetcher.transfer.upload_report import Summary, UploadReport, conclusion, in_words
-from job_fetcher.workspace.disk import is_full
+from job_fetcher.workspace.disk import is_broken, is_full, open_to_all
 from job_fetcher.workspace.ledger import Ledger
 
 TRANSFERS = 8
@@ -79,7 +79,7 @@ def download_inputs(
         size = in_words(sum(target.stat().st_size for target in missing))
         log.info("job %s: downloaded %d inputs (%s)", job_id, len(missing), size)
     for folder in folders:
-        folder.chmod(0o777)  # the container's user may not be the worker's
+        open_to_all(folder, 0o777)  # the container's user may not be the worker's
 
 
 def _is_there(target: Path, path: str) -> bool:
@@ -90,6 +90,8 @@ def _is_there(target: Path, path: str) -> bool:
         _make_folders(target.parent, path)
         return False
     except OSError as error:
+        if is_broken(error):
+            raise
         raise JobFailed(f"An input cannot be written ({error.strerror}): '{path}'.") from error
     return True
 
@@ -98,7 +100,7 @@ def _make_folders(folder: Path, path: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        if is_full(error):
+        if is_full(error) or is_broken(error):
             raise
         raise JobFailed(f"A folder cannot be made ({error.strerror}) for '{path}'.") from error
 
@@ -116,7 +118,7 @@ def make_output_folders(specs: JobSpecs, files: Path) -> None:
             continue
         _make_folders(files / name, name)
         for each in _with_parents(name):
-            (files / each).chmod(0o777)
+            open_to_all(files / each, 0o777)
 
 
 def _made_folders(command_line: str) -> Iterator[str]:

@@ -83,16 +83,17 @@ def test_outputs_of_a_job_that_fills_the_disk_go_up_and_its_end_is_told(
     _assert_goes_on(mock, small_worker, job_image)
 
 
-def test_job_whose_folder_cannot_be_made_fails_and_the_next_one_is_run_once_there_is_room(
+def test_no_job_is_asked_for_on_a_full_disk_until_there_is_room(
     mock: Platform, small_worker: WorkerProcess, small_disk: Path, job_image: str
 ) -> None:
     mock.wait_until(lambda: len(mock.requests("GET", "/jobs")) > 0, "a look for a job")
     ballast = small_disk / "somebody's"
     ballast.write_bytes(bytes(os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize))
-    job = run_job(mock, "true", image=job_image)
-    assert mock.job(job).status == "error"
-    assert mock.details(job) == "The worker cannot make the job's folder: No space left on device."
+    small_worker.wait_for_log(f"The worker asks for no job: PATH_BASE ({small_disk}) cannot be written to: No space")
+    job = mock.submit("true", image=job_image)
     ballast.unlink()
+    mock.wait_for_status(job)
+    assert mock.statuses(job) == ["preprocessing", "running", "postprocessing", "finished"]
     _assert_goes_on(mock, small_worker, job_image)
 
 
@@ -143,7 +144,8 @@ class FakeDisk:
 def test_worker_waits_for_room_on_a_disk_without_any(small_disk: Path, start_worker: StartWorker) -> None:
     subprocess.run(["dd", "if=/dev/zero", f"of={small_disk}/full", "bs=64K"], check=False, capture_output=True)
     worker = start_worker(small_disk.name, MIN_FREE_GIB="1000000")
-    worker.wait_for_log("The worker asks for no job: less than MIN_FREE_GIB is free on the disk")
+    told = f"PATH_BASE ({small_disk}) cannot be written to: No space left on device - make room on that disk"
+    worker.wait_for_log(f"The worker asks for no job: {told}")
     assert worker.stop() == 0
 
 

@@ -110,7 +110,8 @@ def test_another_folder_is_mounted_at_path_base(
 def test_path_base_is_mounted_read_only(check_in_image: CheckInImage, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     assert check_in_image(*ENGINE, "--volume", f"{tmp_path}/data:/data:ro").sentence("folder") == (
-        "PATH_BASE (/data) cannot be written to: Read-only file system - mount it without :ro"
+        "PATH_BASE (/data) cannot be written to: Read-only file system - mount it without :ro; if it was writable"
+        " before, check that disk and its connection"
     )
 
 

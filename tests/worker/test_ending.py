@@ -29,6 +29,7 @@ FAULT = MachineFault("This worker can start no container now.")
 REFUSED = CredentialsError("The API refuses the token (401)")
 FAILURES = [JobFailed("no such input"), Unavailable("the API is away"), EngineUnavailable("500, again and again")]
 NONSENSE = [SettingsError("no API"), GpuError("no driver")]
+BROKEN = [OSError(errno.EROFS, "read-only"), OSError(errno.EIO, "damaged"), OSError(errno.ESTALE, "away")]
 FULL = [OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "full")]
 
 
@@ -52,6 +53,13 @@ def folder(tmp_path: Path) -> JobFolder:
         *((error, Ending(stays=True, fatal=error)) for error in NONSENSE),
         *((error, Ending(failed(str(error)))) for error in FAILURES),
         *((error, Ending(failed("The worker's disk is full."))) for error in FULL),
+        *(
+            (
+                error,
+                Ending(requeued(f"The disk of this worker fails: {error.strerror}."), Requeues(faults=1), suspect=True),
+            )
+            for error in BROKEN
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -76,7 +84,7 @@ def test_the_user_reads_once_why_a_job_was_requeued(folder: JobFolder, error: Ex
     assert again.requeues.stops + again.requeues.faults == 2
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EIO, "I/O error"), ZeroDivisionError("1 // 0"), AssertionError("x")])
+@pytest.mark.parametrize("error", [OSError(errno.EBADF, "I/O error"), ZeroDivisionError("1 // 0"), AssertionError("x")])
 def test_an_error_that_nobody_foresaw_fails_the_job_and_ends_the_worker(folder: JobFolder, error: Exception) -> None:
     told = f"Unforeseen: {type(error).__name__}: {error}"
     assert ending_of(error, folder) == Ending(failed(told), fatal=error)

@@ -24,15 +24,16 @@ _UNREADABLE = re.compile("\ufffd{2,}")
 def log_tail(container_log: Path, size: int = TAIL_BYTES) -> str:
     """The last `size` bytes of a log as text: whole lines, without escape sequences, of each progress bar the end.
 
-    One line that is longer than `size` bytes is cut at its beginning. A log that does not exist is empty.
-    Raises `OSError` if the log cannot be read.
+    One line that is longer than `size` bytes is cut at its beginning. A log that cannot be read is empty: somebody has
+    removed it, or the disk fails.
     """
-    if not container_log.exists():  # somebody has removed it
+    try:
+        with container_log.open("rb") as file:
+            begin = max(0, os.fstat(file.fileno()).st_size - size)
+            file.seek(max(0, begin - 1))  # the byte before tells whether a line begins here
+            tail = file.read()
+    except OSError:
         return ""
-    with container_log.open("rb") as file:
-        begin = max(0, os.fstat(file.fileno()).st_size - size)
-        file.seek(max(0, begin - 1))  # the byte before tells whether a line begins here
-        tail = file.read()
     if begin:
         tail = _from_a_line(tail)
     return clean(tail.decode(errors="replace"))

@@ -9,7 +9,7 @@ from job_fetcher.core.errors import EngineUnavailable, JobFailed
 from job_fetcher.core.retry import call_engine
 from job_fetcher.engine.client import Client, Missing, translate_errors
 from job_fetcher.engine.isolation import LOG_FILES, LOG_SIZE_MB
-from job_fetcher.workspace.disk import is_full
+from job_fetcher.workspace.disk import is_broken, is_full
 
 LOG_OVERHEAD = 80
 BEGINNING_MISSING = (
@@ -18,41 +18,42 @@ BEGINNING_MISSING = (
 LINES_MISSING = "\n[job-fetcher] The Docker engine was restarted while the command ran: lines may be missing.\n"
 END_MISSING = "\n[job-fetcher] The end of this log may be missing. {}\n"
 NOT_READ = "The log could not be read. {}\n"
-NOT_KEPT = "The log could not be kept, since the worker's disk is full.\n"
 REMOVED = "Somebody removed the container before the worker had read the log."
+MAX_IN_MEMORY = 1 << 20
+"""Bytes of a log that the worker keeps in memory if its disk takes none."""
+DISK_FAILS = "[job-fetcher] The disk of this worker does not take the log. Its end follows, at most 1 MiB.\n"
 
 
 class ContainerLog:
     """The log of `container`, to be kept at `path`, standard output and error as they came.
 
-    A log that cannot be read or kept is replaced by a sentence: the job's outputs do not depend on it. On a full
-    disk, `make_room` makes room for the sentence.
+    A log that cannot be read is replaced by a sentence: the job's outputs do not depend on it. If the disk does not
+    take the log, its end goes to the file that `in_memory` returns.
     """
 
     def __init__(
-        self,
-        client: Client,
-        container: str,
-        path: Path,
-        cancelled: Cancellation,
-        make_room: Callable[[], None] = lambda: None,
+        self, client: Client, container: str, path: Path, cancelled: Cancellation, in_memory: Callable[[], Path]
     ) -> None:
         self._client, self._container, self._path = client, container, path
-        self._cancelled, self._make_room = cancelled, make_room
+        self._cancelled, self._in_memory = cancelled, in_memory
 
     def save(self, *, lines_missing: bool = False) -> None:
         """Write all that the container has printed; `lines_missing`: what is said then may have a hole."""
         try:
-            call_engine(self._cancelled)(self._read, self._path)
+            self._save(self._read, lines_missing=lines_missing)
+        except OSError as error:
+            if not (is_full(error) or is_broken(error)):
+                raise
+            self._path = self._in_memory()
+            self._save(self._read_end, lines_missing=lines_missing)
+
+    def _save(self, read: Callable[[Path], None], *, lines_missing: bool) -> None:
+        try:
+            call_engine(self._cancelled)(read, self._path)
             if lines_missing:
                 self._add(LINES_MISSING)
         except (EngineUnavailable, JobFailed, Missing) as error:
             self._save_what_there_is(REMOVED if isinstance(error, Missing) else str(error))
-        except OSError as error:
-            if not is_full(error):
-                raise
-            self._make_room()
-            self._path.write_text(NOT_KEPT, encoding="utf-8")
 
     def _save_what_there_is(self, reason: str) -> None:
         if self._path.exists() and self._path.stat().st_size > 0:
@@ -72,6 +73,14 @@ class ContainerLog:
                 kept += _size_kept(chunk)
             if kept > LOG_SIZE_MB * 10**6 * (LOG_FILES - 1):
                 file.write(BEGINNING_MISSING.encode())
+
+    def _read_end(self, path: Path) -> None:
+        end = bytearray()
+        for chunk in _chunks(self._client, self._container):
+            end += chunk
+            if len(end) > 2 * MAX_IN_MEMORY:
+                del end[:-MAX_IN_MEMORY]
+        path.write_bytes(DISK_FAILS.encode() + end[-MAX_IN_MEMORY:])
 
 
 def _chunks(client: Client, container: str) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from job_fetcher.core.errors import EngineUnavailable, JobFailed
 from job_fetcher.engine.client import Client, Missing, translate_errors
-from job_fetcher.workspace.disk import free_bytes, write_durably
+from job_fetcher.workspace.disk import MIN_FREE_INODES, free_bytes, free_inodes, write_durably
 from job_fetcher.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class ImageCleanup:
         return True
 
     def _free(self) -> int:
-        return free_bytes(self._disk)
+        return free_bytes(self._disk) if free_inodes(self._disk) >= MIN_FREE_INODES else 0
 
 
 def disk(client: Client) -> Path:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import NoReturn
 
 import requests
 import urllib3
@@ -23,7 +24,7 @@ from job_fetcher.transfer import ranges, storage_errors
 from job_fetcher.transfer.arrived import Arrived
 from job_fetcher.transfer.presigned import BLOCK, PresignedRequest, Refusals
 from job_fetcher.transfer.ranges import Answer, First, Next, Range, Version
-from job_fetcher.workspace.disk import GIB, free_bytes, is_full
+from job_fetcher.workspace.disk import GIB, free_bytes, is_broken, is_full, open_to_all
 
 LARGE = 64 << 20
 """A file of at least this many bytes comes in parallel ranges, each at most this large."""
@@ -76,8 +77,11 @@ class Download:
             arrived = self._arrived
             if self._is_committed or ranges.missing(arrived.size, arrived.ranges, LARGE):
                 return
-            self._part.chmod(0o666)  # the container's user may not be the worker's
-            self._part.rename(self._target)
+            try:
+                open_to_all(self._part, 0o666)  # the container's user may not be the worker's
+                self._part.rename(self._target)
+            except OSError as error:
+                _blame(error)
             arrived.forget()
             self._is_committed = True
 
@@ -173,7 +177,7 @@ class Download:
             try:
                 os.posix_fallocate(file.fileno(), 0, size)
             except OSError as error:
-                raise _disk_error(error) from error
+                _blame(error)
 
     def _save_whole(self, response: requests.Response, size: int | None, cancelled: Cancellation) -> None:
         self._reserve(size)
@@ -205,7 +209,7 @@ class Download:
             except (urllib3.exceptions.HTTPError, requests.RequestException):
                 is_cut = True
             except OSError as error:
-                raise _disk_error(error) from error
+                _blame(error)
         self._arrived.add(noted, position)
         return position - start, is_cut
 
@@ -217,7 +221,10 @@ class Download:
             raise JobFailed(f"The input '{self._name}' cannot be fetched: {error}.") from error
 
 
-def _disk_error(error: OSError) -> Exception:
+def _blame(error: OSError) -> NoReturn:
+    """Raise `JobFailed` for an error of the disk that the job is to blame for, the error itself for any other one."""
+    if is_broken(error) or isinstance(error, FileNotFoundError):  # the machine's fault, or somebody removed the folder
+        raise error
     if is_full(error):
-        return JobFailed("the worker's disk is full")
-    return JobFailed(f"it cannot be written: {error.strerror or error}")  # the connection's errors are urllib3's own
+        raise JobFailed("the worker's disk is full") from error
+    raise JobFailed(f"it cannot be written: {error.strerror or error}") from error

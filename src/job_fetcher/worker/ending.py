@@ -15,7 +15,7 @@ from job_fetcher.core.errors import (
     WorkerError,
 )
 from job_fetcher.core.job import Final, JobStatus, details
-from job_fetcher.workspace.disk import is_full
+from job_fetcher.workspace.disk import is_broken, is_full
 from job_fetcher.workspace.job_folder import JobFolder
 from job_fetcher.workspace.requeued import Requeues
 
@@ -26,7 +26,7 @@ class Ending:
 
     `final` is the last status to send, if there is one. `requeues` counts this time, too, if that is `queued`. `stays`:
     the folder stays, and the next start resumes the job. `fatal` is the error that ends the worker afterwards.
-    `suspect`: try a container before the next job.
+    `suspect`: try a container and the folder before the next job.
     """
 
     final: Final | None = None
@@ -43,10 +43,10 @@ class Ending:
         return "requeueing" if self.final.status is JobStatus.QUEUED else "failing"
 
     def record(self, folder: JobFolder) -> None:
-        """Write the last status down, if there is one, before anybody hears of it. Raises `OSError`."""
+        """Write the last status down, if there is one, before anybody hears of it."""
         if self.final is not None:
             requeued = self.final.status is JobStatus.QUEUED
-            folder.record(final=self.final, requeues=self.requeues if requeued else folder.state.requeues)
+            folder.keep(final=self.final, requeues=self.requeues if requeued else folder.state.requeues)
 
 
 def ending_of(error: Exception, folder: JobFolder) -> Ending:
@@ -61,10 +61,13 @@ def ending_of(error: Exception, folder: JobFolder) -> Ending:
     | `CredentialsError` | as for `StopRequested` | ends with its exit code |
     | another `WorkerError`: the platform's address answers with nonsense, say | stays for the next start | the same |
     | `JobFailed`, `Unavailable` (for good) | `error` with the reason | next job |
+    | the disk fails: read-only, damaged, out of reach | as for `MachineFault` | as for `MachineFault` |
     | the disk is full, or somebody has removed the folder | `error` that says so | next job |
     | anything else | `error` with the exception's type and message | ends with its traceback |
     """
     state = folder.state
+    if isinstance(error, OSError) and is_broken(error):
+        error = MachineFault(f"The disk of this worker fails: {error.strerror}.")
     match error:
         case JobGone():
             return Ending()

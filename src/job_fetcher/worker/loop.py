@@ -9,7 +9,6 @@ import random
 from collections.abc import Sequence
 from concurrent.futures import wait
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -103,6 +102,10 @@ class Worker:
             log.warning("The worker cannot ask for a job: %s", diagnosis.with_hint(error))
             self._after_failed_poll(error)
             return False
+        except OSError as error:  # of the folder: where HTTP fails, an error is `Unavailable`
+            log.warning("The worker cannot ask for a job: PATH_BASE fails: %s", error.strerror)
+            self._readiness.request_trial()
+            return False
         self._has_polled = True
         if folder is not None:
             self.run_job(folder)
@@ -131,7 +134,9 @@ class Worker:
             wait([getting], timeout=self._shutdown.left_s() - REQUEUE_S)
             if getting.done() and not getting.exception() and (folder := getting.result()):
                 with folder, self._shutdown.job() as cancelled:
-                    self._end_job(folder, self._recorded(ending_of(reason, folder), folder), cancelled)
+                    ending = ending_of(reason, folder)
+                    ending.record(folder)
+                    self._end_job(folder, ending, cancelled)
             raise
 
     def _take_back_or_pull(self) -> JobFolder | None:
@@ -175,15 +180,7 @@ class Worker:
             log.log(level, "job %s: %s: %s", folder.job_id, ending.verb, error)
         if ending.suspect:
             self._readiness.request_trial()
-        return self._recorded(ending, folder)
-
-    def _recorded(self, ending: Ending, folder: JobFolder) -> Ending:
-        """`ending`, on disk. If the disk does not take it, the job ends all the same, and then the worker."""
-        try:
-            ending.record(folder)
-        except OSError as error:
-            if folder.is_there and ending.fatal is None:
-                return replace(ending, fatal=error)
+        ending.record(folder)
         return ending
 
     def _end_job(self, folder: JobFolder, ending: Ending, cancelled: Cancellation, *, again: bool = False) -> None:

@@ -9,7 +9,7 @@ from job_fetcher.core.errors import GpuUnavailable, Unavailable
 from job_fetcher.engine import client as engine
 from job_fetcher.engine import hardware, probe
 from job_fetcher.engine.images import Images
-from job_fetcher.workspace.disk import free_bytes
+from job_fetcher.workspace.disk import MIN_FREE_INODES, free_bytes, free_inodes
 from job_fetcher.workspace.workspace import Workspace
 
 _NUMBER = re.compile(r"[0-9a-f]*[0-9][0-9a-f]*")
@@ -58,8 +58,12 @@ class Readiness:
         return next(self._reasons(), None)
 
     def request_trial(self) -> None:
-        """Try a container before the next job: a job's own did not start, or may have failed for the GPU."""
+        """Try a container and the folder before the next job.
+
+        A job's own did not start, or may have failed for the GPU or for the disk.
+        """
         self._trial_due = True
+        self._workspace.doubt()
 
     def _reasons(self) -> Iterator[str]:
         """The reasons against a job, the cheapest to find out first."""
@@ -69,6 +73,8 @@ class Readiness:
             yield "the Docker engine does not answer"
         elif self._polling.quiet and self._is_quiet():
             yield "these are quiet hours (QUIET_HOURS)"
+        if (reason := self._workspace.reason_against()) is not None:
+            yield reason
         if (reason := self.leftovers()) is not None:
             yield reason
         if self._gpu is not None:
@@ -77,6 +83,8 @@ class Readiness:
             yield from self._reasons_of_containers()
         if not self._images.make_room() or free_bytes(self._workspace.base) < self._polling.min_free:
             yield "less than MIN_FREE_GIB is free on the disk"
+        if free_inodes(self._workspace.base) < MIN_FREE_INODES:
+            yield f"the disk of PATH_BASE has less than {MIN_FREE_INODES} free inodes: remove files there"
 
     def _is_quiet(self) -> bool:
         try:

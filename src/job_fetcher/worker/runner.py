@@ -107,9 +107,9 @@ class Runner:
                 self._create(container, folder.job_id, specs, cancelled)
             container.start()
         if folder.state.started is None:
-            folder.record(started=CommandStart.before(container.age_s() if resumed else 0))
+            folder.keep(started=CommandStart.before(container.age_s() if resumed else 0))
         keep_alive.set(JobStatus.RUNNING)
-        job_log = ContainerLog(self._client, container.id, folder.log, cancelled, folder.drop_ballast)
+        job_log = ContainerLog(self._client, container.id, folder.log, cancelled, folder.keep_log_in_memory)
         ended = container.wait(
             self._left_s(folder),
             Hooks(
@@ -127,7 +127,7 @@ class Runner:
             job_log.save(lines_missing=container.engine_restarted)
             cancelled.result_of(in_background(folder.flush, "flush"))
             ended = launch.explained_end(self._client, container.id, ended, folder.log)
-            folder.record(outcome=ended)
+            folder.keep(outcome=ended)
 
     def _left_s(self, folder: JobFolder) -> float | None:
         """How long the command may still run, in seconds; `None` if nothing limits that."""
@@ -139,7 +139,7 @@ class Runner:
     def _record_time_limit(self, folder: JobFolder) -> None:
         """Write down that the worker stops the command, before it does so: its end is else taken for the owner's."""
         log.info("job %s: stopping the command after MAX_RUNTIME", folder.job_id)
-        folder.record(stopped_after_s=self._limits.max_runtime)
+        folder.keep(stopped_after_s=self._limits.max_runtime)
 
     def _command_has_ended(self, keep_alive: KeepAlive) -> None:
         """From now on a stop of the worker does not requeue the job."""
@@ -195,6 +195,8 @@ class Runner:
         if anew:
             log.info("job %s: running it again, from clean inputs and outputs", folder.job_id)
             folder.reset()
+        handler = specs.handler
+        folder.check_names(handler.files_down or {}, (handler.files_up or {}).values())
         pull = partial(self._images.pull, specs.handler.image_url)
         download = partial(
             steps.download_inputs,

@@ -3,4 +3,4 @@
 Imports `core` alone. Never sends anything, and never knows what runs in a container.
 """
 
-__all__ = ["disk", "job_folder", "ledger", "requeued", "workspace"]
+__all__ = ["disk", "job_folder", "ledger", "locks", "names", "requeued", "trial", "workspace"]

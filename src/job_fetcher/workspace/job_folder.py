@@ -4,13 +4,16 @@ import logging
 import os
 import secrets
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from job_fetcher.core.job import Final, Job, Model, Outcome
-from job_fetcher.workspace.disk import boot_id, is_full, remove_tree, run_tool, write_durably
+from job_fetcher.workspace.disk import boot_id, is_full, is_there, open_to_all, remove_tree, run_tool, write_durably
+from job_fetcher.workspace.locks import lock, locked
+from job_fetcher.workspace.names import check_names
 from job_fetcher.workspace.requeued import Requeues
 
 VERSION = 1
@@ -67,14 +70,17 @@ class JobState(Model):
 class JobFolder:
     """The folder of one job, held by this process until it leaves the `with` block, or the last one of several."""
 
-    def __init__(self, path: Path, lock: int, state: JobState) -> None:
-        self.path, self._lock, self._state = path, lock, state
+    def __init__(self, path: Path, lock: int | None, state: JobState, left: set[Path]) -> None:
+        """`lock` is the descriptor that holds its lock. `left` gets the folder if `remove` cannot remove it."""
+        self.path, self._lock, self._state, self._left = path, lock, state, left
         self._blocks = 0
         self.files = path / "files"
         self.parts = path / "parts"
         self.uploads = path / "uploads.jsonl"
         self.log = path / "container.log"
+        """The container's log: a file of the folder, or of memory (`keep_log_in_memory`)."""
         self._ballast = path / "ballast"
+        self._memory: int | None = None
 
     @property
     def state(self) -> JobState:
@@ -87,8 +93,8 @@ class JobFolder:
 
     @property
     def is_there(self) -> bool:
-        """Whether the folder still exists: a person may have removed it."""
-        return self.path.is_dir()
+        """Whether the folder still exists: a person may have removed it. True if a broken disk does not tell."""
+        return is_there(self.path)
 
     @property
     def job_id(self) -> str:
@@ -100,15 +106,38 @@ class JobFolder:
         return self._state.started.age_s if self._state.started else 0
 
     def record(self, **changes: Any) -> None:
-        """Change fields of `state`, on disk first. Raises `OSError`."""
-        self._state = self._state.model_copy(update=changes)
+        """Change fields of `state`, on disk first. Raises `OSError`, and changes nothing then."""
+        new = self._state.model_copy(update=changes)
         try:
-            write_durably(self.path / "job.json", self._state.model_dump_json())
+            write_durably(self.path / "job.json", new.model_dump_json())
         except OSError as error:
             if not is_full(error):
                 raise
             self.drop_ballast()
-            write_durably(self.path / "job.json", self._state.model_dump_json())
+            write_durably(self.path / "job.json", new.model_dump_json())
+        self._state = new
+
+    def keep(self, **changes: Any) -> None:
+        """Change fields of `state`, on disk if that works, else in memory. The job can then still end as it should."""
+        try:
+            self.record(**changes)
+        except OSError as error:
+            self._state = self._state.model_copy(update=changes)
+            if self.is_there:  # else somebody has removed it
+                log.warning("job %s: the worker cannot record its state: %s", self.job_id, error.strerror)
+
+    def check_names(self, files: Iterable[str], folders: Iterable[str]) -> None:
+        """Raise `JobFailed`, naming the paths, if the file system does not take them or takes two of them for one."""
+        check_names(self.path / "names", files, folders)
+
+    def keep_log_in_memory(self) -> Path:
+        """Give `log` a new, empty file in memory, and return it: the disk does not take the log."""
+        if self._memory is None:
+            with suppress(OSError):  # what there is of it on disk takes room that `job.json` needs
+                self.log.unlink(missing_ok=True)
+            self._memory = os.memfd_create("container.log", os.MFD_CLOEXEC)
+            self.log = Path(f"/proc/{os.getpid()}/fd/{self._memory}")
+        return self.log
 
     def drop_ballast(self) -> None:
         """Make room on a full disk for what the worker has to write."""
@@ -125,17 +154,51 @@ class JobFolder:
         for each in (self.files, self.parts):
             remove_tree(each)
             _make_folder(each)
-        for file in (self.uploads, self.log):
+        for file in (self.uploads, self.path / "container.log"):
             file.unlink(missing_ok=True)
         token = self._state.token or secrets.token_hex(16)
         self.record(boot_id=boot_id(), token=token, started=None, stopped_after_s=None)
 
     def remove(self) -> None:
-        """Remove the folder and all that is in it. What cannot be removed is logged, and left to the next start."""
+        """Remove the folder and all that is in it. Never raises.
+
+        What cannot be removed is logged, and left to the next look for a job or the next start.
+        """
         doomed = self.path.with_name(f".removing-{self.path.name}-{time.time_ns()}")
-        with suppress(FileNotFoundError):  # a person has removed it already
-            self.path.rename(doomed)
-        remove_tree(doomed)
+        if self._rename(doomed):
+            self._release()  # before the removal: NFS keeps files that are open
+        else:
+            doomed = self.path
+        try:
+            remove_tree(doomed)
+        except OSError as error:
+            log.warning("job %s: the worker cannot remove its folder %s: %s", self.job_id, doomed, error.strerror)
+        if is_there(doomed):
+            self._left.add(doomed)
+
+    def _rename(self, new: Path) -> bool:
+        """Rename the folder; whether that worked, or it was gone."""
+        try:
+            self.path.rename(new)
+            return True
+        except FileNotFoundError:  # a person has removed it already
+            return True
+        except OSError:
+            pass
+        with suppress(OSError), locked(self.path.parent):  # SMB renames no folder in which a file is open
+            self._release()
+            try:
+                self.path.rename(new)
+                return True
+            finally:
+                self._lock = lock(self.path / "lock") if self.path.is_dir() else None
+        return False
+
+    def _release(self) -> None:
+        held, self._lock = self._lock, None
+        if held is not None:
+            with suppress(OSError):  # NFS tells here what it could not write
+                os.close(held)
 
     def __enter__(self) -> Self:
         self._blocks += 1
@@ -143,11 +206,15 @@ class JobFolder:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._blocks -= 1
-        if self._blocks == 0:
-            os.close(self._lock)
+        if self._blocks > 0:
+            return
+        self._release()
+        if self._memory is not None:
+            os.close(self._memory)
+            self._memory = None
 
 
 def _make_folder(path: Path) -> None:
     """A folder that the container's user may write into, whoever that is."""
     path.mkdir(exist_ok=True)
-    path.chmod(0o777)
+    open_to_all(path, 0o777)

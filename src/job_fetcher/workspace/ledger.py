@@ -15,7 +15,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._entries: set[str] = set()
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # no file yet, or a disk that does not work
             *lines, cut = path.read_text(encoding="utf-8", errors="replace").split("\n")
             self._entries = set(lines)
             if cut:  # by a crash: the next entry starts a new line

@@ -78,32 +78,37 @@ class RequeuedJobs:
 
     def __init__(self, base: Path, owner: str) -> None:
         self._base, self._owner = base, owner
+        self._in_memory: dict[str, Note] = {}
         self._suffix = f"-{hashlib.sha256(owner.encode()).hexdigest()[:16]}.json"
 
     def write(self, job: Job, requeues: Requeues, *, confirmed: bool, wait_s: float = 0) -> None:
-        """Note that `job` is requeued. A note that the disk does not take is logged: the job is requeued all the same.
+        """Note that `job` is requeued. A note that the disk does not take is logged, and kept until this process ends.
 
         A job whose id cannot name a file gets none; it cannot run here either.
         """
         note = Note(
             owner=self._owner, job=job, requeues=requeues, confirmed=confirmed, written_at=time.time(), wait_s=wait_s
         )
+        self._in_memory.pop(job.id, None)
         try:
             write_durably(self._path(job), note.model_dump_json(), private=True)
         except JobFailed:
             return
         except OSError as error:
             log.warning("job %s: the worker cannot note that it requeues the job: %s", job.id, error.strerror)
+            self._in_memory[job.id] = note
 
     def remove(self, job: Job) -> None:
         """Forget a job, if it has a note."""
+        self._in_memory.pop(job.id, None)
         with suppress(OSError, JobFailed):
             self._path(job).unlink(missing_ok=True)
 
     def notes(self) -> list[Note]:
         """The notes of the jobs that have no folder here, the oldest first. A worker has, or resumes, the others."""
         files = sorted(self._base.glob(f".requeued-*{self._suffix}"))
-        found = [note for path in files if (note := self._read(path))]
+        found = [note for path in files if (note := self._read(path)) and note.job.id not in self._in_memory]
+        found += self._in_memory.values()
         return sorted(found, key=lambda note: note.written_at)
 
     @contextmanager

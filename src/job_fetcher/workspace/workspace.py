@@ -11,6 +11,7 @@
       .making-…/            a job's folder that is not complete yet
       .probe-…/             exists while a container tests whether it sees the folder
       .removing-…/          the folder of a job that is over, while the worker removes it
+      .trial-…/             exists while a worker tries out the file system
       .unreadable-…/        a folder that the worker does not understand, put aside for a person
       <job id>/
         job.json            `JobState`
@@ -25,26 +26,25 @@ The worker replaces `job.json` as a whole (temporary name, fsync, rename). `uplo
 ignore a last line that was cut. A power cut at any byte leaves both readable.
 """
 
-import errno
-import fcntl
 import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from job_fetcher.core.errors import JobFailed, MachineFault, SettingsError
 from job_fetcher.core.job import Job
-from job_fetcher.workspace.disk import boot_id, is_full, remove_tree, sync_names
+from job_fetcher.workspace.disk import boot_id, is_there, remove_tree, sync_names
 from job_fetcher.workspace.job_folder import VERSION, JobFolder, JobState
+from job_fetcher.workspace.locks import lock, locked
 from job_fetcher.workspace.requeued import RequeuedJobs, Requeues
+from job_fetcher.workspace.trial import BALLAST, FileSystem, Unusable, try_out, try_to_write
 
-BALLAST = 65_536
 STALE_S = 600.0
-"""A worker that was killed has left a `.probe-…` folder of this age."""
+"""A worker that was killed has left a `.probe-…` or `.trial-…` folder of this age."""
 
 log = logging.getLogger(__name__)
 
@@ -56,20 +56,61 @@ class Workspace:
         self.base, self._owner = base, owner
         self.requeued = RequeuedJobs(base, owner)
         self._gpu_lock: int | None = None
+        self._in_doubt = True
+        self._left: set[Path] = set()
 
     def prepare(self) -> None:
-        """Make `base` if it does not exist. Raises `SettingsError` if the worker cannot make jobs' folders in it."""
+        """Make `base` if it does not exist, and try it out. Logs what its file system cannot do.
+
+        Raises `SettingsError` if the worker cannot make jobs' folders in it. A full disk is left to `reason_against`.
+        """
+        try:
+            for limit in self.try_out().limits:
+                log.warning("The file system of PATH_BASE (%s) has a limit: %s", self.base, limit)
+        except Unusable as error:
+            if not error.is_full:
+                raise
+
+    def try_out(self) -> FileSystem:
+        """What the file system of `base` does. Raises `SettingsError` if the worker cannot make jobs' folders in it."""
+        self._in_doubt = True
+        found = try_out(self.base)
         try:
             with self.locked():
                 pass
-        except OSError as error:
-            cure = "mount it without :ro" if error.errno == errno.EROFS else "let this user write there, or set another"
-            raise SettingsError(f"PATH_BASE ({self.base}) cannot be written to: {error.strerror} - {cure}") from error
+        except OSError as error:  # the file is another user's
+            raise Unusable(
+                f"PATH_BASE ({self.base}) cannot be written to: {error.strerror} - let this user write there, or set"
+                " another"
+            ) from error
+        self._in_doubt = False
+        return found
+
+    def doubt(self) -> None:
+        """Try the file system out before the next job: something has failed there."""
+        self._in_doubt = True
+
+    def reason_against(self) -> str | None:
+        """Why the worker could not make a job's folder now; `None` if it could. Removes what had to stay meanwhile."""
+        try:
+            if self._in_doubt:
+                self.try_out()
+            else:
+                try_to_write(self.base)
+        except SettingsError as error:
+            return str(error)
+        for path in sorted(self._left):
+            remove_tree(path)
+            if not is_there(path):
+                self._left.remove(path)
+        return None
 
     @property
     def is_paused(self) -> bool:
         """Whether no worker here may ask for a new job."""
-        return (self.base / ".paused").exists()
+        with suppress(OSError):  # a broken disk: `reason_against` says so
+            return (self.base / ".paused").exists()
+        return False
 
     def pause(self) -> None:
         """Let no worker here ask for a job until `resume`. A restart does not change that."""
@@ -82,7 +123,7 @@ class Workspace:
     def claim_gpu(self, gpu: str) -> bool:
         """Whether no other worker here uses the GPU with that UUID. This process then holds it until it ends."""
         with suppress(OSError):  # a full disk, which readiness reports
-            self._gpu_lock = self._gpu_lock or _flock(self.base / f".gpu-{gpu}")
+            self._gpu_lock = self._gpu_lock or lock(self.base / f".gpu-{gpu}")
             return self._gpu_lock is not None
         return True
 
@@ -91,7 +132,7 @@ class Workspace:
 
         `requeues`: what came before, if the worker takes the job back. Raises `MachineFault` if `base` does not take
         the folder, or something else has its name: a folder of another worker or account, or anything else. Raises
-        `JobFailed` if the job's id cannot name a folder, or the disk is full.
+        `JobFailed` if the job's id cannot name a folder.
         """
         path = self.base / job.folder_name
         try:
@@ -103,34 +144,38 @@ class Workspace:
                     path, JobState(boot_id=boot_id(), owner=self._owner, gpu=gpu, job=job, requeues=requeues)
                 )
         except OSError as error:
-            failure = JobFailed if is_full(error) else MachineFault
-            raise failure(f"The worker cannot make the job's folder: {error.strerror}.") from error
+            self.doubt()
+            raise MachineFault(f"The worker cannot make the job's folder: {error.strerror}.") from error
 
     def _make(self, path: Path, state: JobState) -> JobFolder:
-        """Make the folder under another name, and rename it when it is complete: a crash leaves no half of it."""
+        """Make the folder under another name, and rename it when it is complete: a crash leaves no half of it.
+
+        It is locked after that: some file systems (SMB) rename no folder in which a file is open.
+        """
         making = path.with_name(f".making-{path.name}")
         remove_tree(making)
         making.mkdir(mode=0o700)
-        lock = _lock(making)
-        assert lock is not None  # the workspace's lock keeps others away
-        folder = JobFolder(making, lock, state)
         try:
+            folder = JobFolder(making, None, state, self._left)
             folder.reset()
+            (making / "lock").touch(mode=0o600)
             (making / "ballast").write_bytes(bytes(BALLAST))
             making.rename(path)
             sync_names(path.parent)
+            held = lock(path / "lock")
         except OSError:
-            os.close(lock)
             remove_tree(making)
+            remove_tree(path)
             raise
-        return JobFolder(path, lock, folder.state)
+        assert held is not None  # the workspace's lock keeps others away
+        return JobFolder(path, held, folder.state, self._left)
 
     def resumable(self, gpu: str | None = None) -> Iterator[JobFolder]:
         """The folders that workers of this owner and `gpu` left behind and nobody holds. This process holds each."""
         with self.locked():
             for path in self.base.glob(".making-*"):
                 remove_tree(path)
-        for path in self.base.glob(".probe-*"):  # another worker may be using it now
+        for path in [*self.base.glob(".probe-*"), *self.base.glob(".trial-*")]:  # another worker may be using it now
             with suppress(FileNotFoundError):
                 if path.lstat().st_mtime < time.time() - STALE_S:
                     remove_tree(path)
@@ -145,32 +190,32 @@ class Workspace:
                 yield folder
 
     def _take_up(self, path: Path, gpu: str | None) -> JobFolder | None:
-        if not path.is_dir() or (lock := _lock(path)) is None:
+        if not path.is_dir() or (held := _lock_of(path)) is None:
             return None
         try:
             state = JobState.model_validate_json((path / "job.json").read_bytes())
             made_here = state.version == VERSION and path.name == state.job.folder_name
         except (OSError, ValueError, JobFailed) as error:
-            os.close(lock)
+            os.close(held)
             self._put_aside(path, error)
             return None
         if not made_here:
-            os.close(lock)
+            os.close(held)
             self._put_aside(path, ValueError("another version of the worker made it, or a person renamed it"))
             return None
         if state.owner != self._owner:
-            os.close(lock)
+            os.close(held)
             log.warning(
                 "job %s: left alone: its folder %s belongs to another account (%s)", state.job.id, path, state.owner
             )
             return None
         if state.gpu not in (None, gpu):
-            os.close(lock)
+            os.close(held)
             log.warning(
                 "job %s: left alone: its folder %s waits for a worker with the GPU %s", state.job.id, path, state.gpu
             )
             return None
-        return JobFolder(path, lock, state)
+        return JobFolder(path, held, state, self._left)
 
     def _put_aside(self, path: Path, error: Exception) -> None:
         aside = path.with_name(f".unreadable-{path.name}-{time.time_ns()}")
@@ -185,39 +230,22 @@ class Workspace:
             ours = False
         if not ours:
             raise MachineFault("Something else has the name of this job in the worker's folder.")
-        lock = _lock(path)
-        if lock is None:
+        held = _lock_of(path)
+        if held is None:
             raise MachineFault("Another worker on this machine uses a folder of this job.")
+        os.close(held)  # the workspace's lock keeps others away
         doomed = path.with_name(f".removing-{path.name}-{time.time_ns()}")
         path.rename(doomed)
-        os.close(lock)
         remove_tree(doomed)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the workspace's own lock: no other worker looks between the making of a folder and of its lock."""
-        self.base.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.base / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+        return locked(self.base)
 
 
-def _lock(folder: Path) -> int | None:
+def _lock_of(folder: Path) -> int | None:
     """The descriptor that holds the lock of `folder`. `None` if another process holds or has just removed it."""
     try:
-        return _flock(folder / "lock")
+        return lock(folder / "lock")
     except FileNotFoundError:  # its holder has removed it in this moment
         return None
-
-
-def _flock(file: Path) -> int | None:
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
