@@ -102,12 +102,14 @@ def test_a_job_that_no_file_can_be_named_after_has_no_note(notes: RequeuedJobs, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_takes_no_note_is_told_and_hinders_nothing(
+def test_a_note_that_the_disk_does_not_take_is_told_and_kept_in_memory(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     notes = RequeuedJobs(tmp_path / "gone", OWNER)
     notes.write(JOB, ONCE, confirmed=True)
     assert "job 7: the worker cannot note that it requeues the job: No such file" in caplog.text
+    assert [note.job for note in notes.notes()] == [JOB]
+    notes.remove(JOB)
     assert notes.notes() == []
 
 
