@@ -5,8 +5,9 @@ import pwd
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr, ValidationError
 
+from job_fetcher.config.settings import GROUPS, Settings, WorkerSettings
 from job_fetcher.core.errors import SettingsError
 from tests.support.installation import ENOUGH, Installation
 
@@ -22,6 +23,21 @@ def test_the_environment_beats_the_env_file_beats_the_default(here: Installation
     assert settings.api_url == "https://environment"
     assert settings.access_token == SecretStr("from-file")
     assert (settings.timeout_job, settings.timeout_status) == (7, 10)
+
+
+@pytest.mark.parametrize("group", [*GROUPS, Settings], ids=lambda group: group.__name__)
+def test_no_room_can_change_a_setting(here: Installation, group: type[BaseModel]) -> None:
+    settings = here.read(**ENOUGH)
+    assert isinstance(settings, group)
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(settings, next(iter(group.model_fields)), "changed")
+
+
+def test_what_the_worker_reads_has_a_default_and_comes_from_no_environment(here: Installation) -> None:
+    here.set(TIMEOUT_JOB="7", ALLOWED_IMAGES="mine")
+    settings = WorkerSettings()
+    assert (settings.timeout_job, settings.image_patterns, settings.quiet) == (10, ("*",), ())
+    assert settings.min_free == 10 * 2**30
 
 
 def test_empty_values_count_as_unset(here: Installation) -> None:

@@ -1,6 +1,6 @@
 """What the owner of the machine sets: names, types, defaults, and a sentence for each value that is wrong.
 
-Imports `core` alone. Only this room reads the environment; it never knows what a setting is used for.
+Imports `core` alone. Only this room reads settings from the environment; it never knows what a setting is used for.
 """
 
-__all__ = ["quiet_hours", "settings", "values"]
+__all__ = ["settings"]
