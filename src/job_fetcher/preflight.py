@@ -19,7 +19,7 @@ from job_fetcher.core.errors import GpuUnavailable, InvalidAnswer, JobFetcherErr
 from job_fetcher.engine import client as engine
 from job_fetcher.engine import hardware, image_cleanup, images, probe, registry_check
 from job_fetcher.platform import diagnosis, http
-from job_fetcher.platform.api import ProbeRequests, user_pool
+from job_fetcher.platform.api import StorageTest, user_pool
 from job_fetcher.transfer.presigned import PresignedRequest
 from job_fetcher.transfer.upload import upload
 from job_fetcher.worker import wiring
@@ -30,7 +30,7 @@ ANSWER_S = 10
 """How long the API and the engine may take for their first answer: a person is waiting."""
 CLOCK_S = 120.0
 """How many seconds the clock may be wrong: certificates and presigned requests live for minutes at least."""
-PROBE_SIZE, PROBE_S = 1 << 20, 30.0
+TEST_FILE_SIZE, TEST_FILE_S = 1 << 20, 30.0
 """Bytes of the file that goes to the storage and back, and the seconds for it."""
 LOCAL_ONLY = "An account in the group `cloud` gets no jobs for the environment `local`."
 
@@ -213,22 +213,24 @@ class Preflight:
 
     def _check_storage(self) -> str:
         """A file to the storage and back, if the platform has one for that, as our mock does. The contract has none."""
-        requests = self._api.probe_requests()
+        requests = self._api.storage_test()
         if requests is None:
             return "this platform has no file to try it with"
         late = Cancellation()
         try:
-            up_s, down_s = late.result_of(in_background(lambda: _there_and_back(requests, late), "storage"), PROBE_S)
+            up_s, down_s = late.result_of(
+                in_background(lambda: _there_and_back(requests, late), "storage"), TEST_FILE_S
+            )
         except TimeoutError:
             raise Failed(
-                f"Less than {PROBE_SIZE >> 20} MiB passes to the storage and back in {PROBE_S:g} s: look for what slows"
+                f"Less than {TEST_FILE_SIZE >> 20} MiB passes to the storage and back in {TEST_FILE_S:g} s: look for what slows"
                 " down this machine's network"
             ) from None
         except (http.UnusableRequest, JobFetcherError) as error:
             meaning = diagnosis.hint(error) or diagnosis.FIREWALL
             raise Failed(f"The storage cannot be used: {error} - {meaning}") from error
-        up, down = (PROBE_SIZE / 1e6 / max(seconds, 1e-6) for seconds in (up_s, down_s))
-        return f"{PROBE_SIZE >> 20} MiB up with {up:.0f} MB/s, down with {down:.0f} MB/s"
+        up, down = (TEST_FILE_SIZE / 1e6 / max(seconds, 1e-6) for seconds in (up_s, down_s))
+        return f"{TEST_FILE_SIZE >> 20} MiB up with {up:.0f} MB/s, down with {down:.0f} MB/s"
 
     def _check_now(self) -> str:
         settings, folders = self._settings, wiring.workspace(self._settings)
@@ -251,9 +253,9 @@ def _ahead_s(date: str | None) -> float:
         return 0.0
 
 
-def _there_and_back(requests: ProbeRequests, late: Cancellation) -> tuple[float, float]:
+def _there_and_back(requests: StorageTest, late: Cancellation) -> tuple[float, float]:
     """Seconds for a file to the storage, and for the same file back, without retries."""
-    content, started = os.urandom(PROBE_SIZE), time.monotonic()
+    content, started = os.urandom(TEST_FILE_SIZE), time.monotonic()
     upload(
         PresignedRequest(lambda: requests.upload), "probe", io.BytesIO(content), cancelled=late, when_failed=late.set
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from job_fetcher.core.errors import EngineError
+from job_fetcher.core.errors import EngineError, SettingsError
 from job_fetcher.engine import client as engine
 from job_fetcher.engine.client import Client
 from tests.support.raw_server import answer, raw_server
@@ -84,3 +84,27 @@ def test_other_refusals_are_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
             client.info()
         client.close()
     assert len(server.received) == 3
+
+
+@pytest.mark.parametrize(
+    ("network", "cure"),
+    [
+        ("bridge", "make another (docker network create jobs), and set JOB_NETWORK=jobs"),
+        ("none", "make another (docker network create jobs), and set JOB_NETWORK=jobs"),
+        ("host", "make another (docker network create jobs), and set JOB_NETWORK=jobs"),
+        ("lab", "or make it (docker network create lab)"),
+    ],
+)
+def test_advice_for_a_network_that_is_not_there_is_possible(
+    monkeypatch: pytest.MonkeyPatch, network: str, cure: str
+) -> None:
+    """`--bridge=none` leaves the engine without its default network, whose name nobody can give to another."""
+    missing = answer(b'{"message": "network not found"}', "404 Not Found", content_type="application/json")
+    info = answer(b'{"Swarm": {"LocalNodeState": "inactive"}}', content_type="application/json")
+    with raw_server(_version("1.41"), answer(b"OK"), missing, info) as server:
+        monkeypatch.setenv("DOCKER_HOST", server.url.replace("http://", "tcp://"))
+        client = engine.connect()
+        with pytest.raises(SettingsError) as refused:
+            engine.require_network(client, network)
+        client.close()
+    assert str(refused.value).endswith(cure)

@@ -90,7 +90,7 @@ def test_gpu_that_was_lost_is_tried_in_a_container_before_the_next_job_is_asked_
     hook.give(given)
     nvml.show(CARD)
     worker.wait_for_log(NOT_BY_CONTAINERS)
-    assert (FAILURE if given == "none" else "sees other cards, or none") in worker.log
+    assert (FAILURE if given == "none" else "sees other GPUs, or none") in worker.log
     _sees_no_card_again_and_again(hook)
     assert (_looks(mock), mock.job(job).status) == (before, "queued")
     hook.give()

@@ -47,7 +47,7 @@ def test_socket_that_is_a_folder(check: Check, tmp_path: Path) -> None:
     (folder := tmp_path / "docker.sock").mkdir()
     assert check(DOCKER_HOST=f"unix://{folder}").sentence("engine") == (
         f"The Docker engine cannot be used: unix://{folder} is a folder, which Docker makes where the host has no such"
-        " socket: remove it, and mount the socket that `docker context inspect` tells"
+        " socket: remove it, and mount the socket that `docker context inspect` names"
     )
 
 

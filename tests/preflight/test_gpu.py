@@ -107,7 +107,7 @@ def test_card_that_containers_do_not_see(check: Check, nvml: NvmlStub, gpu_engin
     nvml.show(CARD)
     gpu_engine.hook.give(OTHER.uuid)
     assert check(DOCKER_HOST=gpu_engine.url, **nvml.environment).sentence("GPU in a container") == (
-        f"a container with {CARD.uuid} sees other cards, or none - set up NVIDIA's container toolkit anew: {SET_UP}"
+        f"a container with {CARD.uuid} sees other GPUs, or none - set up NVIDIA's container toolkit anew: {SET_UP}"
     )
 
 

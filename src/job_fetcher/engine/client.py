@@ -1,4 +1,4 @@
-"""The connection to the Docker engine, the translation of its errors, and what it knows of the host. Without jobs.
+"""The connection to the Docker engine, the translation of its errors, and what it knows of the host. It knows no jobs.
 
 `translate_errors` translates the errors of docker-py and of its transport. None of them leaves this room: docker's
 `APIError` is a `requests.HTTPError`, and a broad `except` once took a missing image for a deleted job.
@@ -36,6 +36,8 @@ CALL_TIMEOUT_S = 60
 SCHEMES = ("unix://", "tcp://", "http://", "https://")
 MAX_PORT = 65535
 ADDRESSES = "unix:///var/run/docker.sock or tcp://HOST:PORT"
+PREDEFINED = ("bridge", "host", "none", "default")
+"""Networks that an engine has from the start, or not at all: their names are reserved."""
 MIN_API, MIN_DOCKER = (1, 41), "20.10"
 """The API of the oldest engine, and that engine: the first that knows `host-gateway`."""
 LOGIN_S = 30.0
@@ -121,7 +123,7 @@ def translate_errors(doing: str) -> Iterator[None]:
 def connect(patience_s: int = CALL_TIMEOUT_S) -> Client:
     """The client of the engine at `DOCKER_HOST`, or at the usual socket. Raises `EngineError` with what to do.
 
-    The engine has `patience_s` for its first answer.
+    The engine has `patience_s` seconds for its first answer.
     """
     _check_address(os.environ.get("DOCKER_HOST", ""))
     try:
@@ -166,9 +168,9 @@ def is_up(client: Client) -> bool:
 
 def version(client: Client) -> tuple[str, str]:
     """The engine's version and that of its newest API."""
-    with translate_errors("tell its version"):
-        told = client.version(api_version=False)
-    return told["Version"], told["ApiVersion"]
+    with translate_errors("give its version"):
+        versions = client.version(api_version=False)
+    return versions["Version"], versions["ApiVersion"]
 
 
 def machine(client: Client, reserve_mib: int = 0) -> Machine:
@@ -198,6 +200,11 @@ def require_network(client: Client, name: str) -> None:
     except Missing:
         with translate_errors("describe the host"):
             in_swarm = client.info()["Swarm"]["LocalNodeState"] == "active"
+        if not in_swarm and name in PREDEFINED:
+            raise SettingsError(
+                f"The Docker engine has no network {name} (it may run with --bridge=none), and nobody can make one of"
+                " that name: make another (docker network create jobs), and set JOB_NETWORK=jobs"
+            ) from None
         if not in_swarm:
             raise SettingsError(
                 f"JOB_NETWORK ({name}) is no network of the Docker engine: write one that `docker network ls` shows, or"
@@ -207,15 +214,15 @@ def require_network(client: Client, name: str) -> None:
 
 def local_time(client: Client) -> datetime:
     """The time of the engine's host in its own zone (`SystemTime` of `info`): a container's own is usually UTC."""
-    with translate_errors("tell the time"):
+    with translate_errors("give the time"):
         return datetime.fromisoformat(client.info()["SystemTime"])
 
 
 def started_at(client: Client) -> float | None:
-    """When the engine was started, in seconds since the epoch; `None` if it cannot be told.
+    """When the engine was started, in seconds since the epoch; `None` if nobody knows.
 
-    It has no field for that, but makes its default network `bridge` anew at each start, unless containers lived on
-    (moby: `daemon.initNetworkController`). Nor was it running before the host was (`btime` in proc_stat(5)).
+    The engine has no field for that. It makes its default network `bridge` anew at each start, unless containers lived
+    on (moby: `daemon.initNetworkController`). And it cannot be older than the host's boot (`btime` in proc_stat(5)).
     """
     booted = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
     times = [float(booted[1])] if booted else []
@@ -274,7 +281,7 @@ def _what_to_do(error: Exception) -> str:
     if "refused" in text and Path(where.removeprefix("unix://")).is_dir():
         return (
             f"{where} is a folder, which Docker makes where the host has no such socket: remove it, and mount the"
-            " socket that `docker context inspect` tells"
+            " socket that `docker context inspect` names"
         )
     if "refused" in text:
         return f"nothing listens at {where}: start Docker, or set DOCKER_HOST to where it listens"

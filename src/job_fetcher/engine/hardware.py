@@ -1,6 +1,6 @@
-"""What this machine offers to jobs: its GPU, as NVML tells (NVIDIA Management Library API reference).
+"""What this machine offers to jobs: its GPU, as NVML describes it (NVIDIA Management Library API reference).
 
-The CPUs and the memory are the engine's to tell (`engine.machine`): jobs run there, not here.
+The engine knows the CPUs and the memory (`client.machine`): jobs run where the engine is, which may be elsewhere.
 """
 
 import logging
@@ -58,7 +58,7 @@ def find_gpu() -> Gpu | None:
 def gpus() -> list[Gpu]:
     """The GPUs that this process may see; none without a driver, which is normal.
 
-    Raises `GpuError` if the driver fails: a worker that went on without the card would never use it again.
+    Raises `GpuError` if the driver fails: a worker that went on without the GPU would never use it again.
     """
     try:
         with _nvml():
@@ -71,7 +71,7 @@ def gpus() -> list[Gpu]:
 
 
 def used_mib(gpu: Gpu) -> int:
-    """MiB of the card's memory that processes hold, those of other containers included. Raises `GpuUnavailable`.
+    """MiB of the GPU's memory that processes hold, also those of other containers. Raises `GpuUnavailable`.
 
     In a container NVML lists none of the processes outside of it: then all that is in use counts.
     """
@@ -88,7 +88,7 @@ def used_mib(gpu: Gpu) -> int:
 
 
 def _used(handle: object) -> int:
-    """Bytes of the card that are in use, without those of its driver where that tells them apart (from 510 on)."""
+    """Bytes of the GPU that are in use. Drivers from 510 on do not count their own."""
     try:
         used: int = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2).used
     except pynvml.NVMLError_FunctionNotFound:
@@ -109,7 +109,7 @@ def _nvml() -> Iterator[None]:
 
 
 def _gpu(handle: object) -> Gpu:
-    with suppress(pynvml.NVMLError):  # a card, or a driver, that knows no parts
+    with suppress(pynvml.NVMLError):  # a GPU, or a driver, that has no parts
         if pynvml.nvmlDeviceGetMigMode(handle)[0] == pynvml.NVML_DEVICE_MIG_ENABLE:
             raise GpuError("The GPU is cut into parts (MIG), which jobs cannot be given: nvidia-smi -mig 0")
     try:
@@ -139,7 +139,7 @@ def fits(offer: Mapping[str, str | int], wanted: Mapping[str, Any]) -> bool:
 def offer(
     machine: Machine, gpu: Gpu | None, *, model: str | None = None, archi: str | None = None
 ) -> dict[str, str | int]:
-    """The query parameters of `GET /jobs`, memory in MiB. `model` and `archi` replace what the driver tells."""
+    """The query parameters of `GET /jobs`, memory in MiB. `model` and `archi` replace what the driver says."""
     parameters: dict[str, str | int] = {"cpu_cores": machine.cpu_cores, "memory": machine.memory_mib}
     if gpu is not None:
         parameters |= {"gpu_mem": gpu.memory_mib, "gpu_model": model or gpu.model}

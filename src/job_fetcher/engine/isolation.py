@@ -1,4 +1,4 @@
-"""What a job's container gets of the host, whoever wrote the code in it: SECURITY.md says what that guards against."""
+"""What a job's container gets of the host. SECURITY.md says what that guards against."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ LOG_SIZE_MB, LOG_FILES = 20, 3
 """What the engine keeps of a job's log: the newest of it, so that a chatty command cannot fill the engine's disk."""
 CAPABILITIES = {
     "CHOWN": "entrypoints give folders to the user that they go on as",
-    "DAC_OVERRIDE": "root of the image writes into folders of other users, the job's inputs among them",
-    "FOWNER": "… and changes their modes",
-    "FSETID": "… without losing the set-group-id of shared folders",
+    "DAC_OVERRIDE": "root of the image writes into folders of other users, such as the job's inputs",
+    "FOWNER": "root of the image changes the modes of other users' files",
+    "FSETID": "… and keeps the set-group-id of shared folders",
     "KILL": "shells end the processes that they have started as another user",
     "SETGID": "entrypoints go on as another user (gosu, su-exec)",
     "SETUID": "… likewise",
@@ -29,17 +29,17 @@ ISOLATION: dict[str, Any] = {
     "cap_drop": ["ALL"],
     "cap_add": list(CAPABILITIES),
 }
-"""Of `HostConfig`: what every container gets that a worker makes."""
+"""Of `HostConfig`: what the worker gives every container that it creates."""
 
 
 LABEL_FOLDER = "job-fetcher.folder"
 LABEL_HELPER = "job-fetcher.helper"
 LABEL_BUILD = "job-fetcher.build"
-"""Labels: the host's path of a job's folder, on its container and on the one that gives its files to the worker; what
-an image or a container is to this package (`worker` in the Dockerfile, `probe`)."""
+"""Labels. Folder and helper: the host's path of a job's folder, on its container, and on the one that gives its files
+to the worker. Build: what an image or a container is for (`worker` in the Dockerfile, `probe`)."""
 
 _NO_MORE_DEVICES = {"NVIDIA_GDS": "disabled", "NVIDIA_MOFED": "disabled", "NVIDIA_IMEX_CHANNELS": ""}
-"""What an image might ask NVIDIA's toolkit for besides a card."""
+"""What an image could ask NVIDIA's toolkit for besides a GPU."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,11 @@ def labelled(labels: Mapping[str, str], inherited: Iterable[str] = ()) -> dict[s
 
 
 def device_requests(gpu: Gpu | None) -> list[DeviceRequest] | None:
-    """What makes NVIDIA's container toolkit give a container that card, and no other."""
+    """The request that makes NVIDIA's container toolkit give a container this GPU, and no other."""
     return [DeviceRequest(device_ids=[gpu.uuid], capabilities=[["gpu"]])] if gpu else None
 
 
 def environment(wanted: Mapping[str, str], gpu: Gpu | None) -> dict[str, str]:
-    """The environment that a job asks for, less what NVIDIA's runtime reads: that names the job's own GPU, or none."""
+    """The environment that a job asks for. What NVIDIA's runtime reads in it names the job's own GPU, or none."""
     harmless = {name: value for name, value in wanted.items() if not name.upper().startswith("NVIDIA_")}
     return harmless | {"NVIDIA_VISIBLE_DEVICES": gpu.uuid if gpu else "void"} | _NO_MORE_DEVICES

@@ -10,6 +10,7 @@ from typing import Any
 
 from job_fetcher.core.errors import EngineUnavailable, JobFailed, JobFetcherError, SettingsError
 from job_fetcher.engine import client as engine
+from job_fetcher.engine import logins
 from job_fetcher.engine.client import Client, Missing, translate_errors
 from job_fetcher.engine.hardware import Gpu
 from job_fetcher.engine.isolation import ISOLATION, LABEL_BUILD, device_requests, labelled
@@ -19,16 +20,16 @@ _OURS = re.compile("job-fetcher:")
 FALLBACK = "busybox:latest"
 PROBE_S, LINES = 60, 100
 LIST_GPUS = "nvidia-smi -L || { [ $? -ge 126 ] && cat /proc/driver/nvidia/gpus/*/information; }"
-"""NVIDIA's container toolkit brings both into a container, of the cards that it may use: with their UUIDs. The program
-looks at the card itself, but cannot be executed in an image without glibc (126, 127)."""
+"""NVIDIA's container toolkit gives a container both, with the UUIDs of its GPUs. The program asks the GPU itself, but
+does not run in an image without glibc (126, 127)."""
 
 
 class ProbeFailed(JobFetcherError):
-    """A container cannot be started, or does not do what it should; the message says why."""
+    """A container does not start, or does not do what it should. The message says why."""
 
 
 class NoImage(ProbeFailed):
-    """There is none to try a container with, which says nothing of containers."""
+    """No image is there to try a container with. That says nothing about containers."""
 
 
 def image(client: Client) -> str:
@@ -49,7 +50,7 @@ def image(client: Client) -> str:
             if client.images(name=FALLBACK):
                 return FALLBACK
         with translate_errors(f"pull {FALLBACK}"):
-            client.pull(FALLBACK)
+            client.pull(FALLBACK, auth_config=dict(logins.find(logins.DOCKER_HUB).auth))
     except (Missing, JobFailed, EngineUnavailable) as error:
         raise NoImage(
             f"there is no image to try it with ({error}): build the worker's, with poetry run docker-build"
@@ -96,16 +97,17 @@ def run(
 
 
 def start_as_job(client: Client, network: str, gpu: Gpu | None) -> None:
-    """Raise `ProbeFailed` if a container with a job's network and card does not start, or does not see the card."""
+    """Raise `ProbeFailed` if a container with a job's network and GPU does not start, or does not see the GPU."""
     seen = run(client, image(client), LIST_GPUS if gpu else "true", network=network, gpu=gpu)
     if gpu and gpu.uuid not in seen:
-        raise ProbeFailed(f"a container with {gpu.uuid} sees other cards, or none")
+        raise ProbeFailed(f"a container with {gpu.uuid} sees other GPUs, or none")
 
 
 def is_seen(client: Client, on_host: PurePosixPath, here: Path) -> bool:
-    """Whether the engine sees in `on_host` what this process makes in `here`: it looks before it makes a container.
+    """Whether the engine sees in `on_host` what this process makes in `here`.
 
-    Since none is started, this takes a tenth of what `same_folder` takes, which tells what is wrong.
+    The engine looks when it creates a container. None is started, so this takes a tenth of the time of `same_folder`,
+    which says what is wrong.
     """
     probe_image = image(client)
     with _folder_to_try(here) as folder:
@@ -124,7 +126,7 @@ def is_seen(client: Client, on_host: PurePosixPath, here: Path) -> bool:
 def same_folder(client: Client, on_host: PurePosixPath, here: Path) -> None:
     """Raise `SettingsError` if `on_host` of the engine's host is not the folder that this process sees as `here`.
 
-    A container mounts a folder of ours in it, which is there in no other, and writes to it.
+    A container mounts a new folder in it, which no other folder has, and writes to it.
     """
     with _folder_to_try(here) as folder:
         try:
@@ -144,7 +146,7 @@ def same_folder(client: Client, on_host: PurePosixPath, here: Path) -> None:
 
 @contextmanager
 def _folder_to_try(here: Path) -> Iterator[Path]:
-    """A folder in `here` that is there in no other, and that any user may write to."""
+    """A new folder in `here` with a random name, which any user may write to."""
     folder = here / f".probe-{secrets.token_hex(8)}"
     folder.mkdir(mode=0o777)
     try:

@@ -43,7 +43,7 @@ class _Status(RootModel[JobStatus]):
     pass
 
 
-class ProbeRequests(BaseModel):
+class StorageTest(BaseModel):
     """A form that takes a file named `probe`, and the request that gives it back."""
 
     upload: RequestToMake
@@ -159,10 +159,10 @@ class WorkerApi:
         self._expect_file_request(response)
         return http.answer(response, RequestToMake).for_method("post")
 
-    def probe_requests(self) -> ProbeRequests | None:
+    def storage_test(self) -> StorageTest | None:
         """`GET /_probe`, which our mock answers and no contract has: requests for a file to try the storage with."""
         response = self._request("GET", "/_probe")
-        return http.answer(response, ProbeRequests) if response.status_code == 200 else None
+        return http.answer(response, StorageTest) if response.status_code == 200 else None
 
     def _request(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, timeout_s: float = TIMEOUT_S
