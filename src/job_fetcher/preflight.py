@@ -30,7 +30,7 @@ ANSWER_S = 10
 """How long the API and the engine may take for their first answer: a person is waiting."""
 CLOCK_S = 120.0
 """How many seconds the clock may be wrong: certificates and presigned requests live for minutes at least."""
-TEST_FILE_SIZE, TEST_FILE_S = 1 << 20, 30.0
+TEST_SIZE, TEST_S = 1 << 20, 30.0
 """Bytes of the file that goes to the storage and back, and the seconds for it."""
 LOCAL_ONLY = "An account in the group `cloud` gets no jobs for the environment `local`."
 
@@ -218,19 +218,17 @@ class Preflight:
             return "this platform has no file to try it with"
         late = Cancellation()
         try:
-            up_s, down_s = late.result_of(
-                in_background(lambda: _there_and_back(requests, late), "storage"), TEST_FILE_S
-            )
+            up_s, down_s = late.result_of(in_background(lambda: _there_and_back(requests, late), "storage"), TEST_S)
         except TimeoutError:
             raise Failed(
-                f"Less than {TEST_FILE_SIZE >> 20} MiB passes to the storage and back in {TEST_FILE_S:g} s: look for what slows"
+                f"Less than {TEST_SIZE >> 20} MiB passes to the storage and back in {TEST_S:g} s: look for what slows"
                 " down this machine's network"
             ) from None
         except (http.UnusableRequest, JobFetcherError) as error:
             meaning = diagnosis.hint(error) or diagnosis.FIREWALL
             raise Failed(f"The storage cannot be used: {error} - {meaning}") from error
-        up, down = (TEST_FILE_SIZE / 1e6 / max(seconds, 1e-6) for seconds in (up_s, down_s))
-        return f"{TEST_FILE_SIZE >> 20} MiB up with {up:.0f} MB/s, down with {down:.0f} MB/s"
+        up, down = (TEST_SIZE / 1e6 / max(seconds, 1e-6) for seconds in (up_s, down_s))
+        return f"{TEST_SIZE >> 20} MiB up with {up:.0f} MB/s, down with {down:.0f} MB/s"
 
     def _check_now(self) -> str:
         settings, folders = self._settings, wiring.workspace(self._settings)
@@ -255,7 +253,7 @@ def _ahead_s(date: str | None) -> float:
 
 def _there_and_back(requests: StorageTest, late: Cancellation) -> tuple[float, float]:
     """Seconds for a file to the storage, and for the same file back, without retries."""
-    content, started = os.urandom(TEST_FILE_SIZE), time.monotonic()
+    content, started = os.urandom(TEST_SIZE), time.monotonic()
     upload(
         PresignedRequest(lambda: requests.upload), "probe", io.BytesIO(content), cancelled=late, when_failed=late.set
     )
