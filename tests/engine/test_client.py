@@ -89,9 +89,9 @@ def test_other_refusals_are_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("network", "cure"),
     [
-        ("bridge", "make another (docker network create jobs), and set JOB_NETWORK=jobs"),
-        ("none", "make another (docker network create jobs), and set JOB_NETWORK=jobs"),
-        ("host", "make another (docker network create jobs), and set JOB_NETWORK=jobs"),
+        ("bridge", "Make another (docker network create jobs), and set JOB_NETWORK=jobs"),
+        ("none", "Make another (docker network create jobs), and set JOB_NETWORK=jobs"),
+        ("host", "Make another (docker network create jobs), and set JOB_NETWORK=jobs"),
         ("lab", "or make it (docker network create lab)"),
     ],
 )

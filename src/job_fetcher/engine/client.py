@@ -202,8 +202,8 @@ def require_network(client: Client, name: str) -> None:
             in_swarm = client.info()["Swarm"]["LocalNodeState"] == "active"
         if not in_swarm and name in PREDEFINED:
             raise SettingsError(
-                f"The Docker engine has no network {name} (it may run with --bridge=none), and nobody can make one of"
-                " that name: make another (docker network create jobs), and set JOB_NETWORK=jobs"
+                f"The Docker engine has no network {name}, and nobody can make one of that name (see --bridge=none)."
+                " Make another (docker network create jobs), and set JOB_NETWORK=jobs"
             ) from None
         if not in_swarm:
             raise SettingsError(
