@@ -191,3 +191,22 @@ def test_command_is_stopped_after_max_runtime(mock: Platform, engine: FakeEngine
     assert "this worker's MAX_RUNTIME" in mock.details(job)
     assert mock.outputs(job)["output/output/ran"] == b"ran\n"
     assert_nothing_left(engine, worker)
+
+
+@pytest.mark.parametrize("call", ["GET /logs", "GET /json", "POST /wait"])
+def test_stop_while_the_engine_does_not_tell_how_a_command_has_ended_loses_nothing(
+    mock: Platform, engine: FakeEngine, worker: WorkerProcess, call: str
+) -> None:
+    """The engine has said that it has ended. The container stays for the next start, which reads the rest."""
+    job = begun(mock, worker)
+    engine.refusals[call] = (503, "busy")
+    go(worker, job)
+    mock.wait_for_status(job, "postprocessing", "finished")
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(8) == 0
+    engine.refusals.clear()
+    worker.start()
+    mock.wait_for_status(job)
+    assert "queued" not in mock.statuses(job)
+    assert_finished_once(mock, job)
+    assert_nothing_left(engine, worker)

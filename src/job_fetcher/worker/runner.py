@@ -65,7 +65,7 @@ class Runner:
         """
         while True:
             container = self._container(folder, cancelled)
-            with removed_on_failure(container), _recording_a_stop(folder):
+            with removed_on_failure(container), _recording_a_stop(folder, self._shutdown):
                 if folder.state.runs:  # left behind: the job may be gone by now, which ends its container
                     cancelled.result_of(keep_alive.tried)
                 action = next_action(folder.state, container.state, rebooted=folder.survived_reboot)
@@ -120,6 +120,7 @@ class Runner:
         if folder.state.stopped_after_s is not None:
             ended = _stopped(ended, folder.state.stopped_after_s)
         if ended is None:
+            self._shutdown.run_job_again()
             log.warning("job %s: the engine's shutdown has ended the container", folder.job_id)
             return
         self._command_has_ended(keep_alive)
@@ -252,13 +253,16 @@ def _stopped(ended: Outcome | None, after_s: float) -> Outcome:
 
 
 @contextmanager
-def _recording_a_stop(folder: JobFolder) -> Iterator[None]:
+def _recording_a_stop(folder: JobFolder, shutdown: Shutdown) -> Iterator[None]:
     """Write a stop down before the container is stopped for it, whose end is else taken for the command's own.
 
-    That is what the next start would do if the worker is killed before the container is removed.
+    That is what the next start would do if the worker is killed before the container is removed. A container whose
+    command has ended stays, with all that is known of it: the next start reads it.
     """
     try:
         yield
     except StopRequested as reason:
+        if shutdown.is_finishing and folder.state.outcome is None:
+            raise DetachRequested(str(reason)) from reason
         ending_of(reason, folder).record(folder)
         raise

@@ -71,6 +71,16 @@ class Shutdown:
         with self._lock:
             self._is_finishing = True
 
+    def run_job_again(self) -> None:
+        """The command that seemed to have ended runs again: the engine's shutdown had ended it. A stop requeues it."""
+        with self._lock:
+            self._is_finishing = False
+
+    @property
+    def is_finishing(self) -> bool:
+        """Whether the command of the job in hand has ended, so that a stop does not requeue the job."""
+        return self._is_finishing
+
     def call_when_stopped(self, callback: Callable[[], None]) -> None:
         """Call `callback` when the worker is told to end while it has the job in hand."""
         with self._lock:
