@@ -39,7 +39,7 @@ def test_a_page_of_somebody_else_is_explained_unless_it_tells_what_to_do_itself(
     page = InvalidAnswer("GET http://x/access_info answered 200 with something that is not understood")
     assert with_hint(page) == (
         f"{page} - something else answers than the platform: correct API_URL, or open that address in a browser on this"
-        " machine: the network may want a login, or a firewall may block it"
+        " machine. The network may want a login, or a firewall may block it"
     )
     redirect = InvalidAnswer("GET http://x/jobs answered 302, a redirect to …: if that stays so, set API_URL to …")
     assert with_hint(redirect) == str(redirect)

@@ -46,7 +46,7 @@ def hint(error: Exception) -> str:
     if isinstance(error, InvalidAnswer) and "API_URL" not in words:
         return (
             "something else answers than the platform: correct API_URL, or open that address in a browser on this"
-            " machine: the network may want a login, or a firewall may block it"
+            " machine. The network may want a login, or a firewall may block it"
         )
     return ""
 
