@@ -1,11 +1,15 @@
 """What a person removes while a job needs it: its image is pulled again, and a folder is one job's loss only."""
 
+import os
 import shutil
+from pathlib import Path
 
 import docker
 import pytest
 
-from tests.support.images import JobImages, add_image, push, shell_files
+from tests.faults.conftest import StartWorker
+from tests.support.gate import running_gate
+from tests.support.images import JobImages, add_image, push, remove_images, shell_files
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
 
@@ -21,6 +25,27 @@ def test_image_that_is_removed_between_its_pull_and_its_container_is_pulled_agai
     mock.heal()
     mock.wait_for_status(job)
     assert (mock.job(job).status, mock.outputs(job)) == ("finished", {"log/log/container.log": b"content"})
+
+
+def test_image_that_a_prune_removes_again_and_again_is_pulled_until_its_container_is_there(
+    mock: Platform, start_worker: StartWorker, docker_client: docker.DockerClient, remote_image: str
+) -> None:
+    """Each time between the pull and the creation of a container, as a `docker image prune --all` in a loop does."""
+    left = [3]
+
+    def prune() -> None:
+        if left[0] > 0:
+            left[0] -= 1
+            remove_images(docker_client, remote_image)
+
+    socket = Path(f"/tmp/gate-{os.getpid()}-prune")
+    with running_gate(Path("/var/run/docker.sock"), socket) as gate:
+        gate.before(b"/containers/create", prune)
+        worker = start_worker(DOCKER_HOST=f"unix://{socket}")
+        job = mock.submit("echo x", image=remote_image)
+        mock.wait_for_status(job)
+        assert (mock.job(job).status, left) == ("finished", [0]), mock.details(job)
+        assert worker.stop() == 0
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -29,6 +29,8 @@ from job_fetcher.workspace.job_folder import CommandStart, JobFolder
 
 LOST = f"The job's container was lost {MAX_RUNS} times, by shutdowns of this machine or its engine."
 
+MAX_CREATIONS = 5
+"""So often a container is created whose image goes between its pull and that: more often than by chance."""
 REMOVAL_HEAD_START_S = 2.0
 """A removal takes some 100 ms; a job whose container is not gone after so long is not kept waiting for it."""
 
@@ -215,16 +217,16 @@ class Runner:
         folder.record(runs=folder.state.runs + 1)
 
     def _create(self, container: JobContainer, job_id: str, specs: JobSpecs, cancelled: Cancellation) -> None:
-        """Create the container; if its image was removed since its pull, to make room or by a person, pull it again."""
-        try:
-            container.create(job_id, specs, self._resources)
-        except Missing:
+        """Create the container; if its image was removed since its pull, to make room or by a prune, pull it again."""
+        for _ in range(MAX_CREATIONS - 1):
+            with suppress(Missing):
+                return container.create(job_id, specs, self._resources)
             pull = partial(self._images.pull, specs.handler.image_url, cancelled=cancelled)
             cancelled.result_of(in_background(pull, "pull-again"))
-            try:
-                container.create(job_id, specs, self._resources)
-            except Missing as error:
-                raise JobFailed(f"{error}.") from error
+        try:
+            return container.create(job_id, specs, self._resources)
+        except Missing as error:
+            raise MachineFault(f"Somebody removes the image as often as this worker pulls it. {error}.") from error
 
 
 @contextmanager
