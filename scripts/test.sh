@@ -7,7 +7,7 @@
 set -euo pipefail
 # shellcheck source=scripts/setup.sh
 source "$(dirname "$0")/setup.sh"
-readonly processes=4
+readonly processes=3
 if [ "${1:-}" = --quick ]; then
     set_up quick
     exec .venv/bin/python -m pytest -n auto --dist worksteal "$@"
