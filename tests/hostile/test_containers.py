@@ -108,6 +108,17 @@ def test_memory_hog_is_killed_and_its_user_told_why(victim: Victim, line: str) -
     assert "memory" in fate.told
 
 
+@pytest.mark.parametrize(
+    "line", ["tail /dev/zero; true", "(exec tail /dev/zero) & wait; echo on", "tail /dev/zero | true; sleep 0.5"]
+)
+def test_child_that_is_killed_for_memory_fails_a_command_that_ends_well(victim: Victim, line: str) -> None:
+    """What it has made may be incomplete, although nobody looked at the child's exit code."""
+    fate = victim.attack(f"echo made > /files/output/made; {line}", up={"output": "output"})
+    assert fate.status == "error"
+    assert fate.told.startswith("A process of the command was killed for memory, although the command ended with")
+    assert fate.outputs["output/output/made"] == b"made\n"
+
+
 def test_shared_memory_is_part_of_the_memory(victim: Victim) -> None:
     fate = victim.attack("dd if=/dev/zero of=/dev/shm/x bs=1M count=1000; df -m /dev/shm | awk 'END {print $2}'")
     assert fate.log.splitlines()[-1] == str(MEMORY_MIB // 2)

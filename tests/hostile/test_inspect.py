@@ -25,7 +25,7 @@ MUST_BE = {
     "HostConfig.PidsLimit": 4096,
     "HostConfig.OomScoreAdj": 500,
     "HostConfig.OomKillDisable": (False, None),
-    "HostConfig.LogConfig": {"Type": "json-file", "Config": {"max-file": "3", "max-size": "20m"}},
+    "HostConfig.LogConfig": {"Type": "json-file", "Config": {"max-file": "3", "max-size": "20m", "mode": "blocking"}},
     "HostConfig.RestartPolicy.Name": ("", "no"),
     "HostConfig.AutoRemove": False,  # else its log and its exit code would be lost with it
     "HostConfig.PublishAllPorts": False,
@@ -89,6 +89,7 @@ def test_container_has_the_workers_labels_and_no_other(inspected: dict[str, Any]
     labels = dict(inspected["Config"]["Labels"])
     assert labels.pop("job-fetcher.job")
     assert labels.pop("job-fetcher.worker")
+    assert len(labels.pop("job-fetcher.token")) == 32
     assert f"{labels.pop('job-fetcher.folder')}/files" == inspected["files"]
     assert labels == {"job-fetcher.helper": "", "job-fetcher.build": ""}
 

@@ -1,5 +1,6 @@
 """What a job's container gets of the machine and of the worker, and what it does not get."""
 
+import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,7 @@ def test_container_says_whose_it_is(mock: Platform, worker: WorkerProcess, job_i
         "job-fetcher.job": job,
         "job-fetcher.folder": str(worker.base / job),
         "job-fetcher.worker": socket.gethostname(),
+        "job-fetcher.token": json.loads((worker.base / job / "job.json").read_text())["token"],
     }
     (worker.base / job / "files" / "go").touch()
     mock.wait_for_status(job)
@@ -66,7 +68,7 @@ def test_container_has_limits_and_no_more_of_the_host_than_the_jobs_files(
     host_config = worker.container().attrs["HostConfig"]
     assert host_config["Memory"] == _offered_memory_mib(mock) * 2**20 <= docker_client.info()["MemTotal"]
     assert host_config["PidsLimit"] > 0
-    assert host_config["LogConfig"]["Config"].keys() == {"max-file", "max-size"}
+    assert host_config["LogConfig"]["Config"].keys() == {"max-file", "max-size", "mode"}
     assert host_config["Binds"] == [f"{worker.base / job / 'files'}:/files:rw"]
     assert "host" not in [host_config[f"{name}Mode"] for name in ("Ipc", "Network", "Pid", "UTS")]
     assert not host_config["Privileged"]

@@ -69,7 +69,8 @@ def host_config(client: Client, folder: PurePosixPath, resources: Resources, *, 
         shm_size=f"{resources.memory_mib // 2}m",  # PyTorch's data loaders pass their batches through it
         **ISOLATION,
         log_config=LogConfig(
-            type=LogConfig.types.JSON, config={"max-size": f"{LOG_SIZE_MB}m", "max-file": str(LOG_FILES)}
+            type=LogConfig.types.JSON,
+            config={"max-size": f"{LOG_SIZE_MB}m", "max-file": str(LOG_FILES), "mode": "blocking"},
         ),
     )
     return config
