@@ -62,6 +62,11 @@ def needs_compiler() -> None:
     """Whatever is compiled for the tests asks for this."""
 
 
+@pytest.fixture(scope="session")
+def needs_mounts() -> None:
+    """Whatever mounts a file system asks for this: it takes root, and `/dev/fuse`."""
+
+
 @pytest.fixture
 def mock() -> Iterator[Platform]:
     """The platform, mocked and served for real, with a state of its own for this test."""

@@ -25,7 +25,7 @@ def faults() -> tuple[Fault, ...]:
 
 
 @pytest.fixture
-def disk(tmp_path: Path, faults: tuple[Fault, ...]) -> Iterator[SetFaults]:
+def disk(needs_mounts: None, needs_time: None, tmp_path: Path, faults: tuple[Fault, ...]) -> Iterator[SetFaults]:
     with mounted(tmp_path / "data", *faults) as set_faults:
         yield set_faults
 

@@ -32,7 +32,7 @@ def base(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def mount(base: Path) -> Iterator[Mount]:
+def mount(needs_mounts: None, base: Path) -> Iterator[Mount]:
     """Mount the faulty file system at `base`; returns what sets its faults later on."""
     contexts = []
 
@@ -208,7 +208,9 @@ def test_job_ends_as_it_should_on_a_disk_that_breaks_in_the_middle(
     assert list(Workspace(base, OWNER).resumable()) == [], "nothing is left that a worker would run again"
 
 
-def test_disk_that_is_damaged_in_the_middle_of_a_job_is_told_and_works_again_later(base: Path, tmp_path: Path) -> None:
+def test_disk_that_is_damaged_in_the_middle_of_a_job_is_told_and_works_again_later(
+    needs_mounts: None, base: Path, tmp_path: Path
+) -> None:
     """A real ext4, shut down as after an error: from then on the kernel refuses everything."""
     image = tmp_path / "disk"
     image.touch()
@@ -238,7 +240,7 @@ def test_disk_that_is_damaged_in_the_middle_of_a_job_is_told_and_works_again_lat
         subprocess.run(umount, check=True)
 
 
-def test_start_on_a_full_disk_waits_for_room(base: Path) -> None:
+def test_start_on_a_full_disk_waits_for_room(needs_mounts: None, base: Path) -> None:
     base.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=4", "none", str(base)], check=True)
     try:
