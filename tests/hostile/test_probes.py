@@ -133,7 +133,7 @@ def test_files_of_root_are_removed_although_the_image_of_the_job_has_no_chown(
     assert mock.job(job).status == "finished"
     assert unprivileged_worker.stop() == 0
     unprivileged_worker.assert_nothing_left()
-    assert "is not removed" not in unprivileged_worker.log
+    assert "The worker cannot remove all of" not in unprivileged_worker.log
     helper = f"{LABEL_HELPER}={unprivileged_worker.base / job}"
     assert docker_client.api.containers(all=True, filters={"label": helper}) == []
     filters = {"type": "container", "event": "create", "label": helper}
