@@ -23,7 +23,7 @@ MAX_WAIT_S = 60.0
 ENGINE_MAX_WAIT_S = 10.0
 """The same for the Docker engine, which is on this machine."""
 ENGINE_ERRORS = 5
-"""After this many answers of 500 in a row the engine is believed."""
+"""After this many answers of 500 in a row the worker believes the engine."""
 INVALID_ANSWERS = 10
 """After this many answers that are not understood the call fails: some minutes."""
 REFUSED_FOR_S = 180.0
@@ -92,26 +92,26 @@ def retrying(
     )
 
 
-class PatientCall(Protocol):
+class EngineCall(Protocol):
     """Calls `call(*arguments)` until the engine has answered."""
 
     def __call__(self, call: Callable[..., T], *arguments: Any) -> T: ...
 
 
-def call_engine(cancelled: Cancellation) -> PatientCall:
-    """The retry policy towards the engine: wait while it does not answer, believe it when it answers 500 for good.
+def call_engine(cancelled: Cancellation) -> EngineCall:
+    """The retry policy for the engine: wait while it does not answer, and believe it when it keeps answering 500.
 
-    It is left at once when it is cancelled, while the engine hangs, too: the call then ends by its time-out.
+    A cancellation ends the wait at once, even while the engine hangs. The call then ends by its own time-out.
     """
 
-    def call_patiently(call: Callable[..., T], *arguments: Any) -> T:
+    def call_until_answered(call: Callable[..., T], *arguments: Any) -> T:
         return retrying_engine(cancelled)(lambda: cancelled.call(partial(call, *arguments), "engine"))
 
-    return call_patiently
+    return call_until_answered
 
 
 def retrying_engine(cancelled: Cancellation) -> tenacity.Retrying:
-    """The same for a thread that nobody waits for without a way to leave it."""
+    """The same policy, for a thread of its own: nobody waits for it without a way to leave."""
 
     def answered_often(state: tenacity.RetryCallState) -> bool:
         error = _error(state)
@@ -146,7 +146,7 @@ class CredentialRefusals:
 def keep_alive_wait_s(failures: int, interval_s: float) -> float:
     """Seconds until the next keep-alive after `failures` failures in a row: growing and jittered.
 
-    Never so long that two failures in a row cost a keep-alive.
+    It is at most half of `interval_s`, or all of an `interval_s` that is shorter than `HARMLESS_WAIT_S`.
     """
     most = max(interval_s / 2, min(interval_s, HARMLESS_WAIT_S))
     longest = min(2.0 ** min(failures, 10), most)
