@@ -130,7 +130,7 @@ def test_credentials_that_stay_refused_end_the_job_and_the_worker(
     mock.fault("/jobs/*", status=status, detail="no")
     assert worker.wait() == 3
     assert engine.jobs() == []
-    assert ("even a new one" if status == 401 else "ask the platform to add it to the group 'workers'") in worker.log
+    assert ("even a new one" if status == 401 else "Ask the platform to add it to the group 'workers'") in worker.log
 
 
 def test_account_that_cognito_refuses_while_a_command_runs_is_not_locked_by_it(mock: Platform, start: Start) -> None:
@@ -162,6 +162,15 @@ def test_worker_at_the_users_api_ends_and_says_so(mock: Platform, start: Start) 
     assert worker.wait() == 2
     assert f"API_URL ({mock.url}) is the address of the users' API, and not of the workers' API" in worker.log
     assert "Traceback" not in worker.log
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_start_that_is_led_to_the_users_api_once_or_twice_goes_on(mock: Platform, start: Start, times: int) -> None:
+    wrong = mock.fault("/jobs", status=200, body="[]", times=2 * times)  # each poll, and the question after it
+    worker = start()
+    mock.wait_until(lambda: wrong.matched > 2 * times, "the next poll")
+    assert mock.job(run_job(mock, "true")).status == "finished"
+    assert worker.is_running
 
 
 @pytest.mark.parametrize("status", [429, 503, 500])

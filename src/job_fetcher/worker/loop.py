@@ -19,6 +19,7 @@ from job_fetcher.core.errors import (
     Cancelled,
     InvalidAnswer,
     JobFailed,
+    SettingsError,
     Unavailable,
 )
 from job_fetcher.core.job import Final, Job, JobSpecs, JobStatus
@@ -41,6 +42,9 @@ from job_fetcher.workspace.job_folder import JobFolder
 from job_fetcher.workspace.ledger import Ledger
 from job_fetcher.workspace.requeued import Requeues
 from job_fetcher.workspace.workspace import Workspace
+
+WRONG_ANSWERS = 3
+"""A start is given up after so many polls that another API has answered: one may be led astray."""
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +76,7 @@ class Worker:
         self._reporter = Reporter(api, notes, self._shutdown, first_wait_s=settings.timeout_job)
         self._take_back = TakeBack(api, notes, settings.image_patterns, self._shutdown.ending)
         self._has_polled = False
+        self._wrong_answers = 0
         self._retry_after_s = 0.0
 
     def run_forever(self) -> None:
@@ -151,12 +156,22 @@ class Worker:
         return self._make_folder(job, Requeues())
 
     def _after_failed_poll(self, error: Unavailable | JobFailed) -> None:
-        """Wait as long as the API says. Until it has answered once, find out whether API_URL is another API's."""
+        """Wait as long as the API says. Until it has answered once, find out whether API_URL is another API's.
+
+        Raises `SettingsError` when it has been so for `WRONG_ANSWERS` polls.
+        """
         if isinstance(error, Unavailable):
             self._retry_after_s = error.retry_after_s or 0.0
-        if not self._has_polled and isinstance(error, JobFailed | InvalidAnswer):
-            with suppress(Unavailable):
-                self._shutdown.ending.call(self._api.require_workers_api, "require-workers-api")
+        if self._has_polled or not isinstance(error, JobFailed | InvalidAnswer):
+            return
+        try:
+            self._shutdown.ending.call(self._api.require_workers_api, "require-workers-api")
+        except Unavailable:
+            pass
+        except SettingsError:
+            self._wrong_answers += 1
+            if self._wrong_answers >= WRONG_ANSWERS:
+                raise
 
     def _make_folder(self, job: Job, requeues: Requeues) -> JobFolder | None:
         """The folder of a job that this worker has. A job that cannot have one ends here."""
