@@ -72,7 +72,7 @@ def test_steps_that_are_killed_go_on_where_they_were(mock: Platform, cloud: Clou
         (cloud.files(job_id) / "output" / name).write_text(name)
     ledger = cloud.base / job_id / "uploads.jsonl"
     last = mock.fault("/store/*", "POST", skip=3, hang=True)
-    cloud.killed("upload", event, lambda: last.matched == 4 and ledger.read_text().count("\n") == 3)
+    cloud.killed("upload", event, lambda: last.matched == 4 and ledger.exists() and ledger.read_text().count("\n") == 3)
     mock.heal()
     event = cloud.call("upload", event)
     assert len(mock.requests("POST", "/store")) == 5, "what has arrived is not sent again"
