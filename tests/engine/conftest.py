@@ -9,8 +9,12 @@ import pytest
 from job_fetcher.engine import client as engine
 from job_fetcher.engine.images import Images
 from job_fetcher.workspace.workspace import Workspace
+from tests.hostile.conftest import start_victim
 from tests.support.images import remove_images
 from tests.support.scripted_registry import ScriptedRegistry, scripted_registry
+
+__all__ = ["start_victim"]
+"""The fixture of hostile tests, for the one test here that needs a worker."""
 
 
 @pytest.fixture
