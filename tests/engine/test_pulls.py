@@ -30,6 +30,8 @@ from tests.support.scripted_registry import (
     scripted_registry,
 )
 
+pytestmark = pytest.mark.usefixtures("needs_engine")
+
 HELM = {"mediaType": "application/vnd.cncf.helm.config.v1+json", "size": 2, "digest": digest(b"{}")}
 S3_PAGE = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
 

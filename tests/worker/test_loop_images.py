@@ -16,6 +16,8 @@ from tests.support.platform import Platform
 from tests.support.scripted_registry import scripted_registry
 from tests.support.worker import WorkerProcess, run_job
 
+pytestmark = pytest.mark.usefixtures("needs_engine")
+
 LOG = "log/log/container.log"
 AddImage = Callable[..., str]
 Ends = Callable[..., tuple[str, str]]
