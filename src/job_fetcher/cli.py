@@ -127,5 +127,5 @@ def _with_settings(command: "Callable[[Settings], int]") -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - there is no log yet
         return error.exit_code
-    logs.configure([secret.get_secret_value() for secret in (settings.password, settings.access_token) if secret])
+    logs.configure(settings.secrets)
     return command(settings)

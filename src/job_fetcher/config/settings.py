@@ -241,6 +241,11 @@ class Settings(WorkerSettings, Folders, Account, BaseSettings):
         """
         return DesktopUsername(settings_cls, env_settings, init_settings), env_settings, init_settings
 
+    @property
+    def secrets(self) -> list[str]:
+        """The values of all settings that are secrets, for the log to hide."""
+        return [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
+
     @classmethod
     def read(cls, env_file: Path | None = ENV_FILE) -> "Settings":
         """The settings of this process. Raises `SettingsError`, which names everything that is wrong."""

@@ -55,15 +55,17 @@ def ending_of(error: Exception, folder: JobFolder) -> Ending:
     | error | the job | the worker |
     |---|---|---|
     | `JobGone` | nothing is sent, the folder is removed | next job |
-    | `StopRequested` | requeued and noted; if its outcome is recorded, it stays for the next start | ends |
+    | `StopRequested` | requeued and noted (*) | ends |
     | `DetachRequested` | stays for the next start | ends |
-    | `MachineFault` | requeued and noted | tries a container, then the next job |
+    | `MachineFault` | requeued and noted (*) | tries a container, then the next job |
     | `CredentialsError` | as for `StopRequested` | ends with its exit code |
     | another `WorkerError`: the platform's address answers with nonsense, say | stays for the next start | the same |
     | `JobFailed`, `Unavailable` (for good) | `error` with the reason | next job |
     | the disk fails: read-only, damaged, out of reach | as for `MachineFault` | as for `MachineFault` |
     | the disk is full, or somebody has removed the folder | `error` that says so | next job |
     | anything else | `error` with the exception's type and message | ends with its traceback |
+
+    (*) A job whose outcome is recorded is never requeued: its folder stays, and a start finishes it.
     """
     state = folder.state
     if isinstance(error, OSError) and is_broken(error):

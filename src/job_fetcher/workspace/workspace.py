@@ -7,17 +7,19 @@
       .gpu-…                held (flock) by the worker of that GPU
       .images.json          the images that jobs have brought
       .requeued-….json      the jobs that workers have requeued and may take back (`requeued`)
+      .requeued.lock        held (flock) by the worker that takes one back
       .paused               exists while no worker here may ask for a job
       .making-…/            a job's folder that is not complete yet
       .probe-…/             exists while a container tests whether it sees the folder
       .removing-…/          the folder of a job that is over, while the worker removes it
-      .trial-…/             exists while a worker tries out the file system
+      .trial-…              exists while a worker tries out the file system
       .unreadable-…/        a folder that the worker does not understand, put aside for a person
       <job id>/
         job.json            `JobState`
         lock                held (flock) by the worker that has the job; the kernel releases it when that worker dies
         files/              mounted at /files in the job's container
-        parts/              inputs in transfer; the worker renames them into files/ when they are complete
+        names/              exists while the worker tries the names of the inputs (`names`)
+        parts/              inputs in transfer, with their ranges (`transfer.arrived`); a complete one moves to files/
         uploads.jsonl       what has arrived, one line for each file
         container.log       the container's log, once the container has ended
         ballast             removed when the disk is full, so that the worker can still write `job.json`
