@@ -25,6 +25,11 @@ MESSAGES: dict[PullFailure, list[str]] = {
         'failed to resolve reference "docker.io/library/nope:1": docker.io/library/nope:1: not found',  # containerd
         "docker.io/library/nope:1: not found",  # containerd
         "error from registry: manifest unknown",  # Docker 29
+        "unknown: artifact library/x:9 not found",  # Harbor
+        "unknown: repository library/x not found",  # Harbor
+        "unknown: resource not found: repo x, tag y not found",  # Harbor 1
+        "unknown: Not Found",  # Artifactory
+        "error from registry: unknown: artifact lab/x:9 not found",
         "initializing source docker://ghcr.io/x/y:9: reading manifest 9 in ghcr.io/x/y: manifest unknown",  # podman
         "initializing source docker://r/x:9: reading manifest 9 in r/x: name unknown: repository not found",  # podman
     ],
@@ -40,6 +45,9 @@ MESSAGES: dict[PullFailure, list[str]] = {
         'Head "https://ghcr.io/v2/x/y/manifests/1": unauthorized',  # ghcr.io
         'Get "https://registry.gitlab.com/v2/x/y/manifests/1": denied: access forbidden',  # GitLab
         "error from registry: denied",  # Docker 29
+        "unknown: Authentication is required",  # Artifactory
+        "unknown: Forbidden",  # Artifactory
+        "unknown: The client does not have permission for manifest",  # Artifactory
         "pull access denied, repository does not exist or may require authorization: server message:"
         " insufficient_scope: authorization failed",  # containerd
         f'failed to resolve reference "ghcr.io/x/y:1": failed to authorize: failed to fetch anonymous token: unexpected'
@@ -148,6 +156,7 @@ MESSAGES: dict[PullFailure, list[str]] = {
         f"failed to extract layer {DIGEST}: content digest {DIGEST}: not found",  # containerd
         f'failed to prepare extraction snapshot "extract-1": parent snapshot {DIGEST} does not exist: not found',
         'lease "1234": not found',  # containerd
+        f"{DIGEST}: not found",
         "No such image: x:1",
     ],
     PullFailure.LOGIN: [
@@ -194,6 +203,57 @@ CASES = [(message, failure) for failure, messages in MESSAGES.items() for messag
 @pytest.mark.parametrize(("message", "failure"), CASES, ids=[message[:60] for message, _ in CASES])
 def test_words_of_engines_are_told_apart(message: str, failure: PullFailure) -> None:
     assert classify(message) is failure
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "manifest for lab/x:407 not found",
+        "manifest for python:407 not found: manifest unknown: manifest unknown",
+        "docker.io/x:1.407: not found",
+        "docker.io/lab/x:1.407: not found",
+        "ghcr.io/lab/x:429: not found",
+        "manifest for ghcr.io/lab/x:429 not found",
+        "nvidia/driver:535 not found: manifest unknown",
+        "manifest for nvidia/driver:535 not found: manifest unknown: manifest unknown",
+        "reading manifest 535 in docker.io/nvidia/driver: manifest unknown",
+        "reading manifest 429 in docker.io/lab/x: manifest unknown",
+        "lab/schema1:x not found: manifest unknown",
+        "docker.io/lab/schema1:x: not found",
+        "manifest for schema1:x not found: manifest unknown: manifest unknown",
+        "manifest for toomanyrequests:1 not found: manifest unknown: manifest unknown",
+        "docker.io/lab/toomanyrequests:1: not found",
+        "docker.io/lab/app:x509: not found",
+        "docker.io/lab/proxyconnect:1: not found",
+        "manifest for lab/insufficient_scope:1 not found: manifest unknown",
+        "name unknown: The repository with name 'toomanyrequests' does not exist in the registry with id '407'",
+        "unknown: artifact library/x:429 not found",
+        "unknown: resource not found: repo x-407, tag 429 not found",
+    ],
+)
+def test_numbers_and_words_in_names_of_images_mean_nothing(message: str) -> None:
+    assert classify(message) is PullFailure.NO_IMAGE
+
+
+@pytest.mark.parametrize(
+    ("message", "failure"),
+    [
+        (
+            "pull access denied for toomanyrequests, repository does not exist or may require 'docker login'",
+            "NO_ACCESS",
+        ),
+        ("pull access denied for lab/reauthenticate, repository does not exist", "NO_ACCESS"),
+        ("No such image: toomanyrequests:429", "PRUNED"),
+        ("unexpected status code 407", "PROXY"),
+        ("received unexpected HTTP status: 407 Authentication Needed", "PROXY"),
+        ("invalid status code from registry 429 (Slow down)", "RATE_LIMIT"),
+        ("unexpected status from HEAD request to https://r/v2/x/manifests/1: 429", "RATE_LIMIT"),
+        ("invalid status code from registry 503 (Service Unavailable)", "REGISTRY_AWAY"),
+        ("unknown: 500 Internal Server Error: artifact not found", "REGISTRY_AWAY"),
+    ],
+)
+def test_statuses_are_still_read_where_they_are_said(message: str, failure: str) -> None:
+    assert classify(message) is PullFailure[failure]
 
 
 def test_every_failure_has_words_and_a_sentence_for_the_user() -> None:

@@ -5,6 +5,7 @@ The fields are those of the OCI image specification, as the engine's `GET /image
 
 import posixpath
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -13,13 +14,13 @@ from job_fetcher.core.errors import JobFailed
 
 SHELL = "/bin/sh"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_SHELLS = {"sh", "bash", "dash", "ash", "ksh", "zsh"}
+_SHELLS = {"sh", "bash", "dash", "ash", "ksh", "mksh", "zsh", "rbash", "yash", "fish", "csh", "tcsh"}
 _INITS = {
     *("init", "tini", "tini-static", "dumb-init", "docker-init", "catatonit", "my_init", "s6-svscan", "s6-overlay"),
     *("systemd", "runit", "runit-init", "runsvdir", "supervisord", "pid1", "yelp-init"),
 }
 """Programs that have to be PID 1, or that do an init's work themselves: s6-overlay's `/init` refuses to run else."""
-_USES_ARGUMENTS = re.compile(r"\$(?:[@*#0-9]|\{[!#]?[@*#0-9])|\b(?:shift|getopts)\b")
+_USES_ARGUMENTS = re.compile(r"\$(?:[@*#0-9]|argv\b|\{[!#]?[@*#0-9])|\b(?:shift|getopts)\b")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "i386": "386"}
 """The kernel's names, which `info` has, in those of Go, which images have."""
 
@@ -58,10 +59,11 @@ class ImageConfig:
         """
         if not line:
             return None
-        shell = _shell_at(self.entrypoint)
+        words = _split_by_env(self.entrypoint)
+        shell = _shell_at(words)
         if shell is None:
             return [SHELL, "-c", line]
-        options, script = _shell_arguments(self.entrypoint[shell + 1 :])
+        options, script = _shell_arguments(words[shell + 1 :])
         if script is None:
             return [line] if _runs_a_line(options) else ["-c", line]
         if _runs_a_line(options) and not _USES_ARGUMENTS.search(script):
@@ -98,21 +100,49 @@ def foreign(architecture: str, machine: str) -> str | None:
 
 
 def interpreter(head: bytes) -> str | None:
-    """The program that a script's first line names, with what a line of Windows' leaves of it; `None` if it is none."""
+    """The program that a script's first line names; `None` if it is no script.
+
+    The name ends with a carriage return if the line does: the kernel hands that on, as a part of the program's name or
+    of its argument. Of all interpreters Perl alone accepts it in an argument.
+    """
     if not head.startswith(b"#!"):
         return None
-    words = head[2:].split(b"\n", 1)[0].strip(b" \t").split(b" ", 1)
-    return words[0].decode(errors="replace")
+    line = head[2:].split(b"\n", 1)[0].strip(b" \t")
+    words = [word.decode(errors="replace") for word in re.split(rb"[ \t]+", line, maxsplit=1)]
+    accepts_return = posixpath.basename(words[0]).startswith("perl")
+    return f"{words[0]}\r" if words[-1].endswith("\r") and len(words) > 1 and not accepts_return else words[0]
+
+
+def _split_by_env(words: Sequence[str]) -> list[str]:
+    """An ENTRYPOINT with the word that `env -S` splits into several, split. Its own arguments follow those words."""
+    for number, word in enumerate(words):
+        option = re.fullmatch(r"(?:-[a-zA-Z]*S|--split-string(?:=|$))(.*)", word, re.DOTALL)
+        if option and "env" in map(posixpath.basename, words[:number]):
+            text, rest = (
+                (option[1], number + 1) if option[1] else (" ".join(words[number + 1 : number + 2]), number + 2)
+            )
+            try:
+                return [*words[:number], *shlex.split(text), *words[rest:]]
+            except ValueError:  # `env` does not understand it either
+                return list(words)
+    return list(words)
 
 
 def _shell_at(words: Sequence[str]) -> int | None:
-    """Where an ENTRYPOINT names a shell: at its beginning, or behind `env` or an init such as `tini --`."""
+    """Where an ENTRYPOINT names the shell that gets the command; `None` if it names none.
+
+    At its beginning, or behind `env` or an init such as `tini --`. Else behind any program that starts another one
+    (`conda run -n x bash -c`): the last word that is a shell's name, if a `-c` follows.
+    """
     for number, word in enumerate(words):
         name = posixpath.basename(word)
         if name in _SHELLS:
             return number
         if name not in _INITS and name != "env" and not word.startswith("-"):
-            return None
+            break
+    for number in reversed(range(len(words))):
+        if posixpath.basename(words[number]) in _SHELLS and _runs_a_line(_shell_arguments(words[number + 1 :])[0]):
+            return number
     return None
 
 

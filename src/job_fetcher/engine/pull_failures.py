@@ -61,18 +61,20 @@ class PullFailure(Enum):
 
 _CODE = r"(?:^|: |\n|\bregistry: )\s*"
 """What stands before a registry's error code in an engine's sentence. No name of an image has a space in it."""
+_STATUS = r"(?:^|: |\bhttp(?:/[\d.]+)? |\bstatus:? |\bcode:? |\bregistry )"
+"""What stands before an HTTP status: a number elsewhere belongs to a name."""
 
 _PATTERNS: tuple[tuple[PullFailure, str], ...] = (
     (PullFailure.DISK, r"no space left on device|disk quota exceeded|read-only file system"),
-    (PullFailure.PROXY, r"proxyconnect|proxy authentication required|\b407\b"),
+    (PullFailure.PROXY, rf"proxyconnect|proxy authentication required|{_STATUS}407\b"),
     (PullFailure.NO_HOST, r"no such host|name or service not known"),
     (PullFailure.DNS, r"lookup [^ ]+(?: on [^ ]+)?: |temporary failure in name resolution"),
     (PullFailure.PLAIN_HTTP, r"server gave http response to https client|first record does not look like a tls"),
     (PullFailure.REGISTRY_AWAY, r"tls handshake timeout"),
     (PullFailure.CERTIFICATE, r"x509: |certificate signed by|failed to verify certificate|remote error: tls: "),
-    (PullFailure.RATE_LIMIT, r"too ?many ?requests|\b429\b|rate limit|rate exceeded|data limit exceeded"),
+    (PullFailure.RATE_LIMIT, rf"too ?many ?requests|{_STATUS}429\b|rate limit|rate exceeded|data limit exceeded"),
     (PullFailure.REGISTRY_AWAY, r"error parsing http \d+ response body|error unmarshalling|invalid character '"),
-    (PullFailure.REGISTRY_AWAY, r"unexpected end of json input|\b5\d\d [a-z]|\b5\d\d \(|with status: 404"),
+    (PullFailure.REGISTRY_AWAY, rf"unexpected end of json input|{_STATUS}5\d\d \(?[a-z]|with status: 404"),
     (PullFailure.EXPIRED, r"failed open: unexpected status.* 40[013]|fetching blob.* 40[013]|request has expired"),
     (PullFailure.OTHER_PLATFORM, r"no matching manifest for|no match for platform|the specified platform"),
     (PullFailure.OTHER_PLATFORM, r"no image found in .* for architecture|cannot be used on this platform"),
@@ -88,16 +90,28 @@ _PATTERNS: tuple[tuple[PullFailure, str], ...] = (
     (PullFailure.LOGIN, r"token (?:has|is) expired|expired token|reauthenticate|bad credentials|credentials error"),
     (PullFailure.LOGIN, r"failed to fetch oauth token.* 40[013]|login attempt to .* failed with status: 40[013]"),
     (PullFailure.NO_ACCESS, r"pull access denied|insufficient_scope|access to the resource is denied"),
-    (PullFailure.NO_ACCESS, rf"{_CODE}(?:denied|unauthorized)\b|authentication required|\b401 unauthorized"),
+    (PullFailure.NO_ACCESS, rf"{_CODE}(?:denied|unauthorized)\b|authentication (?:is )?required|\b401 unauthorized"),
+    (PullFailure.NO_ACCESS, rf"{_CODE}unknown: (?:forbidden|unauthorized|access denied|.*does not have permission)"),
     (PullFailure.NO_ACCESS, r"failed to fetch anonymous token.* 40[013]|access forbidden"),
     (PullFailure.NO_IMAGE, rf"{_CODE}(?:manifest unknown|name unknown)\b|repository name not known|image not known"),
     (PullFailure.NO_IMAGE, r"manifest for [^ ]+ not found|repository [^ ]+ not found|is not found"),
+    (PullFailure.NO_IMAGE, rf"\bartifact [^ ]+ not found|resource not found: |{_CODE}unknown: (?:[^:]+ )?not found"),
     (PullFailure.NO_IMAGE, r"resolve reference .*: not found$|^(?!sha256)[^ ]+: not found$"),
     (PullFailure.PRUNED, r"not found|does not exist|no such image"),
 )
 
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _URL = re.compile(r"https?://[^\s\"]*?(?=:?(?:\s|\"|$))")
+_NAME = re.compile(
+    r"(?<!\S)(?!\S*username/password)[^\s/]\S*/\S*?(?=[:,;]?(?:\s|$))"
+    r"|(?<=^no such image: )\S+|^(?!sha256)\S+(?=: not found$)"
+)
+"""Words with a slash in them, and others that can only be an image's name."""
+_NAMED = re.compile(
+    r"\b(manifest for|denied for|reading manifest|repository|artifact|repo|tag) [^\s,]+(?=,| not found| in )"
+    r"|(with (?:name|id)) '[^']*'"
+)
+"""Names of images and of their parts by the words before them."""
 _RETRY_AFTER = re.compile(r"retry[- ]after:? *(\d+(?:\.\d+)?) ?(ns|us|µs|μs|ms|s|m|h)?\b", re.IGNORECASE)
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -105,12 +119,13 @@ _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1
 def classify(message: str) -> PullFailure:
     """The failure that an engine describes with `message`. What nobody knows is `REGISTRY_AWAY`: it may pass.
 
-    Addresses, and what stands in quotes, are not looked at: names of images and pages of proxies stand there.
+    Addresses, names of images, and what stands in quotes mean nothing: a tag may be `429`, and a page may say anything.
     """
     status = re.search(r"error parsing HTTP (\d+) response body", message)
     if status:  # what follows is a page
         return {"407": PullFailure.PROXY, "429": PullFailure.RATE_LIMIT}.get(status[1], PullFailure.REGISTRY_AWAY)
     text = _URL.sub("URL", _QUOTED.sub('""', message)).strip().lower()
+    text = _NAMED.sub(r"\1\2 NAME", _NAME.sub("NAME", text))
     return next((failure for failure, pattern in _PATTERNS if re.search(pattern, text)), PullFailure.REGISTRY_AWAY)
 
 
