@@ -6,8 +6,23 @@ import random
 import pytest
 
 from job_fetcher.core.background import Cancellation
-from job_fetcher.core.errors import CredentialsError, InvalidAnswer, JobGone, NotThePlatform, Unavailable
-from job_fetcher.core.retry import INVALID_ANSWERS, MAX_WAIT_S, CredentialRefusals, keep_alive_wait_s, retrying
+from job_fetcher.core.errors import (
+    CredentialsError,
+    EngineUnavailable,
+    InvalidAnswer,
+    JobGone,
+    NotThePlatform,
+    Unavailable,
+)
+from job_fetcher.core.retry import (
+    ENGINE_ERRORS,
+    INVALID_ANSWERS,
+    MAX_WAIT_S,
+    CredentialRefusals,
+    keep_alive_wait_s,
+    retrying,
+    retrying_engine,
+)
 
 
 def test_what_is_unavailable_is_tried_until_it_works_with_growing_waits(waits: list[float]) -> None:
@@ -117,3 +132,22 @@ def test_waits_after_failures_never_cost_the_job(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(random, "uniform", draw)
         for failures in range(1, 2000):
             assert 1 <= keep_alive_wait_s(failures, 120) <= 60
+
+
+@pytest.mark.parametrize(
+    "before",
+    [[], [None], [None] * 20, [500] * 4 + [None], [500, None] * 10, [None, 500, 500, None]],
+    ids=["nothing", "one refused", "a long restart", "four answers, then a restart", "in turns", "mixed"],
+)
+def test_the_engine_is_believed_after_five_answers_of_500_in_a_row(
+    waits: list[float], before: list[int | None]
+) -> None:
+    """A refused connection is no answer: the engine is being restarted."""
+    statuses = iter(before + [500] * 100)
+
+    def call() -> None:
+        raise EngineUnavailable("trouble", status=next(statuses))
+
+    with pytest.raises(EngineUnavailable):
+        retrying_engine(Cancellation())(call)
+    assert len(waits) == len(before) + ENGINE_ERRORS - 1

@@ -3,7 +3,7 @@
 | variant | for | gives up |
 |---|---|---|
 | `retrying` | the API, the storage, the registry | when cancelled, when `give_up` says so, or as `CredentialRefusals` and `INVALID_ANSWERS` say |
-| `retrying_engine`, `call_engine` | the Docker engine | when cancelled, or after `ENGINE_ERRORS` answers of 500 |
+| `retrying_engine`, `call_engine` | the Docker engine | when cancelled, or after `ENGINE_ERRORS` answers of 500 in a row |
 | `keep_alive_wait_s` | keep-alives | when the job is gone, or as `CredentialRefusals` says |
 """  # noqa: E501 - a table
 
@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 import tenacity
 
 from job_fetcher.core.background import Cancellation
-from job_fetcher.core.errors import CredentialsError, InvalidAnswer, NotThePlatform, Unavailable
+from job_fetcher.core.errors import CredentialsError, EngineUnavailable, InvalidAnswer, NotThePlatform, Unavailable
 
 MAX_WAIT_S = 60.0
 """Longest wait between two tries, besides what `Retry-After` asks for."""
@@ -113,11 +113,21 @@ def call_engine(cancelled: Cancellation) -> EngineCall:
 def retrying_engine(cancelled: Cancellation) -> tenacity.Retrying:
     """The same policy, for a thread of its own: nobody waits for it without a way to leave."""
 
-    def answered_often(state: tenacity.RetryCallState) -> bool:
-        error = _error(state)
-        return isinstance(error, Unavailable) and error.status is not None and state.attempt_number >= ENGINE_ERRORS
+    errors = EngineErrors()
+    return retrying(cancelled, max_wait_s=ENGINE_MAX_WAIT_S, give_up=lambda state: errors.are_final(_error(state)))
 
-    return retrying(cancelled, max_wait_s=ENGINE_MAX_WAIT_S, give_up=answered_often)
+
+class EngineErrors:
+    """The engine's answers of 500 in a row. An engine that does not answer, as in a restart, begins a new row."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def are_final(self, error: BaseException | None) -> bool:
+        """Count `error` of a call, and tell whether the worker believes the engine now."""
+        answered = isinstance(error, EngineUnavailable) and error.status is not None
+        self._count = self._count + 1 if answered else 0
+        return self._count >= ENGINE_ERRORS
 
 
 class CredentialRefusals:

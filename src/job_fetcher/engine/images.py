@@ -9,8 +9,8 @@ from typing import Any
 import tenacity
 
 from job_fetcher.core.background import Cancellation
-from job_fetcher.core.errors import EngineUnavailable, JobFailed, MachineFault
-from job_fetcher.core.retry import ENGINE_ERRORS, call_engine, retrying
+from job_fetcher.core.errors import JobFailed, MachineFault
+from job_fetcher.core.retry import EngineErrors, call_engine, retrying
 from job_fetcher.engine import image_names, pull_failures
 from job_fetcher.engine.client import Client, Missing, translate_errors
 from job_fetcher.engine.image_cleanup import ImageCleanup
@@ -76,6 +76,7 @@ class Images:
     def _pulled(self, image: str, name: ImageName, cancelled: Cancellation) -> dict[str, Any]:
         """What the engine knows of the image, once it is here."""
         pull = Pull(self._client, image, name, self._hosts, cancelled)
+        errors = EngineErrors()
 
         def once() -> dict[str, Any]:
             try:
@@ -92,7 +93,7 @@ class Images:
             return found
 
         try:
-            return retrying(cancelled, give_up=lambda state: _is_final(pull, state))(once)
+            return retrying(cancelled, give_up=lambda state: _is_final(pull, errors, state))(once)
         except PullFailed as error:
             raise self._verdict(error, image, name) from error
 
@@ -129,13 +130,12 @@ class Images:
         return found
 
 
-def _is_final(pull: Pull, state: tenacity.RetryCallState) -> bool:
+def _is_final(pull: Pull, errors: EngineErrors, state: tenacity.RetryCallState) -> bool:
     """Whether the worker gives up a pull. It waits for an engine that does not answer until it is cancelled."""
     error = state.outcome.exception() if state.outcome else None
+    engine_fails = errors.are_final(error)
     if not isinstance(error, PullFailed):
-        return (
-            isinstance(error, EngineUnavailable) and error.status is not None and state.attempt_number >= ENGINE_ERRORS
-        )
+        return engine_fails
     if error.failure is PullFailure.BROKEN_CONTENT:
         return pull.failures.count(error.failure) >= BROKEN_TRIES
     if error.failure.blame is not Blame.PASSING:
