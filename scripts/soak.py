@@ -6,9 +6,9 @@ figures of memory, open files and threads. `other` has an account and a folder o
 has handed out to a worker which was killed before it could write that down. Requests of all of them go wrong in every
 way that the mock knows, and users cancel jobs.
 
-At the end every job must have ended as it should, told once, with its outputs equal byte by byte and its command run
-once; no container and no folder may be left. `scripts/soak.sh` prepares the machine and runs this; it prints a table,
-and ends with 1 and the reasons if something is wrong.
+At the end every job must have ended as it should, reported once, with its outputs equal byte by byte and its command
+run once; no container and no folder may be left. `scripts/soak.sh` prepares the machine and runs this; it prints a
+table, and ends with 1 and the reasons if something is wrong.
 """
 
 # ruff: noqa: S311 - chance is to be repeatable here, and no secret
@@ -184,14 +184,15 @@ class Soak:
         """What is wrong with the jobs, and what they left behind. Ends the workers."""
         for job_id, expected in self.expected.items():
             job = self.platform.job(job_id)
-            told = [update.status.value for update in job.history if update.account]
-            runs, ends = starts[job_id], [status for status in told if status in ("finished", "error")]
+            statuses = [update.status.value for update in job.history if update.account]
+            runs, ends = starts[job_id], [status for status in statuses if status in ("finished", "error")]
             if expected.status is None:
                 if runs > 1:
                     yield f"RUN TWICE: job {job_id}, cancelled, was started {runs} times"
                 continue
             if job.status != expected.status or ends != [expected.status]:
-                yield f"LOST: job {job_id} was to end as {expected.status}: {told}, {self.platform.details(job_id)!r}"
+                details = self.platform.details(job_id)
+                yield f"LOST: job {job_id} was to end as {expected.status}: {statuses}, {details!r}"
             elif expected.outputs and self.platform.outputs(job_id) != expected.outputs:
                 yield f"LOST: job {job_id} has other outputs: {sorted(self.platform.outputs(job_id))}"
             if runs != expected.starts:
@@ -226,8 +227,8 @@ class Soak:
         ]  # fmt: skip
         for what, name in (("memory, MiB", "rss_mib"), ("open files", "open_files"), ("threads", "threads")):
             spans = (span(getattr(samples, name)) for samples in self.samples.values())
-            told = "; ".join(f"{start:.0f} → {end:.0f} (at most {most:.0f})" for start, end, most in spans)
-            rows.append((f"{what}, of each steady worker", told))
+            values = "; ".join(f"{start:.0f} → {end:.0f} (at most {most:.0f})" for start, end, most in spans)
+            rows.append((f"{what}, of each steady worker", values))
         return "\n".join(["| soak | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 

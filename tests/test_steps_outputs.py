@@ -69,7 +69,8 @@ def test_what_is_more_than_allowed_is_left_out_and_told(mock: Platform, tmp_path
     stage = Stage(mock, tmp_path, up={"output": "output"})
     stage.write(output__a=b"1" * 10, output__b=b"2" * 10, output__c=b"3" * 5)
     assert stage.upload(max_bytes=15) == [
-        "The outputs are larger than this worker uploads (MAX_OUTPUT_GIB); see left-out.txt."
+        "The outputs are larger than this worker uploads; see left-out.txt. The owner of this worker has to raise"
+        " MAX_OUTPUT_GIB."
     ]
     assert sorted(mock.outputs(stage.id)) == [
         "log/log/container.log", "log/log/left-out.txt", "output/output/a", "output/output/c",

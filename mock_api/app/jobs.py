@@ -41,14 +41,14 @@ class UsersSideDown(Exception):
 class Update:
     """One line of the queue's history of a job. `account` is `None` where the platform acted by itself.
 
-    `told`: the users' side knows of it, too.
+    `reported`: the users' side knows of it, too.
     """
 
     time: float
     status: Status
     runtime_details: str | None
     account: str | None
-    told: bool = True
+    reported: bool = True
 
 
 @dataclass
@@ -140,12 +140,12 @@ class JobQueue:
     # What workers do.
 
     def pull(
-        self, account: str, offer: Offer, limit: int = 1, older_than: float = 0, *, told: bool = True
+        self, account: str, offer: Offer, limit: int = 1, older_than: float = 0, *, reported: bool = True
     ) -> dict[str, dict[str, Any]]:
         """Give up to `limit` jobs that fit to this account, which has had none of them before.
 
         Those of its groups come first, then those that have waited longest. Raises `UsersSideDown` if the users' side
-        is not `told`: the jobs are given, and nobody knows to whom.
+        is not `reported`: the jobs are given, and nobody knows to whom.
         """
         with self._current() as now:
             waiting = [self._jobs[job_id] for job_id in self._waiting]
@@ -162,29 +162,29 @@ class JobQueue:
             for job in jobs:
                 job.holder = account
                 job.tried.add(account)
-                self._set(job, Status.PULLED, None, account, now, told)
-            if jobs and not told:
+                self._set(job, Status.PULLED, None, account, now, reported)
+            if jobs and not reported:
                 raise UsersSideDown
             return {job.id: job.specs for job in jobs}
 
     def update(
-        self, job_id: str, account: str, status: Status, runtime_details: str | None, *, told: bool = True
+        self, job_id: str, account: str, status: Status, runtime_details: str | None, *, reported: bool = True
     ) -> None:
         """Take the word of the account that had the job last, in whatever state the job is.
 
         Raises `JobGone` every time for another account's job, once for a deleted one, and then `NoRecord`. Raises
-        `UsersSideDown` if the users' side is not `told`: the status is kept, but nobody hears that a job is deleted.
+        `UsersSideDown` if the users' side is not `reported`: the status is kept, but nobody hears of a deleted job.
         """
         with self._current() as now:
             job = self._record(job_id)
             if job.holder != account:
                 raise JobGone
-            if job.deleted and told:
+            if job.deleted and reported:
                 job.forgotten = True
                 raise JobGone
             if not job.deleted:
-                self._set(job, status, runtime_details, account, now, told)
-            if not told:
+                self._set(job, status, runtime_details, account, now, reported)
+            if not reported:
                 raise UsersSideDown
 
     def status(self, job_id: str) -> Status:
@@ -235,7 +235,7 @@ class JobQueue:
             self._set(job, Status.QUEUED, silence, None, deadline)
 
     def _set(
-        self, job: Job, status: Status, details: str | None, account: str | None, now: float, told: bool = True
+        self, job: Job, status: Status, details: str | None, account: str | None, now: float, reported: bool = True
     ) -> None:
         if status is Status.QUEUED:
             job.queued_at = now
@@ -248,4 +248,4 @@ class JobQueue:
             self._held.discard(job.id)
         job.status = status
         job.last_update = now
-        job.history.append(Update(now, status, details, account, told))
+        job.history.append(Update(now, status, details, account, reported))

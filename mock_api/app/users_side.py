@@ -27,7 +27,7 @@ def user_page(history: Iterable[Update]) -> UserPage:
     """Return what the user sees after these updates: only those count that the users' side was told of."""
     status, details, mails = None, "", []
     for update in history:
-        if not update.told:
+        if not update.reported:
             continue
         status, details = update.status, details + (update.runtime_details or "")
         if status in (Status.FINISHED, Status.ERROR):

@@ -41,13 +41,13 @@ async def _worker(request: Request, mock: MockOf) -> Account:
         raise HTTPException(403, "The account is not in the group workers") from error
 
 
-async def _users_side_told(request: Request) -> bool:
+async def _users_side_reported(request: Request) -> bool:
     """Whether the users' side can be told of what this request changes: unless a fault has it down."""
     return USERS_SIDE_DOWN not in request.scope
 
 
 Worker = Annotated[Account, Depends(_worker)]
-Told = Annotated[bool, Depends(_users_side_told)]
+Reported = Annotated[bool, Depends(_users_side_reported)]
 
 
 async def _answer_gone(_request: Request, _error: Exception) -> Response:
@@ -72,7 +72,7 @@ async def access_info() -> dict[str, Any]:
 async def pull_jobs(
     mock: MockOf,
     worker: Worker,
-    told: Told,
+    reported: Reported,
     memory: int,
     cpu_cores: int = 1,
     gpu_mem: int = 0,
@@ -83,14 +83,14 @@ async def pull_jobs(
     older_than: int = 0,
 ) -> dict[str, Any]:
     offer = Offer(memory, cpu_cores, gpu_mem, gpu_model, gpu_archi, tuple(groups), worker.environment)
-    return mock.jobs.pull(worker.username, offer, limit, older_than, told=told)
+    return mock.jobs.pull(worker.username, offer, limit, older_than, reported=reported)
 
 
 @router.put("/jobs/{job_id}/status", status_code=204)
 async def put_status(
-    mock: MockOf, worker: Worker, told: Told, job_id: str, status: Status, runtime_details: str | None = None
+    mock: MockOf, worker: Worker, reported: Reported, job_id: str, status: Status, runtime_details: str | None = None
 ) -> None:
-    mock.jobs.update(job_id, worker.username, status, runtime_details, told=told)
+    mock.jobs.update(job_id, worker.username, status, runtime_details, reported=reported)
 
 
 @router.get("/jobs/{job_id}/status")

@@ -46,11 +46,11 @@ def running(stage: Stage, line: str, files: Path) -> Iterator[str]:
 def engine_tells_exit(stage: Stage, line: str, let_go: Callable[[Path], float]) -> float:
     """Seconds from the end of a command, which `let_go` causes, until the engine reports it."""
     files = stage.folder / "bare"
-    told: list[float] = []
+    reported: list[float] = []
 
     def wait(container: str) -> None:
         stage.client.api.wait(container)
-        told.append(time.time())
+        reported.append(time.time())
 
     with running(stage, line, files) as container:
         waiting = threading.Thread(target=wait, args=[container])
@@ -58,7 +58,7 @@ def engine_tells_exit(stage: Stage, line: str, let_go: Callable[[Path], float]) 
         ended = let_go(files)
         waiting.join()
     (files / "go").unlink()
-    return told[0] - ended
+    return reported[0] - ended
 
 
 def engine_stops(stage: Stage, line: str, timeout_s: int) -> float:

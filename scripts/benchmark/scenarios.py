@@ -117,15 +117,15 @@ class Scenarios:
 
     def exit(self) -> Values:
         """A command that ends, then one that is stopped."""
-        told_ms, told_floor = self._stage.both(
-            self._exit_is_told, lambda: floors.engine_tells_exit(self._stage, GO_ON, self._let_go) * 1000
+        reported_ms, reported_floor = self._stage.both(
+            self._exit_is_reported, lambda: floors.engine_tells_exit(self._stage, GO_ON, self._let_go) * 1000
         )
         stopped, stopped_floor = self._stage.both(
             self._job_is_stopped, lambda: floors.engine_stops(self._stage, OBEYS, timeout_s=3) * 1000
         )
-        return {"exit": (told_ms, told_floor), "stop": (stopped, stopped_floor)}
+        return {"exit": (reported_ms, reported_floor), "stop": (stopped, stopped_floor)}
 
-    def _exit_is_told(self) -> float:
+    def _exit_is_reported(self) -> float:
         with self._stage.worker() as worker:
             job = self._stage.mock.submit(GO_ON, self._stage.image)
             wait_for(lambda: self._stage.mock.times(job).get("running"), "the job to run")

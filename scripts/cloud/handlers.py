@@ -176,7 +176,7 @@ class Cloud:
     def _status(self, job: Job, is_there: bool) -> JobStatus:
         """The status of a job that goes on; `JobGone` for another, also if another call has had the one 404 of a PUT.
 
-        Only what is over, or handed back, has no folder. A job that goes on without one has it elsewhere.
+        Only what is over, or requeued, has no folder. A job that goes on without one has it elsewhere.
         """
         status = self._api.get_status(job.id)
         is_over = status in (JobStatus.FINISHED, JobStatus.ERROR) or (status is JobStatus.QUEUED and not is_there)

@@ -64,7 +64,7 @@ __all__ = [
     "user_pool",
 ]
 
-_ROOMS = (
+_MODULES = (
     "core.errors",
     "core.job",
     "core.log_text",
@@ -78,8 +78,8 @@ _ROOMS = (
 
 
 def __getattr__(name: str) -> Any:
-    """A name of `__all__`, from its room (PEP 562)."""
+    """A name of `__all__`, from its module (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    rooms = (import_module(f"{__name__}.{room}") for room in _ROOMS)
-    return next(getattr(room, name) for room in rooms if hasattr(room, name))
+    modules = (import_module(f"{__name__}.{module}") for module in _MODULES)
+    return next(getattr(module, name) for module in modules if hasattr(module, name))

@@ -1,7 +1,8 @@
 """The checks behind `check`: each thing that a first start gets wrong, with the sentence that mends it.
 
-They ask for no job, and remove no image. They only create PATH_BASE, and pull `busybox` where no image of the worker
-is. Each start runs the quick ones of them, with the same sentences (`worker.wiring`).
+They ask for no job, and remove no image. They create PATH_BASE if it is missing, and pull `busybox` where no image of
+the worker is. They remove the containers and test folders that they make. Each start runs the quick ones of them, with
+the same sentences (`worker.wiring`).
 """
 
 import email.utils
@@ -105,14 +106,16 @@ class Preflight:
             response = http.send("GET", f"{url}/access_info", timeout_s=ANSWER_S)
             user_pool(url)
         except InvalidAnswer as error:
-            raise Failed(f"API_URL ({url}) is not the address of the platform's API: {error}") from error
+            raise Failed(
+                f"API_URL ({url}) is not the address of the platform's API: {diagnosis.with_hint(error)}"
+            ) from error
         except (http.UnusableRequest, JobFetcherError) as error:
             raise Failed(diagnosis.with_hint(error)) from error
         ahead_s = _ahead_s(response.headers.get("Date"))
         if abs(ahead_s) > CLOCK_S:
             raise Failed(
                 f"This machine's clock is {abs(ahead_s) / 60:.0f} minutes {'ahead of' if ahead_s > 0 else 'behind'} the"
-                " API's: let it be set by the network (timedatectl set-ntp true)"
+                " API's: set it from the network (timedatectl set-ntp true)"
             )
         return f"{url} answers, clocks differ by {abs(ahead_s):.0f} s"
 
@@ -207,9 +210,9 @@ class Preflight:
         machine = engine.machine(self._client, settings.memory_reserve_mib)
         offer = hardware.offer(machine, self._gpu, model=settings.gpu_model, archi=settings.gpu_archi)
         units = {"memory": " MiB", "gpu_mem": " MiB"}
-        told = [f"{name}={value}{units.get(name, '')}" for name, value in offer.items()]
-        told += [f"groups={group}" for group in settings.groups]
-        return f"{', '.join(told)}. {LOCAL_ONLY}"
+        offered = [f"{name}={value}{units.get(name, '')}" for name, value in offer.items()]
+        offered += [f"groups={group}" for group in settings.groups]
+        return f"{', '.join(offered)}. {LOCAL_ONLY}"
 
     def _check_storage(self) -> str:
         """A file to the storage and back, if the platform has one for that, as our mock does. The contract has none."""

@@ -115,7 +115,8 @@ def test_image_that_is_not_allowed_is_not_even_asked_for(choosy: Victim) -> None
     for name, fate in choosy.attack_all({name: {"image": name} for name in names}, "true").items():
         assert fate.status == "error"
         assert fate.told in (
-            f"The image '{name}' is not among those that this worker allows (ALLOWED_IMAGES).",
+            f"The image '{name}' is not among those that this worker allows. The owner of this worker has to add it to"
+            " ALLOWED_IMAGES.",
             f"'{name}' is not the name of an image (invalid reference format).",
         )
 

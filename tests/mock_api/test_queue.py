@@ -80,7 +80,7 @@ def test_the_history_keeps_every_update(worker: Client, clock: Clock) -> None:
         "status": "running",
         "runtime_details": "epoch 1\nof 10, ü",
         "account": "worker",
-        "told": True,
+        "reported": True,
     }
 
 

@@ -44,7 +44,7 @@ def test_a_last_status_can_be_kept_by_the_queue_and_never_told_to_the_user(
     assert worker.put(job_id, end, runtime_details="done") == 204
     told = {"status": end, "details": "done", "mails": [{"status": end, "details": "done"}]}
     assert user(worker, job_id) == told
-    assert [line["told"] for line in worker.helper("GET", f"/_jobs/{job_id}")["history"][-2:]] == [False, True]
+    assert [line["reported"] for line in worker.helper("GET", f"/_jobs/{job_id}")["history"][-2:]] == [False, True]
 
 
 def test_a_pull_that_the_users_side_cannot_be_told_of_takes_the_job_all_the_same(worker: Client) -> None:

@@ -136,7 +136,7 @@ def test_a_refused_output_fails_the_job_not_the_worker(mock: Platform, status: i
         (429, Unavailable, "answered 429"),
         (500, Unavailable, "answered 500"),
         (503, Unavailable, "answered 503"),
-        (307, NotThePlatform, "a redirect to https://elsewhere/x: if that stays so, set API_URL"),
+        (307, NotThePlatform, "a redirect to https://elsewhere/x"),
     ],
 )
 def test_each_status_means_one_thing(

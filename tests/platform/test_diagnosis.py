@@ -1,9 +1,10 @@
 """What failed requests mean, by the words of their errors alone."""
 
 import pytest
+import requests
 
-from job_fetcher.core.errors import InvalidAnswer, Unavailable
-from job_fetcher.platform import http
+from job_fetcher.core.errors import InvalidAnswer, NotThePlatform, Unavailable
+from job_fetcher.platform import answers, http
 from job_fetcher.platform.diagnosis import FIREWALL, hint, with_hint
 
 MISREAD = ["superresolution", "certificates", "refused", "SSL", "answered 500"]
@@ -25,8 +26,14 @@ def test_a_path_that_nobody_listens_at_may_be_called_anything(path: str) -> None
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("certificate verify failed: certificate has expired (_ssl.c:1006)", "its certificate is of another time"),
-        ("certificate verify failed: certificate is not yet valid (_ssl.c:1006)", "its certificate is of another time"),
+        (
+            "certificate verify failed: certificate has expired (_ssl.c:1006)",
+            "its certificate has expired or is not valid yet",
+        ),
+        (
+            "certificate verify failed: certificate is not yet valid (_ssl.c:1006)",
+            "its certificate has expired or is not valid yet",
+        ),
         ("[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation of protocol", "a firewall or proxy may be"),
         ("Failed to resolve 'mismatch.example' ([Errno -2] Name or service not known)", "there is no such host"),
     ],
@@ -41,5 +48,21 @@ def test_a_page_of_somebody_else_is_explained_unless_it_tells_what_to_do_itself(
         f"{page} - something else answers than the platform: correct API_URL, or open that address in a browser on this"
         " machine. The network may want a login, or a firewall may block it"
     )
-    redirect = InvalidAnswer("GET http://x/jobs answered 302, a redirect to …: if that stays so, set API_URL to …")
-    assert with_hint(redirect) == str(redirect)
+    told = InvalidAnswer("GET http://x/jobs answered 404, which is not confirmed: correct API_URL")
+    assert with_hint(told) == str(told)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_only_the_owner_of_the_worker_reads_what_mends_a_redirect(status: int) -> None:
+    """A job's user reads the error itself, and cannot set API_URL."""
+    response = requests.Response()
+    response.status_code, response.url, response.headers["Location"] = (
+        status,
+        "http://x/jobs",
+        "http://y/refused?a=hush",
+    )
+    response.request = requests.Request("GET", "http://x/jobs").prepare()
+    with pytest.raises(NotThePlatform) as raised:
+        answers.expect_success(response)
+    assert str(raised.value) == f"GET http://x/jobs answered {status}, a redirect to http://y/refused"
+    assert with_hint(raised.value) == f"{raised.value} - if that stays so, set API_URL to the new address"

@@ -33,7 +33,7 @@ class Last:
 
     def updates(self) -> list[tuple[str, str | None, bool]]:
         """The statuses that the queue has kept since the pull, and whether the job's user was told."""
-        return [(each.status.value, each.runtime_details, each.told) for each in self.mock.job(self.id).history[2:]]
+        return [(each.status.value, each.runtime_details, each.reported) for each in self.mock.job(self.id).history[2:]]
 
     def puts(self) -> int:
         return len(self.mock.requests("PUT", f"/jobs/{self.id}/status"))

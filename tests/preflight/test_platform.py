@@ -119,7 +119,7 @@ def test_proxy_that_lets_nobody_pass(check: Check, scheme: str, status: str, mea
     meaning = (
         meaning
         or {
-            "http": "the platform has trouble of its own: try again later",
+            "http": "the platform has a fault: try again later",
             "https": "the proxy does not let it pass: ask who runs it",
         }[scheme]
     )
@@ -148,10 +148,18 @@ def test_address_of_another_web_server(check: Check, page: bytes) -> None:
     assert sentence.startswith(f"API_URL ({other.url}) is not the address of the platform's API")
 
 
+def test_address_that_redirects(check: Check) -> None:
+    with raw_server(answer(status="308 Permanent Redirect", location="https://api.example.org/access_info")) as old:
+        sentence = check(API_URL=old.url).sentence("API")
+    assert sentence.endswith(
+        "a redirect to https://api.example.org/access_info - if that stays so, set API_URL to the new address"
+    )
+
+
 def test_platform_in_trouble(check: Check, mock: Platform) -> None:
     mock.fault("/access_info", status=502)
     sentence = check().sentence("API")
-    assert sentence.endswith("/access_info answered 502 - the platform has trouble of its own: try again later")
+    assert sentence.endswith("/access_info answered 502 - the platform has a fault: try again later")
 
 
 def test_certificate_that_is_not_accepted(check: Check, tmp_path: Path) -> None:
@@ -196,7 +204,7 @@ def test_clock_that_is_10_minutes_off(check: Check) -> None:
     with raw_server(answer(ACCESS_INFO, date=date)) as api:
         sentence = check(API_URL=api.url).sentence("API")
     assert sentence == (
-        "This machine's clock is 10 minutes behind the API's: let it be set by the network (timedatectl set-ntp true)"
+        "This machine's clock is 10 minutes behind the API's: set it from the network (timedatectl set-ntp true)"
     )
 
 

@@ -38,7 +38,7 @@ def test_container_of_a_folder_that_is_lost_while_the_worker_is_away_is_removed_
     container = killed_while_running(mock, worker, job)
     lose(worker.base / job)
     worker.start()
-    worker.wait_for_log(f"Removing the container {container.name}: its job's folder is gone")
+    worker.wait_for_log(f"removing the container {container.name}: the job's folder is gone")
     wait_for_next_look(mock)
     assert not _is_there(container)
     put_aside = [worker.base / name for name in worker.folders()]

@@ -28,7 +28,10 @@ from tests.support.worker import WorkerProcess
 StartWorker = Callable[..., WorkerProcess]
 
 TIME_LIMIT_S = 600
-LIMITED = f"The command was stopped after {TIME_LIMIT_S} s, this worker's MAX_RUNTIME."
+LIMITED = (
+    f"The command was stopped after {TIME_LIMIT_S} s, this worker's MAX_RUNTIME. The owner of this worker has to raise"
+    " that for a longer run."
+)
 
 
 def assert_done(mock: Platform, worker: WorkerProcess, job: str) -> None:

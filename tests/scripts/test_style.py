@@ -33,6 +33,23 @@ def _strings(tree: ast.AST, without: set[int]) -> Iterator[str]:
             yield from _strings(node, without)
 
 
+MAX_LINES, MAX_FUNCTION_LINES = 300, 45
+SOURCES = sorted(path for folder in ("src", "scripts", "mock_api") for path in (style.ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(style.ROOT)))
+def test_files_and_functions_are_short_enough_to_be_read_at_once(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    functions = [each for each in ast.walk(ast.parse(text)) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert len(text.splitlines()) <= MAX_LINES
+    assert [each.name for each in functions if _lines(each) > MAX_FUNCTION_LINES] == []
+
+
+def _lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    assert function.end_lineno is not None
+    return function.end_lineno - function.lineno + 1
+
+
 LONG = " ".join(["word"] * 26)
 
 

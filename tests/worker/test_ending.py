@@ -19,7 +19,7 @@ from job_fetcher.core.errors import (
     WorkerError,
 )
 from job_fetcher.core.job import Final, Job, JobStatus, Outcome
-from job_fetcher.worker.ending import Ending, ending_of, failed
+from job_fetcher.worker.ending import DISK_FAILS, NO_LOGIN, Ending, ending_of, failed
 from job_fetcher.workspace.job_folder import JobFolder
 from job_fetcher.workspace.requeued import Requeues
 from job_fetcher.workspace.workspace import Workspace
@@ -49,15 +49,15 @@ def folder(tmp_path: Path) -> JobFolder:
         (STOP, Ending(requeued(str(STOP)), Requeues(stops=1, last_was_stop=True))),
         (DetachRequested("another worker resumes it"), Ending(stays=True)),
         (FAULT, Ending(requeued(str(FAULT)), Requeues(faults=1), suspect=True)),
-        (REFUSED, Ending(requeued("The worker's credentials are refused."), Requeues(faults=1), fatal=REFUSED)),
+        (REFUSED, Ending(requeued(NO_LOGIN), Requeues(faults=1), fatal=REFUSED)),
         *((error, Ending(stays=True, fatal=error)) for error in NONSENSE),
         *((error, Ending(failed(str(error)))) for error in FAILURES),
-        *((error, Ending(failed("The worker's disk is full."))) for error in FULL),
         *(
-            (
-                error,
-                Ending(requeued(f"The disk of this worker fails: {error.strerror}."), Requeues(faults=1), suspect=True),
-            )
+            (error, Ending(failed("The worker's disk is full. The owner of this worker has to make room.")))
+            for error in FULL
+        ),
+        *(
+            (error, Ending(requeued(DISK_FAILS.format(error.strerror)), Requeues(faults=1), suspect=True))
             for error in BROKEN
         ),
     ],

@@ -161,4 +161,4 @@ def test_answer_that_is_no_job_does_not_end_the_worker(mock: Platform, worker: W
 
 def test_trouble_with_the_platform_is_told_with_what_may_mend_it(mock: Platform, worker: WorkerProcess) -> None:
     mock.fault("/jobs", status=503)
-    worker.wait_for_log("answered 503 - the platform has trouble of its own: try again later")
+    worker.wait_for_log("answered 503 - the platform has a fault: try again later")

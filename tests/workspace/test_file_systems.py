@@ -201,7 +201,7 @@ def test_job_ends_as_it_should_on_a_disk_that_breaks_in_the_middle(
         assert (folder.files / "result").read_text() == "kept"
         assert folder.log.read_text() == "the end of the log"
         folder.remove()
-    assert f"job 7: the worker cannot record its state: {BREAKS[fault].split(' - ')[0]}" in caplog.messages
+    assert f"job 7: recording failed: {BREAKS[fault].split(' - ')[0]}" in caplog.messages
     set_faults()
     assert workspace.reason_against() is None
     assert visible(base) == []

@@ -107,7 +107,7 @@ def test_a_note_that_the_disk_does_not_take_is_told_and_kept_in_memory(
 ) -> None:
     notes = RequeuedJobs(tmp_path / "gone", OWNER)
     notes.write(JOB, ONCE, confirmed=True)
-    assert "job 7: the worker cannot note that it requeues the job: No such file" in caplog.text
+    assert "job 7: note of the requeue failed: No such file" in caplog.text
     assert [note.job for note in notes.notes()] == [JOB]
     notes.remove(JOB)
     assert notes.notes() == []

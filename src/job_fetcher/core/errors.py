@@ -4,10 +4,10 @@
 
     JobFetcherError
     ├── JobFailed               the job cannot succeed: report `error` with this sentence, go on with the next job
-    │   └── MachineFault          … on this machine, for a reason of its own: hand the job back
+    │   └── MachineFault          … on this machine, for a reason of its own: requeue the job
     ├── Cancelled               the job is to be left at once, wherever it is
     │   ├── JobGone             … it was deleted or given to another worker: clean up, report nothing
-    │   ├── StopRequested       … the worker was told to stop: hand the job back
+    │   ├── StopRequested       … the worker was told to stop: requeue the job
     │   └── DetachRequested      … the worker is replaced: the container runs on, the next start goes on with it
     ├── Unavailable             somebody does not answer properly now: try again, the job keeps its state
     │   ├── InvalidAnswer       … the answer is not what the contract says
@@ -49,7 +49,7 @@ class JobGone(Cancelled):
 
 
 class StopRequested(Cancelled):
-    """The worker was told to stop; the message is the reason that is handed back with the job."""
+    """The worker was told to stop; the message is the reason for the requeue."""
 
 
 class DetachRequested(Cancelled):
@@ -89,7 +89,7 @@ class EngineUnavailable(Unavailable):
 
 
 class GpuUnavailable(Unavailable):
-    """NVML does not answer for the card, or at all."""
+    """NVML does not answer for the GPU, or at all."""
 
 
 class WorkerError(JobFetcherError):

@@ -134,7 +134,7 @@ class Model(BaseModel):
 
 def _argument(text: str) -> str:
     if "\0" in text:
-        raise ValueError("has a character that no command can be given")
+        raise ValueError("has a character that a command cannot contain")
     return text
 
 
@@ -233,7 +233,7 @@ class Outcome(Model):
 
 
 class Final(Model):
-    """The last status of a job on this worker: `finished`, `error`, or `queued` when it is handed back."""
+    """The last status of a job on this worker: `finished`, `error`, or `queued` when the worker requeues it."""
 
     status: Literal[JobStatus.FINISHED, JobStatus.ERROR, JobStatus.QUEUED]
     details: str

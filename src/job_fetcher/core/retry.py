@@ -72,22 +72,12 @@ def retrying(
             return refusals.are_final(state.idle_for)
         return give_up(state) or _invalid_for_good(state, invalid_for_s)
 
-    def before_sleep(state: tenacity.RetryCallState) -> None:
-        error = _error(state)
-        log.log(
-            logging.WARNING if state.attempt_number == 1 else logging.DEBUG,
-            "%s; trying again until it works",
-            error,
-        )
-        if isinstance(error, Unavailable):
-            when_failed(error)
-
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((Unavailable, CredentialsError)),
         wait=wait_s,
         stop=is_final,
         sleep=cancelled.wait,
-        before_sleep=before_sleep,
+        before_sleep=partial(_before_sleep, when_failed),
         reraise=True,
     )
 
@@ -161,6 +151,14 @@ def keep_alive_wait_s(failures: int, interval_s: float) -> float:
     most = max(interval_s / 2, min(interval_s, HARMLESS_WAIT_S))
     longest = min(2.0 ** min(failures, 10), most)
     return random.uniform(longest / 2, longest)  # noqa: S311 - jitter, not a secret
+
+
+def _before_sleep(when_failed: Callable[[Unavailable], None], state: tenacity.RetryCallState) -> None:
+    error = _error(state)
+    level = logging.WARNING if state.attempt_number == 1 else logging.DEBUG
+    log.log(level, "%s; trying again until it works", error)
+    if isinstance(error, Unavailable):
+        when_failed(error)
 
 
 def _invalid_for_good(state: tenacity.RetryCallState, for_s: float) -> bool:

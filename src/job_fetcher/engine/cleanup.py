@@ -65,7 +65,7 @@ def give_files_to_worker(client: Client, container: str, folder: PurePosixPath) 
                 client.start(helper)
                 client.wait(helper, timeout=CHOWN_S)
         except (EngineUnavailable, JobFailed, Missing) as error:
-            log.warning("The worker cannot take over files of root, since the image has no working chown: %s", error)
+            log.warning("job %s: files of root not taken over: no working chown in the image: %s", folder.name, error)
         finally:
             _try_to_remove(client, helper)
 
@@ -84,7 +84,7 @@ def remove_orphans(client: Client, host_base: PurePosixPath, is_there: Callable[
         for each in _listed(client, label):
             folder, name = PurePosixPath(each["Labels"][label] or "/"), each["Names"][0].strip("/")
             if folder.parent == host_base and not is_there(folder.name):
-                log.warning("Removing the container %s: its job's folder is gone", name)
+                log.warning("job %s: removing the container %s: the job's folder is gone", folder.name, name)
                 if not _try_to_remove(client, each["Id"]):
                     stay.append(name)
     return stay

@@ -28,11 +28,14 @@ from job_fetcher.engine.isolation import LABEL_FOLDER, Resources, environment, h
 LABEL_JOB = "job-fetcher.job"
 LABEL_WORKER = "job-fetcher.worker"
 LABEL_TOKEN = "job-fetcher.token"  # noqa: S105 - no secret
-"""Labels of a job's container besides its folder's: the job's id, the host name of the worker, the token of the job's
-record, which finds the container although the folder has another path by now."""
+"""Labels of a job's container besides its folder's: the job's id, the worker's host name, its record's token.
+
+The token finds the container even if the folder has another path by now."""
 
 REMOVAL_S, REMOVAL_MAX_WAIT_S = 4.0, 1.0
-"""So long a removal is tried again, with so long a wait at most. The loop goes on with that before each next job."""
+"""Seconds for which the worker tries a removal again, and the longest wait between two tries.
+
+The loop tries again before each next job."""
 STOP_GRACE_S = 3
 """Between SIGTERM and SIGKILL for a job that is given up: the worker itself has 10 s when it is stopped."""
 log = logging.getLogger(__name__)
@@ -81,6 +84,11 @@ class JobContainer:
         """The engine's id of a container that exists."""
         assert self._found is not None
         return self._found
+
+    @property
+    def job_id(self) -> str:
+        """The job's id, which is the name of its folder."""
+        return self._folder.name
 
     def create(self, job_id: str, specs: JobSpecs, resources: Resources) -> None:
         """Create the container, not started yet. Raises `Missing` for its image, `JobFailed` for what is refused."""
@@ -152,7 +160,7 @@ class JobContainer:
         try:
             call_engine(self._cancelled)(give_files_to_worker, self._client, self.id, self._folder)
         except (EngineUnavailable, JobFailed, Missing) as error:
-            log.warning("The worker cannot take over the files that the job has made as root: %s", error)
+            log.warning("job %s: files of root not taken over: %s", self.job_id, error)
 
     def remove(self, patience_s: float = REMOVAL_S) -> None:
         """Stop it, if it runs, and remove it with its anonymous volumes; somebody else's removal is waited for.
@@ -235,7 +243,7 @@ def removed_on_failure(container: JobContainer) -> Iterator[None]:
         try:
             container.remove()
         except (EngineUnavailable, JobFailed) as error:
-            log.warning("The worker cannot remove the job's container now: %s", error)
+            log.warning("job %s: container not removed yet: %s", container.job_id, error)
         raise
 
 

@@ -31,12 +31,12 @@ class ContainerEvent:
     """Of `die`; `None` if the engine does not say."""
 
     @classmethod
-    def of(cls, told: dict[str, Any]) -> Self:
+    def of(cls, raw: dict[str, Any]) -> Self:
         """From an event as the engine tells it (`GET /events`)."""
-        attributes = told.get("Actor", {}).get("Attributes") or {}
-        nanoseconds = told.get("timeNano") or int(told.get("time", 0)) * 10**9
+        attributes = raw.get("Actor", {}).get("Attributes") or {}
+        nanoseconds = raw.get("timeNano") or int(raw.get("time", 0)) * 10**9
         return cls(
-            action=told.get("Action", ""),
+            action=raw.get("Action", ""),
             time=nanoseconds / 1e9,
             signal=_number(attributes.get("signal")),
             exit_code=_number(attributes.get("exitCode")),
@@ -91,7 +91,7 @@ class Events:
         with closing(stream):
             while True:
                 with translate_errors("tell events"):
-                    told = next(stream, None)
-                if told is None:
+                    raw = next(stream, None)
+                if raw is None:
                     return
-                yield ContainerEvent.of(told)
+                yield ContainerEvent.of(raw)

@@ -111,7 +111,7 @@ def _nvml() -> Iterator[None]:
 def _gpu(handle: object) -> Gpu:
     with suppress(pynvml.NVMLError):  # a GPU, or a driver, that has no parts
         if pynvml.nvmlDeviceGetMigMode(handle)[0] == pynvml.NVML_DEVICE_MIG_ENABLE:
-            raise GpuError("The GPU is cut into parts (MIG), which jobs cannot be given: nvidia-smi -mig 0")
+            raise GpuError("The GPU is partitioned (MIG), and jobs cannot use a partition. Run `nvidia-smi -mig 0`")
     try:
         archi = _ARCHITECTURES.get(pynvml.nvmlDeviceGetArchitecture(handle))
     except pynvml.NVMLError:  # a driver older than this function

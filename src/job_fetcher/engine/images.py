@@ -59,7 +59,10 @@ class Images:
         """
         name = image_names.parse(image)
         if not image_names.is_allowed(name, self._allowed):
-            raise JobFailed(f"The image '{image}' is not among those that this worker allows (ALLOWED_IMAGES).")
+            raise JobFailed(
+                f"The image '{image}' is not among those that this worker allows. The owner of this worker has to add"
+                " it to ALLOWED_IMAGES."
+            )
         self._raise_if_refused(name)
         self._cleanup.make_room()
         before = call_engine(cancelled)(self._cleanup.ids)
@@ -100,9 +103,9 @@ class Images:
     def _verdict(self, error: PullFailed, image: str, name: ImageName) -> JobFailed:
         """What a failed pull means for the job, told to the owner of this machine, too, where he can do something."""
         failure = error.failure
-        told = pull_failures.for_owner(failure, image, name.registry)
-        if told is not None:
-            log.warning("%s", told)
+        for_owner = pull_failures.for_owner(failure, image, name.registry)
+        if for_owner is not None:
+            log.warning("%s", for_owner)
         sentence = (
             f"{pull_failures.for_user(failure, image, name.registry)} (the engine says: {error.words.strip()[:300]})"
         )

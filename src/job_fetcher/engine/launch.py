@@ -91,8 +91,8 @@ def explained_start(client: Client, error: JobFailed, image: str) -> JobFailed:
     """The same error, in words for the job's user where the kernel has refused the image's program."""
     if EXEC_FORMAT not in str(error).lower():
         return error
-    told = _foreign(client, image) or f"The image '{image}' has a program that is broken."
-    return JobFailed(f"{told} ({error})")
+    explanation = _foreign(client, image) or f"The image '{image}' has a program that is broken."
+    return JobFailed(f"{explanation} ({error})")
 
 
 def explained_end(client: Client, container: str, outcome: Outcome, log_file: Path) -> Outcome:
@@ -102,9 +102,9 @@ def explained_end(client: Client, container: str, outcome: Outcome, log_file: Pa
     with suppress(Missing, JobFailed, EngineUnavailable):
         with translate_errors("inspect the job's container"):
             image = client.inspect_container(container)["Image"]
-        told = _foreign(client, image)
-        if told is not None:
-            return outcome.model_copy(update={"reason": f"{outcome.reason} {told}"})
+        explanation = _foreign(client, image)
+        if explanation is not None:
+            return outcome.model_copy(update={"reason": f"{outcome.reason} {explanation}"})
     return outcome
 
 

@@ -45,7 +45,7 @@ def expect_success(response: requests.Response) -> None:
         return
     if status < 400:
         to = http.without_query(response.headers.get("Location", ""))
-        raise NotThePlatform(f"{told(response)}, a redirect to {to}: if that stays so, set API_URL to the new address")
+        raise NotThePlatform(f"{answered(response)}, a redirect to {to}")
     if not _is_own_error(response) or status == 405:  # the workers' API knows every method that is used
         raise page(response)
     if status == 401:
@@ -55,15 +55,15 @@ def expect_success(response: requests.Response) -> None:
             "The API lets this account do nothing (403): it is not approved as a worker yet. Ask the platform to add it"
             " to the group 'workers'"
         )
-    raise JobFailed(f"{told(response)}: {_detail(response)}")
+    raise JobFailed(f"{answered(response)}: {_detail(response)}")
 
 
 def page(response: requests.Response) -> NotThePlatform:
     """The error for an answer that the platform's API has not sent."""
-    return NotThePlatform(f"{told(response)}, with a page that is not the platform's")
+    return NotThePlatform(f"{answered(response)}, with a page that is not the platform's")
 
 
-def told(response: requests.Response) -> str:
+def answered(response: requests.Response) -> str:
     """`GET https://api.example.org/jobs answered 404`: the beginning of a sentence about an answer."""
     return f"{response.request.method} {http.without_query(str(response.url))} answered {response.status_code}"
 

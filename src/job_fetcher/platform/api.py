@@ -117,7 +117,7 @@ class WorkerApi:
             self._confirm_404(response, timeout_s)
             raise JobGone
         if details and response.status_code in TOO_LONG:
-            raise JobFailed(f"{answers.told(response)}: {http.said(response, 300)}")
+            raise JobFailed(f"{answers.answered(response)}: {http.said(response, 300)}")
         answers.expect_success(response)
         if not answers.is_empty_or_json(response):  # a log-in page, say: the status has not arrived
             raise answers.page(response)
@@ -216,7 +216,9 @@ class WorkerApi:
         try:
             self.require_workers_api(timeout_s=timeout_s)
         except (Unavailable, CredentialsError, SettingsError) as error:
-            raise NotThePlatform(f"{answers.told(response)}, which is not confirmed: {error}", status=404) from error
+            raise NotThePlatform(
+                f"{answers.answered(response)}, which is not confirmed: {error}", status=404
+            ) from error
 
 
 def user_pool(api_url: str) -> UserPool:

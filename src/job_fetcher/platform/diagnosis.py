@@ -6,6 +6,7 @@ from job_fetcher.core.errors import InvalidAnswer
 
 FIREWALL = "a firewall or proxy may be between: let HTTPS pass to there"
 HINTS = (
+    ("a redirect to", "if that stays so, set API_URL to the new address"),
     (
         "through the proxy: .* 407 |answered 407",
         "the proxy wants an account: write it into HTTPS_PROXY (or HTTP_PROXY), as http://NAME:PASSWORD@HOST:PORT",
@@ -17,7 +18,10 @@ HINTS = (
         "CA certificate bundle|NO_CERTIFICATE_OR_CRL",
         "REQUESTS_CA_BUNDLE has to be a file with certificates: in a container, mount it there (-v FILE:FILE:ro)",
     ),
-    ("has expired|not yet valid", "its certificate is of another time: set this machine's clock, or ask who runs it"),
+    (
+        "has expired|not yet valid",
+        "its certificate has expired or is not valid yet: set this machine's clock, or ask who runs it",
+    ),
     ("mismatch|not valid for", "its certificate is another host's: correct the address"),
     (
         "[Cc]ertificate",
@@ -31,7 +35,7 @@ HINTS = (
         " host.docker.internal)",
     ),
     ("TooManyRequests|LimitExceeded|answered 429", "too many ask at the same time: try again later"),
-    ("answered 5|answered 408|InternalError", "the platform has trouble of its own: try again later"),
+    ("answered 5|answered 408|InternalError", "the platform has a fault: try again later"),
     ("no connection within|unreachable|no answer|SSL|EOF|reset|closed connection", FIREWALL),
 )
 """By words of the error, the first that fits."""

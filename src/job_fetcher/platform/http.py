@@ -156,7 +156,7 @@ def reason(error: BaseException) -> str:
     if isinstance(error, requests.exceptions.ReadTimeout):
         return "no answer in time"
     if isinstance(error, requests.exceptions.InvalidHeader):  # whose text has the header's value
-        return "one of its headers has characters that no header can have"
+        return "one of its headers has a character that HTTP does not allow"
     return _innermost(error)
 
 

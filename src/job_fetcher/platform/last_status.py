@@ -1,4 +1,4 @@
-"""The last status of a job, which its user is told, and mailed, once."""
+"""The last status of a job. The platform shows and mails it to the job's user, once."""
 
 import logging
 import time
@@ -10,12 +10,12 @@ from job_fetcher.platform.api import WorkerApi
 from job_fetcher.platform.status_sender import StatusSender
 
 RESENT_FOR_S = 1800.0
-"""For so long a last status is sent again after an answer of 500, even if the API seems to have it.
+"""After an answer of 500 the worker sends a last status again for this many seconds, even if the API seems to have it.
 
 The API keeps a status in its queue first, and then tells the users' API. If that fails it answers 500, and `GET
 …/status` says that all is well, but the job's user sees nothing of it (shared contract of the platform)."""
 REFUSED_PAGES = 3
-"""A firewall may dislike the details. After so many pages in the place of an answer they are left out."""
+"""A firewall may dislike the details. After this many pages in the place of an answer the worker leaves them out."""
 
 log = logging.getLogger(__name__)
 
@@ -73,5 +73,7 @@ class LastStatus:
         if status is not self._status:
             return status in (JobStatus.FINISHED, JobStatus.ERROR)
         if not resending and self._resend_until is not None:
-            log.warning("job %s: the API has the status %s, but the job's user may not see it", self._job_id, status)
+            log.warning(
+                "job %s: last status unseen: the API has %s, but the job's user may not see it", self._job_id, status
+            )
         return not resending

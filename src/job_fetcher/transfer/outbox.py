@@ -83,7 +83,10 @@ class Outbox:
                     self.problems.add(f"The {output_type} '{posixpath.join(name, each.path)}' {each.reason}.")
             elif each.size > self._bytes_left:
                 self.left_out.add(LeftOut(each.path, "is beyond MAX_OUTPUT_GIB"), name)
-                self.problems.add(f"The outputs are larger than this worker uploads (MAX_OUTPUT_GIB); see {LEFT_OUT}.")
+                self.problems.add(
+                    f"The outputs are larger than this worker uploads; see {LEFT_OUT}. The owner of this worker has to"
+                    " raise MAX_OUTPUT_GIB."
+                )
             else:
                 self._bytes_left -= each.size
                 self.size += each.size

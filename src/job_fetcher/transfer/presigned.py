@@ -15,7 +15,9 @@ BLOCK = 1 << 20
 LIFE_S = 480.0
 """A presigned request is valid for 10 minutes; after this many seconds the API is asked for a new one."""
 _REFUSALS_IN_A_ROW = 3
-"""A storage host answers an expired request with 400, 401 or 403: it is believed after this many new ones."""
+"""A refusal is believed the third time in a row, since it may mean that the request has expired.
+
+Downloads count 400, 401 and 403; uploads count 401, 403 and S3's redirects. A 400 of an upload is final."""
 
 
 class PresignedRequest:

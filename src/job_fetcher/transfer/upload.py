@@ -26,10 +26,10 @@ MAX_UPLOAD = 5 * GIB
 MAX_REDIRECTS = 5
 """Of one upload, one after the other."""
 INVALID_FOR_S = 3600.0
-"""An output is not given up for so long while something else (a proxy, a log-in page) answers for the storage."""
+"""Seconds before an output is given up while something else (a proxy, a log-in page) answers for the storage."""
 
 _DIFFERENCES_IN_A_ROW = 3
-"""An `ETag` that looks like an MD5 and differs so often is none."""
+"""An `ETag` that looks like an MD5 is none if it differs this many times in a row."""
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 

@@ -19,6 +19,9 @@ from job_fetcher.workspace.disk import is_broken, is_full
 from job_fetcher.workspace.job_folder import JobFolder
 from job_fetcher.workspace.requeued import Requeues
 
+DISK_FAILS = "The disk of this worker fails: {}. The owner of this worker has to check it."
+NO_LOGIN = "This worker cannot log in at the platform. The owner of this worker has to correct that."
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -69,7 +72,7 @@ def ending_of(error: Exception, folder: JobFolder) -> Ending:
     """
     state = folder.state
     if isinstance(error, OSError) and is_broken(error):
-        error = MachineFault(f"The disk of this worker fails: {error.strerror}.")
+        error = MachineFault(DISK_FAILS.format(error.strerror))
     match error:
         case JobGone():
             return Ending()
@@ -84,18 +87,18 @@ def ending_of(error: Exception, folder: JobFolder) -> Ending:
         case MachineFault():
             return replace(_requeue(error, str(error), state.requeues), suspect=True)
         case CredentialsError():
-            return replace(_requeue(error, "The worker's credentials are refused.", state.requeues), fatal=error)
+            return replace(_requeue(error, NO_LOGIN, state.requeues), fatal=error)
         case WorkerError():
             return Ending(stays=True, fatal=error)
         case JobFailed() | Unavailable():
             return Ending(failed(str(error)))
         case OSError() if is_full(error):
-            return Ending(failed("The worker's disk is full."))
+            return Ending(failed("The worker's disk is full. The owner of this worker has to make room."))
         case OSError() if not folder.is_there:
             return Ending(failed("Somebody has removed the job's folder on the worker."))
         case _:
-            told = logs.without_secrets(f"Unforeseen: {type(error).__name__}: {error}")
-            return Ending(failed(told), fatal=error)
+            reason = logs.without_secrets(f"Unforeseen: {type(error).__name__}: {error}")
+            return Ending(failed(reason), fatal=error)
 
 
 def ending_without_folder(error: JobFailed, requeues: Requeues) -> Ending:
@@ -103,10 +106,10 @@ def ending_without_folder(error: JobFailed, requeues: Requeues) -> Ending:
     return _requeue(error, str(error), requeues) if isinstance(error, MachineFault) else Ending(failed(str(error)))
 
 
-def _requeue(reason: JobFetcherError, told: str, before: Requeues) -> Ending:
-    """Hand the job back. Its user reads `told` once, not each time that the machine tries and fails."""
-    final = Final(status=JobStatus.QUEUED, details="" if before.sent_before(reason) else details(told))
-    return Ending(final, before.plus(reason))
+def _requeue(error: JobFetcherError, reason: str, before: Requeues) -> Ending:
+    """Requeue the job for `error`. Its user reads `reason` once, not each time that the machine tries and fails."""
+    final = Final(status=JobStatus.QUEUED, details="" if before.sent_before(error) else details(reason))
+    return Ending(final, before.plus(error))
 
 
 def failed(reason: str) -> Final:

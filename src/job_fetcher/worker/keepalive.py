@@ -19,7 +19,7 @@ from job_fetcher.platform.status_sender import StatusSender
 from job_fetcher.worker.status_hold import StatusHold
 
 LAST_REQUEST_S = 1.0
-"""Who leaves a job at once waits so long for the request that the thread is in the middle of."""
+"""Seconds that the worker waits for the request under way when it leaves a job at once."""
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ class KeepAlive:
         if self._failures == 1 or not foreseen:
             patience = f" for {REFUSED_FOR_S:g} s" if isinstance(error, CredentialsError) else ""
             log.warning(
-                "job %s: the keep-alive fails: %s; the worker tries again%s", self._job_id, error, patience,
+                "job %s: keep-alive failed: %s; the worker tries again%s", self._job_id, error, patience,
                 exc_info=not foreseen,
             )  # fmt: skip
         return time.monotonic() + keep_alive_wait_s(self._failures, self._interval_s)

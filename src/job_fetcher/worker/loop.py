@@ -32,11 +32,11 @@ from job_fetcher.platform import diagnosis
 from job_fetcher.platform.api import WorkerApi
 from job_fetcher.worker.ending import Ending, ending_of, ending_without_folder
 from job_fetcher.worker.keepalive import KeepAlive
-from job_fetcher.worker.leftovers import Leftovers
 from job_fetcher.worker.readiness import Readiness
 from job_fetcher.worker.reporter import Reporter
 from job_fetcher.worker.runner import Runner
 from job_fetcher.worker.shutdown import REQUEUE_S, Shutdown
+from job_fetcher.worker.stuck_containers import StuckContainers
 from job_fetcher.worker.take_back import TakeBack
 from job_fetcher.workspace.job_folder import JobFolder
 from job_fetcher.workspace.ledger import Ledger
@@ -70,8 +70,10 @@ class Worker:
         self._readiness = Readiness(client, workspace, images, self._gpu, settings, network=settings.job_network)
         resources = Resources(self._machine.memory_mib, self._gpu, settings.job_network)
         self._runner = Runner(api, client, images, host_base, resources, self._shutdown, settings)
-        self._leftovers = Leftovers(partial(self._runner.remove_container, patience_s=0), self._remove_orphans)
-        self._readiness.leftovers = self._leftovers.reason_against
+        self._stuck_containers = StuckContainers(
+            partial(self._runner.remove_container, patience_s=0), self._remove_orphans
+        )
+        self._readiness.stuck_containers = self._stuck_containers.reason_against
         notes = workspace.requeued
         self._reporter = Reporter(api, notes, self._shutdown, first_wait_s=settings.timeout_job)
         self._take_back = TakeBack(api, notes, settings.image_patterns, self._shutdown.ending)
@@ -243,8 +245,8 @@ class Worker:
         try:
             self._runner.remove_container(folder)
         except (Cancelled, JobFailed, Unavailable) as reason:
-            log.warning("job %s: its container stays for now: %s", folder.job_id, reason)
-            self._leftovers.keep(folder)
+            log.warning("job %s: container not removed yet: %s", folder.job_id, reason)
+            self._stuck_containers.keep(folder)
         else:
             folder.remove()
 
@@ -255,7 +257,7 @@ class Worker:
 
     def _look_for_orphans(self) -> None:
         with suppress(Unavailable):
-            self._leftovers.look_for_orphans()
+            self._stuck_containers.look_for_orphans()
 
 
 def _first_status(folder: JobFolder) -> JobStatus:

@@ -6,7 +6,7 @@ from job_fetcher.engine.container import ContainerState
 from job_fetcher.workspace.job_folder import JobState
 
 MAX_RUNS = 3
-"""A job whose containers are lost with the engine so often may be the reason for it."""
+"""A job that loses its container with the engine this many times may be the reason for it."""
 
 
 class Action(Enum):
@@ -32,7 +32,7 @@ def next_action(state: JobState, container: ContainerState, *, rebooted: bool) -
     | outcome | container | runs | rebooted | action |
     |---|---|---|---|---|
     | recorded | any | any | any | FINISH |
-    | none | any | 0 | any | DISCARD: the record is of a later try |
+    | none | created or started | 0 | any | DISCARD: the record is of a later try |
     | none | created | 1 or more | yes | DISCARD: the inputs may not have been on disk yet |
     | none | created | 1 or more | no | RESUME |
     | none | started | 1 or more | any | RESUME |

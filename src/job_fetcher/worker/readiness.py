@@ -38,7 +38,7 @@ class Readiness:
         self._polling, self._network = polling, network
         self._trial_due = gpu is not None
         self._reported = ""
-        self.leftovers: Callable[[], str | None] = lambda: None
+        self.stuck_containers: Callable[[], str | None] = lambda: None
         """Why a container that an earlier job left keeps the next job away, if one does."""
 
     def is_ready(self) -> bool:
@@ -75,7 +75,7 @@ class Readiness:
             yield "these are quiet hours (QUIET_HOURS)"
         if (reason := self._workspace.reason_against()) is not None:
             yield reason
-        if (reason := self.leftovers()) is not None:
+        if (reason := self.stuck_containers()) is not None:
             yield reason
         if self._gpu is not None:
             yield from self._reasons_of_gpu(self._gpu)

@@ -52,7 +52,7 @@ class Reporter:
         except JobGone as gone:
             log.info("job %s: dropped: %s", job.id, gone)
         except JobFailed as refusal:
-            log.error("job %s: the API refuses its last status: %s", job.id, refusal)  # noqa: TRY400
+            log.error("job %s: last status refused: %s", job.id, refusal)  # noqa: TRY400
         except (Cancelled, Unavailable) as reason:
             log.info("job %s: kept for the next start: %s", job.id, reason)
             return False
@@ -76,7 +76,7 @@ class Reporter:
             sending.result()
 
     def _requeue(self, job: Job, final: Final, requeues: Requeues, *, again: bool, worker_ends: bool) -> None:
-        """Hand the job back, and note it.
+        """Requeue the job, and note it.
 
         Waits for an API that does not answer. A worker that has to end waits for `Shutdown.left_s` only.
         """

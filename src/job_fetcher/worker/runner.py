@@ -30,9 +30,9 @@ from job_fetcher.workspace.job_folder import CommandStart, JobFolder
 LOST = f"The job's container was lost {MAX_RUNS} times, by shutdowns of this machine or its engine."
 
 MAX_CREATIONS = 5
-"""So often a container is created whose image goes between its pull and that: more often than by chance."""
+"""The worker creates a container at most this many times if its image goes meanwhile: that is no chance any more."""
 REMOVAL_HEAD_START_S = 2.0
-"""A removal takes some 100 ms; a job whose container is not gone after so long is not kept waiting for it."""
+"""A removal takes some 100 ms. After this many seconds the job goes on without waiting for it."""
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +60,9 @@ class Runner:
         self._removals: dict[str, Future[None]] = {}
 
     def run(self, folder: JobFolder, specs: JobSpecs, keep_alive: KeepAlive, cancelled: Cancellation) -> Outcome:
-        """Run the job's container, or resume it; run it again if it was ended by a shutdown of the engine, say.
+        """Run the job's container, or resume it. Run it again if a shutdown of the engine, say, ended it.
 
-        Returns when the command has ended, which the engine has said, and its outcome is recorded. The container goes
+        Returns when the engine has said that the command has ended, and the outcome is recorded. The container goes
         meanwhile; `remove_container` waits for that.
         """
         while True:
@@ -104,7 +104,7 @@ class Runner:
         None is recorded if the command has to run again.
         """
         resumed = container.state is ContainerState.STARTED
-        with self._blaming_whom_it_concerns(specs.handler.image_url, cancelled):
+        with self._telling_faults_apart(folder.job_id, specs.handler.image_url, cancelled):
             if container.state is ContainerState.NONE:
                 self._create(container, folder.job_id, specs, cancelled)
             container.start()
@@ -123,7 +123,7 @@ class Runner:
             ended = _stopped(ended, folder.state.stopped_after_s)
         if ended is None:
             self._shutdown.run_job_again()
-            log.warning("job %s: the engine's shutdown has ended the container", folder.job_id)
+            log.warning("job %s: lost its container: the engine was shut down", folder.job_id)
             return
         self._command_has_ended(keep_alive)
         with _kept_for_the_next_start():
@@ -140,7 +140,7 @@ class Runner:
         return None if limit_s is None else max(0, limit_s - folder.command_age_s)
 
     def _record_time_limit(self, folder: JobFolder) -> None:
-        """Write down that the worker stops the command, before it does so: its end is else taken for the owner's."""
+        """Record first that the worker stops the command. Otherwise its end looks like a stop by the owner."""
         log.info("job %s: stopping the command after MAX_RUNTIME", folder.job_id)
         folder.keep(stopped_after_s=self._limits.max_runtime)
 
@@ -150,10 +150,10 @@ class Runner:
         keep_alive.set(JobStatus.POSTPROCESSING)
 
     @contextmanager
-    def _blaming_whom_it_concerns(self, image: str, cancelled: Cancellation) -> Iterator[None]:
-        """What an engine says may be an image's words: if a container of ours does not start either, hand the job back.
+    def _telling_faults_apart(self, job_id: str, image: str, cancelled: Cancellation) -> Iterator[None]:
+        """If the engine cannot start the job's container, find out whether it can start one of the worker's own.
 
-        Raises `MachineFault` then, else what the engine said.
+        If it cannot, raise `MachineFault`: the worker requeues the job. Else raise what the engine said.
         """
         try:
             yield
@@ -162,7 +162,7 @@ class Runner:
             try:
                 cancelled.result_of(in_background(partial(probe.start_as_job, self._client, network, gpu), "probe"))
             except probe.NoImage as unknown:
-                log.warning("Whether the job is to blame cannot be found out: %s", unknown)
+                log.warning("job %s: the worker cannot find out whether the job is to blame: %s", job_id, unknown)
             except probe.ProbeFailed as failure:
                 raise MachineFault(f"This worker can start no container now: {failure}.") from error
             if isinstance(error, JobFailed):
@@ -175,7 +175,7 @@ class Runner:
         try:
             cancelled.result_of(self._removals[job_id], REMOVAL_HEAD_START_S)
         except (TimeoutError, EngineUnavailable, JobFailed):
-            log.warning("job %s: the container is not removed yet; its outputs go up meanwhile", job_id)
+            log.warning("job %s: container not removed yet: its outputs go up meanwhile", job_id)
 
     def remove_container(self, folder: JobFolder, patience_s: float = REMOVAL_S) -> None:
         """Stop and remove the job's container, if there is one.
@@ -250,16 +250,19 @@ def _stopped(ended: Outcome | None, after_s: float) -> Outcome:
     return Outcome(
         exit_code=ended.exit_code if ended else LOST_EXIT_CODE,
         succeeded=False,
-        reason=f"The command was stopped after {after_s:g} s, this worker's MAX_RUNTIME.",
+        reason=(
+            f"The command was stopped after {after_s:g} s, this worker's MAX_RUNTIME. The owner of this worker has to"
+            " raise that for a longer run."
+        ),
     )
 
 
 @contextmanager
 def _recording_a_stop(folder: JobFolder, shutdown: Shutdown) -> Iterator[None]:
-    """Write a stop down before the container is stopped for it, whose end is else taken for the command's own.
+    """Record the stop first. Otherwise the next start takes the container's end for the command's own.
 
-    That is what the next start would do if the worker is killed before the container is removed. A container whose
-    command has ended stays, with all that is known of it: the next start reads it.
+    That happens if the worker is killed before it has removed the container. A container whose command has ended stays,
+    with all that is known of it: the next start reads it.
     """
     try:
         yield

@@ -21,12 +21,12 @@ from job_fetcher.core.background import Cancellation
 from job_fetcher.core.errors import DetachRequested, JobFetcherError, StopRequested
 
 STOP_S = 6.0
-"""A worker that is stopped waits so long for the API and the engine. The next start does what they did not do by then.
+"""Seconds that a stopped worker waits for the API and the engine. The next start does what they did not do by then.
 `docker stop` gives 10 s."""
 REQUEUE_S = 2.0
-"""The API has so long at least to take the job back."""
+"""Seconds that the API has at least to accept the requeue."""
 FINISH_S = STOP_S - REQUEUE_S
-"""Outputs of a command that has ended may go up for so long after a stop."""
+"""Seconds after a stop for which the outputs of a command that has ended may go up."""
 
 
 class Shutdown:
@@ -90,7 +90,7 @@ class Shutdown:
             callback()
 
     def left_s(self) -> float:
-        """Seconds that the worker may spend on handing a job back."""
+        """Seconds that the worker may spend on the requeue of a job."""
         since_stop_s = time.monotonic() - self._stopped_at if self.stopped.is_set() else 0
         return max(REQUEUE_S, STOP_S - since_stop_s)
 

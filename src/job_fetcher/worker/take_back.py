@@ -21,7 +21,7 @@ from job_fetcher.workspace.job_folder import JobFolder
 from job_fetcher.workspace.requeued import Note, RequeuedJobs, Requeues
 
 MAX_TAKE_BACKS = 3
-"""A job that stops of the worker have ended more often fails: this machine may never be up for long enough."""
+"""The worker takes a job back this many times after stops. After one more stop the job fails."""
 MAX_FAILURES = 5
 """After so many failed questions about one job the worker asks for others meanwhile."""
 _HELD = frozenset({JobStatus.QUEUED, JobStatus.PULLED, JobStatus.PREPROCESSING})

@@ -62,14 +62,14 @@ def host_base(settings: Settings, client: engine.Client) -> PurePosixPath:
     host, or the engine may be another machine's. Outside of a container the engine may see other files: Docker from a
     snap, a service with PrivateTmp. In these cases the worker tries with a container.
     """
-    told = settings.path_host_base
+    configured = settings.path_host_base
     try:
         found = host_path(client, settings.path_base)
     except SettingsError:
-        if told is None:
+        if configured is None:
             raise
         found = None
-    on_host = told or found
+    on_host = configured or found
     assert on_host is not None
     here = Path(settings.path_base)
     try:
@@ -77,7 +77,9 @@ def host_base(settings: Settings, client: engine.Client) -> PurePosixPath:
             probe.same_folder(client, on_host, here)
     except (probe.ProbeFailed, OSError) as error:
         log.warning(
-            "The worker takes %s of the host for PATH_BASE, since it can try with no container: %s", on_host, error
+            "The worker assumes that PATH_BASE is %s of the host. It cannot check that with a container: %s",
+            on_host,
+            error,
         )
     return on_host
 

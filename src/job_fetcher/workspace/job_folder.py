@@ -124,7 +124,7 @@ class JobFolder:
         except OSError as error:
             self._state = self._state.model_copy(update=changes)
             if self.is_there:  # else somebody has removed it
-                log.warning("job %s: the worker cannot record its state: %s", self.job_id, error.strerror)
+                log.warning("job %s: recording failed: %s", self.job_id, error.strerror)
 
     def check_names(self, files: Iterable[str], folders: Iterable[str]) -> None:
         """Raise `JobFailed`, naming the paths, if the file system does not take them or takes two of them for one."""
@@ -147,7 +147,7 @@ class JobFolder:
         """Let all that the container wrote outlive a power cut, as `job.json` does: sync(1)."""
         problem = run_tool("sync", "--file-system", str(self.path))
         if problem:
-            log.warning("job %s: its outputs may not be on disk yet: %s", self.job_id, problem)
+            log.warning("job %s: flush failed: the outputs may not be on disk yet: %s", self.job_id, problem)
 
     def reset(self) -> None:
         """Empty `files` and remove all that followed from it, for a run from clean inputs and outputs."""
@@ -172,7 +172,7 @@ class JobFolder:
         try:
             remove_tree(doomed)
         except OSError as error:
-            log.warning("job %s: the worker cannot remove its folder %s: %s", self.job_id, doomed, error.strerror)
+            log.warning("job %s: removal of the folder %s failed: %s", self.job_id, doomed, error.strerror)
         if is_there(doomed):
             self._left.add(doomed)
 

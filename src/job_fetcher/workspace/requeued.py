@@ -95,7 +95,7 @@ class RequeuedJobs:
         except JobFailed:
             return
         except OSError as error:
-            log.warning("job %s: the worker cannot note that it requeues the job: %s", job.id, error.strerror)
+            log.warning("job %s: note of the requeue failed: %s", job.id, error.strerror)
             self._in_memory[job.id] = note
 
     def remove(self, job: Job) -> None:

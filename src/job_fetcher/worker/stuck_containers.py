@@ -9,7 +9,7 @@ from job_fetcher.workspace.job_folder import JobFolder
 log = logging.getLogger(__name__)
 
 
-class Leftovers:
+class StuckContainers:
     """Tries again to remove what stayed. A folder outlives its container: `keep` holds its lock.
 
     `remove` removes the container of a folder, once. `remove_orphans` removes containers without a folder, and returns
