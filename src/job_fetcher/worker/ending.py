@@ -97,8 +97,7 @@ def ending_of(error: Exception, folder: JobFolder) -> Ending:
         case OSError() if not folder.is_there:
             return Ending(failed("Somebody has removed the job's folder on the worker."))
         case _:
-            reason = logs.without_secrets(f"Unforeseen: {type(error).__name__}: {error}")
-            return Ending(failed(reason), fatal=error)
+            return _unforeseen(error)
 
 
 def ending_without_folder(error: JobFailed, requeues: Requeues) -> Ending:
@@ -110,6 +109,11 @@ def _requeue(error: JobFetcherError, reason: str, before: Requeues) -> Ending:
     """Requeue the job for `error`. Its user reads `reason` once, not each time that the machine tries and fails."""
     final = Final(status=JobStatus.QUEUED, details="" if before.sent_before(error) else details(reason))
     return Ending(final, before.plus(error))
+
+
+def _unforeseen(error: Exception) -> Ending:
+    reason = logs.without_secrets(f"Unforeseen: {type(error).__name__}: {error}")
+    return Ending(failed(reason), fatal=error)
 
 
 def failed(reason: str) -> Final:
