@@ -96,8 +96,7 @@ def ending_of(error: Exception, folder: JobFolder) -> Ending:
             return Ending(failed("The worker's disk is full. The owner of this worker has to make room."))
         case OSError() if not folder.is_there:
             return Ending(failed("Somebody has removed the job's folder on the worker."))
-        case _:
-            return _unforeseen(error)
+    return _unforeseen(error)
 
 
 def ending_without_folder(error: JobFailed, requeues: Requeues) -> Ending:
