@@ -142,6 +142,10 @@ def test_single_files_for_a_folder_that_collide_or_have_no_name_are_refused(file
         (["echo", "a\r\n", "echo", "b\r\n"], "echo a\n echo b\n"),
         (["echo a\r"], "echo a"),
         (["printf 'a\rb'"], "printf 'a\rb'"),
+        (["run\r", "--x=1\r", "--y"], "run --x=1 --y"),
+        (["run\r", "\r", "--y\r"], "run  --y"),
+        (["a\r\nb\r", "c\r\n", "d"], "a\nb c\n d"),
+        (["a\r\r", "b"], "a b"),
     ],
 )
 def test_the_line_breaks_of_a_web_form_are_those_of_a_shell(cmd: list[str], line: str) -> None:

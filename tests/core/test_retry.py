@@ -53,6 +53,18 @@ def test_retry_after_is_waited_out_before_the_next_try(waits: list[float]) -> No
     assert 100 <= waits[0] <= 102
 
 
+@pytest.mark.parametrize("asked_s", [601, 3600, 86_400])
+def test_a_job_in_hand_waits_ten_minutes_at_most_whatever_is_asked_for(waits: list[float], asked_s: float) -> None:
+    answers = iter([Unavailable("later", retry_after_s=asked_s)])
+
+    def call() -> None:
+        for failure in answers:
+            raise failure
+
+    retrying(Cancellation())(call)
+    assert 600 <= waits[0] <= 602
+
+
 def test_an_answer_that_stays_invalid_is_not_waited_out_for_ever(waits: list[float]) -> None:
     def call() -> None:
         raise InvalidAnswer("a proxy's page")

@@ -115,9 +115,10 @@ def test_an_answer_that_means_later_is_unavailable(mock: Platform, status: int) 
     [
         ("7", 7),
         ("0", 0),
-        ("99999999999999999999", 600),
+        ("3600", 3600),
+        ("99999999999999999999", 86_400),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
-        ("Fri, 31 Dec 9999 23:59:59 GMT", 600),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400),
         ("-3", None),
         ("soon", None),
         ("1.5", None),

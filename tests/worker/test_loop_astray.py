@@ -1,5 +1,6 @@
 """What answers in the platform's place, or refuses the account for a moment, ends no job and no worker."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,19 @@ def test_retry_after_of_a_poll_is_waited_out(mock: Platform, start: Start, statu
     mock.wait_until(lambda: later.matched > 1, "the next poll")
     first, second = [each.time for each in mock.requests("GET", "/jobs")][:2]
     assert second - first >= 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1])
+def test_worker_that_waits_an_hour_for_its_next_poll_is_stopped_at_once(
+    mock: Platform, start: Start, number: signal.Signals
+) -> None:
+    later = mock.fault("/jobs", status=429, headers={"Retry-After": "3600"})
+    worker = start()
+    mock.wait_until(lambda: later.matched > 0, "a poll")
+    worker.wait_for_log("asks for a job again in 3600 s")
+    worker.signal(number)
+    assert worker.wait() == 0
+    assert later.matched == 1
 
 
 def test_groups_of_the_settings_come_first(mock: Platform, start: Start) -> None:

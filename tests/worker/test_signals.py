@@ -94,6 +94,26 @@ def test_a_signal_that_comes_before_the_worker_is_there_is_obeyed_later() -> Non
         assert {worker.line(), worker.line()} == {"obeyed", ACTIONS[signal.SIGTERM]}
 
 
+@pytest.mark.parametrize("before", [(), (signal.SIGQUIT,), (signal.SIGTERM,), (signal.SIGUSR1,)])
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_terminal_that_is_closed_sends_sighup_twice_and_never_makes_the_worker_exit_at_once(
+    before: tuple[signal.Signals, ...], second: signal.Signals
+) -> None:
+    """The shell sends one and the kernel the other. Of two pending signals the kernel hands out SIGHUP first."""
+    with process() as worker:
+        worker.go_on()
+        assert worker.line() == "obeyed"
+        for received in before or (signal.SIGHUP,):
+            worker.send(received)
+            assert worker.line() == ACTIONS[received]
+        if before == (signal.SIGQUIT,):
+            worker.send(signal.SIGHUP)
+            assert worker.line() == ACTIONS[signal.SIGHUP]
+        worker.send(signal.SIGHUP)
+        worker.send(second)
+        assert worker.wait(60) == 128 + second
+
+
 IGNORING = {
     "nohup": ("nohup",),
     "env": ("env", "--ignore-signal=HUP"),

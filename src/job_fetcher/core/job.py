@@ -33,8 +33,8 @@ _MAX_FOLDERS = 200
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters that a log can hold and a database (NUL) or a mail cannot; tabs and line breaks are not among them."""
-_CARRIAGE_RETURN = re.compile(r"\r(?=\n|\Z)")
-"""Web forms send CRLF. A shell takes the CR for a part of the last word."""
+_CARRIAGE_RETURN = re.compile(r"\r+(?=\n|\Z)")
+"""Web forms send CRLF, and split it into words at the LF. A shell takes the CR for a part of the word before it."""
 
 
 class JobStatus(StrEnum):
@@ -187,7 +187,7 @@ class JobSpecs(Model):
     @property
     def command_line(self) -> str | None:
         """The shell line, with LF as its line break, or `None` for the image's own command."""
-        return _CARRIAGE_RETURN.sub("", " ".join(self.app.cmd)) if self.app.cmd else None
+        return " ".join(_CARRIAGE_RETURN.sub("", word) for word in self.app.cmd) if self.app.cmd else None
 
 
 class Job(Model):

@@ -20,6 +20,8 @@ from job_fetcher.core.errors import CredentialsError, EngineUnavailable, Invalid
 
 MAX_WAIT_S = 60.0
 """Longest wait between two tries, besides what `Retry-After` asks for."""
+MAX_RETRY_AFTER_S = 600.0
+"""So much of `Retry-After` is waited out while something depends on the answer."""
 ENGINE_MAX_WAIT_S = 10.0
 """The same for the Docker engine, which is on this machine."""
 ENGINE_ERRORS = 5
@@ -57,7 +59,8 @@ def retrying(
     it.
 
     Each wait is drawn at random between 0 s and a span ("full jitter"), so that a thousand workers do not come back in
-    the same second. The span is 2 s at first and doubles up to `max_wait_s`. `Retry-After` is waited out before that.
+    the same second. The span is 2 s at first and doubles up to `max_wait_s`. `Retry-After` is waited out before that, up
+    to `MAX_RETRY_AFTER_S`.
     `when_failed` hears of every `Unavailable`. Use: `retrying(cancelled)(call, *arguments)`.
     """
     refusals = CredentialRefusals()
@@ -65,7 +68,7 @@ def retrying(
     def wait_s(state: tenacity.RetryCallState) -> float:
         span_s = min(2.0 ** min(state.attempt_number, 10), max_wait_s)
         retry_after_s = getattr(_error(state), "retry_after_s", None) or 0.0
-        return retry_after_s + random.uniform(0, span_s)  # noqa: S311 - jitter, not a secret
+        return min(retry_after_s, MAX_RETRY_AFTER_S) + random.uniform(0, span_s)  # noqa: S311 - jitter, not a secret
 
     def is_final(state: tenacity.RetryCallState) -> bool:
         if isinstance(_error(state), CredentialsError):

@@ -17,7 +17,8 @@ from job_fetcher.core.logs import without_secrets
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
-MAX_RETRY_AFTER_S = 600.0
+MAX_RETRY_AFTER_S = 86_400.0
+"""Longest `Retry-After` that is believed. An idle worker waits it out; `core.retry` shortens it for a job in hand."""
 MAX_ANSWER = 32 << 20
 """Bytes of the longest answer that is read whole: a job with a hundred thousand inputs is shorter."""
 

@@ -7,8 +7,10 @@
 | SIGUSR1 | detach: the job's container runs on for the next start |
 
 A second one of these exits at once, but a drain may still become a stop. The process blocks them, and never ignores
-them. So they reach PID 1 of a container, too, for which the kernel leaves out the default actions. SIGHUP comes when a
-terminal is closed; a process that was started with `nohup` ignores it, and goes on.
+them. So they reach PID 1 of a container, too, for which the kernel leaves out the default actions.
+
+SIGHUP comes when a terminal is closed: once from its shell, and once from the kernel. So it is never the second signal
+that exits at once. A process that was started with `nohup` ignores it, and goes on.
 """
 
 import logging
@@ -39,10 +41,10 @@ def handle(shutdown: "Shutdown") -> None:
             received = _next()
         if received is signal.SIGUSR1:
             shutdown.detach()
-            received = _next()
+            received = _next_but_sighup()
         elif received is not signal.SIGQUIT:
             shutdown.stop(f"The worker was stopped ({received.name}).")
-            received = _next()
+            received = _next_but_sighup()
         log.warning("The worker exits at once: this was the second signal")
         os._exit(128 + received)
 
@@ -58,4 +60,10 @@ def _ours() -> set[signal.Signals]:
 def _next() -> signal.Signals:
     received = signal.Signals(signal.sigwait(_ours()))
     log.info("Received %s", received.name)
+    return received
+
+
+def _next_but_sighup() -> signal.Signals:
+    while (received := _next()) is signal.SIGHUP:
+        pass
     return received
