@@ -15,7 +15,7 @@ import logging
 import posixpath
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
@@ -217,18 +217,26 @@ def conclude(outcome: Outcome, problems: Sequence[str], container_log: Path) -> 
 
 
 def report(
-    api: WorkerApi, job_id: str, final: Final, *, again: bool = False, cancelled: Cancellation | None = None
+    api: WorkerApi,
+    job_id: str,
+    final: Final,
+    *,
+    again: bool = False,
+    cancelled: Cancellation | None = None,
+    untold: bool = False,
+    when_untold: Callable[[], None] = lambda: None,
 ) -> None:
     """Send the last status of a job, once: if its answer was lost, the API is asked before it is sent again.
 
     After an answer of 500 the API's word does not count: the status is sent again for half an hour. `again`: somebody
     may have sent it before this call. A job that has ended stays as it is: another status comes too late.
+    `when_untold` is called once after a 500. A caller that has to leave then calls `report` later with `untold`.
 
     Raises `JobGone` if the job is not ours any more; `JobFailed` if the API refuses the status; the reason of
     `cancelled`; `CredentialsError`, `SettingsError` and `InvalidAnswer` as every step does.
     """
     cancelled = cancelled or Cancellation()
-    last = LastStatus(api, job_id, final, cancelled, may_have_arrived=again)
+    last = LastStatus(api, job_id, final, cancelled, may_have_arrived=again, untold=untold, when_untold=when_untold)
     retrying = retry.retrying(cancelled)
     try:
         retrying(last.send)

@@ -25,8 +25,8 @@ class Last:
         self.mock, self.id = mock, mock.pulled()
         self.final = Final(status=status, details="done")
 
-    def report(self, *, again: bool = False) -> None:
-        steps.report(self.mock.api(), self.id, self.final, again=again)
+    def report(self, *, again: bool = False, **more: Any) -> None:
+        steps.report(self.mock.api(), self.id, self.final, again=again, **more)
 
     def fault(self, **what: Any) -> None:
         self.mock.fault(f"/jobs/{self.id}/status", **what)
@@ -48,6 +48,37 @@ def test_a_status_that_the_queue_keeps_and_the_user_does_not_see_is_sent_again(
     last.fault(**UNTOLD, times=times)
     last.report()
     assert last.updates() == [*[(status, "done", False)] * times, (status, "done", True)]
+
+
+@pytest.mark.parametrize("status", ENDS)
+@pytest.mark.parametrize("more_500s", [0, 1, 5])
+def test_a_status_that_the_user_has_not_seen_is_sent_by_the_call_after_a_kill(
+    mock: Platform, status: End, more_500s: int
+) -> None:
+    """The first call hears a 500, and its process is killed. The API says that all is well."""
+    last, told = Last(mock, status), []
+    last.fault(**UNTOLD, times=1)
+    killed = Cancellation()
+
+    def kill() -> None:
+        told.append("untold")
+        killed.set(JobGone("killed"))
+
+    with pytest.raises(JobGone, match="killed"):
+        last.report(cancelled=killed, when_untold=kill)
+    assert told == ["untold"]
+    assert last.updates() == [(status, "done", False)]
+    last.fault(**UNTOLD, times=more_500s) if more_500s else None
+    last.report(again=True, untold=True)
+    assert last.updates() == [*[(status, "done", False)] * (1 + more_500s), (status, "done", True)]
+
+
+@pytest.mark.parametrize("fault", [{"cut": "before"}, {"cut": "after"}, {"status": 503}])
+def test_only_a_500_says_that_the_user_may_not_have_seen_a_status(mock: Platform, fault: dict[str, Any]) -> None:
+    last, told = Last(mock), []
+    last.fault(method="PUT", times=1, **fault)
+    last.report(when_untold=lambda: told.append("untold"))
+    assert told == []
 
 
 @pytest.mark.parametrize("between", [{"cut": "before"}, {"cut": "after"}, {"status": 503}, {"status": 404, "body": ""}])

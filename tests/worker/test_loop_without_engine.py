@@ -159,6 +159,25 @@ def test_job_of_a_worker_that_has_left_is_resumed_by_the_next_start(
     assert_nothing_left(engine, worker)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL])
+def test_last_status_that_its_user_has_not_seen_is_sent_again_by_the_next_start(
+    mock: Platform, engine: FakeEngine, worker: WorkerProcess, number: signal.Signals
+) -> None:
+    """The API has kept `finished`, and answered 500: it could not tell the users' side."""
+    job = begun(mock, worker)
+    untold = mock.fault(f"/jobs/{job}/status", "PUT", query="status=finished*", users_side_down=True)
+    go(worker, job)
+    mock.wait_until(lambda: untold.matched > 1, "the worker to send it again")
+    worker.signal(number)
+    worker.wait()
+    assert mock.job(job).status == "finished"
+    mock.heal()
+    worker.start()
+    mock.wait_until(lambda: mock.job(job).history[-1].told, "its user to be told")
+    assert_finished_once(mock, job)
+    assert_nothing_left(engine, worker)
+
+
 def test_job_is_requeued_by_a_machine_on_which_no_container_starts(
     mock: Platform, engine: FakeEngine, worker: WorkerProcess
 ) -> None:

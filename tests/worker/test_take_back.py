@@ -20,6 +20,7 @@ from job_fetcher.workspace.job_folder import JobFolder
 from job_fetcher.workspace.requeued import Requeues
 from job_fetcher.workspace.workspace import Workspace
 from tests.support.platform import Platform
+from tests.support.worker import wait_until
 
 OFFER: dict[str, str | int] = {"memory": 2**20, "cpu_cores": 8, "gpu_mem": 8000, "gpu_model": "RTX", "gpu_archi": "Ada"}
 STOP = StopRequested("The worker was stopped (SIGTERM).")
@@ -184,6 +185,31 @@ def test_a_job_is_taken_back_three_times_and_fails_then(mock: Platform, machine:
     sent = [request.query.get("runtime_details") for request in mock.requests("PUT", f"/jobs/{job}/status")]
     assert sent.count([str(STOP)]) == 1, "the user reads it once"
     assert machine.take_back() is None
+
+
+@pytest.mark.parametrize("kills", [1, 2, 3])
+def test_an_end_that_its_user_has_not_seen_is_sent_by_the_next_start(
+    mock: Platform, machine: Machine, tmp_path: Path, kills: int
+) -> None:
+    """The API keeps `error` and answers 500, and the worker is stopped before it has sent it again."""
+    job = machine.had()
+    machine.notes.write(machine.notes.notes()[0].job, Requeues(stops=MAX_TAKE_BACKS + 1), confirmed=True)
+    for _ in range(kills):
+        stopped = Machine(mock, tmp_path)
+        untold = mock.fault(f"/jobs/{job}/status", "PUT", users_side_down=True)
+        giving_up = in_background(stopped.take_back, "give-up")
+        mock.wait_until(lambda fault=untold: fault.matched > 0, "the answer")  # type: ignore[misc]
+        wait_until(lambda: machine.notes.notes()[0].untold, "the note of it")
+        stopped.shutdown.stop("SIGTERM")
+        with pytest.raises(StopRequested):
+            giving_up.result(LONG_S)
+        mock.heal()
+        assert mock.job(job).status == "error", "the queue has it"
+        assert not any(update.told for update in mock.job(job).history if update.status == "error")
+    assert Machine(mock, tmp_path).take_back() is None
+    assert mock.job(job).history[-1].told
+    assert mock.job(job).status == "error"
+    assert machine.notes.notes() == []
 
 
 def test_a_machine_that_cannot_run_a_job_tries_again_without_end_and_tells_the_user_once(

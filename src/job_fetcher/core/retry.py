@@ -59,8 +59,8 @@ def retrying(
     it.
 
     Each wait is drawn at random between 0 s and a span ("full jitter"), so that a thousand workers do not come back in
-    the same second. The span is 2 s at first and doubles up to `max_wait_s`. `Retry-After` is waited out before that, up
-    to `MAX_RETRY_AFTER_S`.
+    the same second. The span is 2 s at first and doubles up to `max_wait_s`. Before that `Retry-After` is waited
+    out, or `MAX_RETRY_AFTER_S` of it.
     `when_failed` hears of every `Unavailable`. Use: `retrying(cancelled)(call, *arguments)`.
     """
     refusals = CredentialRefusals()

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 from job_fetcher.core.background import Cancellation
 from job_fetcher.core.errors import NotThePlatform, Unavailable
@@ -23,17 +24,28 @@ log = logging.getLogger(__name__)
 class LastStatus:
     """The last status of a job on its way; each call of `send` is one try.
 
-    `may_have_arrived`: somebody may have sent it before.
+    `may_have_arrived`: somebody may have sent it before. `untold`: somebody has, and the answer was 500. `when_untold`
+    is called after the first 500, so that whoever sends the status after a crash knows of it.
     """
 
     def __init__(
-        self, api: WorkerApi, job_id: str, final: Final, cancelled: Cancellation, *, may_have_arrived: bool
+        self,
+        api: WorkerApi,
+        job_id: str,
+        final: Final,
+        cancelled: Cancellation,
+        *,
+        may_have_arrived: bool,
+        untold: bool = False,
+        when_untold: Callable[[], None] = lambda: None,
     ) -> None:
         self._sender = StatusSender(api, job_id, cancelled)
-        self._job_id, self._status, self._may_have_arrived = job_id, final.status, may_have_arrived
+        self._job_id, self._status, self._may_have_arrived = job_id, final.status, may_have_arrived or untold
+        self._when_untold = when_untold
         self._details: str | None = final.details
         self._pages = 0
-        self._resend_until: float | None = None  # on the monotonic clock, after an answer of 500
+        self._resend_until = time.monotonic() + RESENT_FOR_S if untold else None
+        """On the monotonic clock; `None` before an answer of 500."""
 
     def send(self) -> None:
         """Send the status, unless it has arrived already; raises as `StatusSender` does.
@@ -53,6 +65,7 @@ class LastStatus:
         except Unavailable as error:
             if error.status == 500 and self._resend_until is None:
                 self._resend_until = time.monotonic() + RESENT_FOR_S
+                self._when_untold()
             raise
 
     def drop_details(self, reason: object) -> None:

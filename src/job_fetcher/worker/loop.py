@@ -216,6 +216,8 @@ class Worker:
                 requeues=ending.requeues,
                 again=again,
                 worker_ends=ending.fatal is not None,
+                untold=folder.state.untold,
+                when_untold=partial(folder.keep, untold=True),
             )
         if is_over:
             self._clean_up(folder)

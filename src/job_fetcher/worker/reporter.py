@@ -2,6 +2,7 @@
 
 import logging
 import random
+from collections.abc import Callable
 from concurrent.futures import wait
 from functools import partial
 
@@ -38,17 +39,21 @@ class Reporter:
         requeues: Requeues,
         again: bool = False,
         worker_ends: bool = False,
+        untold: bool = False,
+        when_untold: Callable[[], None] = lambda: None,
     ) -> bool:
         """Send the last status. Whether the job is over then; if not, its folder stays for the next start.
 
         `requeues` counts this time, too, if `final` is `queued`. `again`: an earlier start may have sent it.
-        `worker_ends`: the worker ends afterwards, and waits for no answer but for some seconds.
+        `worker_ends`: the worker ends afterwards, and waits for no answer but for some seconds. `untold` and
+        `when_untold` are those of `steps.report`, for a job that is not requeued.
         """
         try:
             if final.status is JobStatus.QUEUED:
                 self._requeue(job, final, requeues, again=again, worker_ends=worker_ends)
             else:
-                self._send(job, final, cancelled, again=again)
+                send = partial(steps.report, again=again, untold=untold, when_untold=when_untold)
+                self._send(partial(send, self._api, job.id, final, cancelled=cancelled), cancelled)
         except JobGone as gone:
             log.info("job %s: dropped: %s", job.id, gone)
         except JobFailed as refusal:
@@ -63,9 +68,8 @@ class Reporter:
         self._notes.remove(job)
         return True
 
-    def _send(self, job: Job, final: Final, cancelled: Cancellation, *, again: bool) -> None:
+    def _send(self, report: Callable[[], None], cancelled: Cancellation) -> None:
         """Send `finished` or `error`. One that is on its way when the worker is stopped has some seconds to arrive."""
-        report = partial(steps.report, self._api, job.id, final, again=again, cancelled=cancelled)
         sending = in_background(report, "report")
         try:
             cancelled.result_of(sending)

@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from job_fetcher import steps
@@ -96,6 +97,9 @@ class TakeBack:
         """
         job, requeues = note.job, note.requeues
         self._ending.check()
+        if note.untold:
+            self._give_up(job, requeues, untold=True)
+            return None
         status = self._api.get_status(job.id)
         if status is None:
             raise JobGone
@@ -112,9 +116,11 @@ class TakeBack:
             self._notes.remove(job)
         return folder
 
-    def _give_up(self, job: Job, requeues: Requeues) -> None:
+    def _give_up(self, job: Job, requeues: Requeues, *, untold: bool = False) -> None:
+        """End the job as `error`. `untold`: an earlier start has tried, and the API has answered 500."""
         reason = f"The owner of this worker stopped it {requeues.stops} times while it had the job."
-        steps.report(self._api, job.id, failed(reason), cancelled=self._ending)
+        note_it = partial(self._notes.write, job, requeues, confirmed=True, untold=True)
+        steps.report(self._api, job.id, failed(reason), cancelled=self._ending, untold=untold, when_untold=note_it)
         log.warning("job %s: failed: %s", job.id, reason)
         self._notes.remove(job)
 

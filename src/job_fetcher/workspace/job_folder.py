@@ -65,6 +65,8 @@ class JobState(Model):
     """How its command ended. From then on its container is only left to be removed, and the job is never requeued."""
     final: Final | None = None
     """The last status, recorded before the worker sends it: a worker that is killed in between sends it once."""
+    untold: bool = False
+    """The API has answered 500 to `final`, and may know it while the job's user does not."""
 
 
 class JobFolder:

@@ -66,6 +66,8 @@ class Note(Model):
     """When, in seconds since the epoch."""
     wait_s: float = Field(default=0, ge=0)
     """No worker takes the job back earlier than this many seconds after `written_at`."""
+    untold: bool = False
+    """The worker has given the job up, and the API has answered 500: it may know that while the job's user does not."""
 
     def is_due(self, started_at: float) -> bool:
         """Whether the wait is over. A worker that has started since does not wait, nor after the clock was set back."""
@@ -81,14 +83,15 @@ class RequeuedJobs:
         self._in_memory: dict[str, Note] = {}
         self._suffix = f"-{hashlib.sha256(owner.encode()).hexdigest()[:16]}.json"
 
-    def write(self, job: Job, requeues: Requeues, *, confirmed: bool, wait_s: float = 0) -> None:
+    def write(self, job: Job, requeues: Requeues, *, confirmed: bool, wait_s: float = 0, untold: bool = False) -> None:
         """Note that `job` is requeued. A note that the disk does not take is logged, and kept until this process ends.
 
         A job whose id cannot name a file gets none; it cannot run here either.
         """
         note = Note(
-            owner=self._owner, job=job, requeues=requeues, confirmed=confirmed, written_at=time.time(), wait_s=wait_s
-        )
+            owner=self._owner, job=job, requeues=requeues, confirmed=confirmed, written_at=time.time(), wait_s=wait_s,
+            untold=untold,
+        )  # fmt: skip
         self._in_memory.pop(job.id, None)
         try:
             write_durably(self._path(job), note.model_dump_json(), private=True)
