@@ -173,7 +173,7 @@ def test_last_status_that_its_user_has_not_seen_is_sent_again_by_the_next_start(
     assert mock.job(job).status == "finished"
     mock.heal()
     worker.start()
-    mock.wait_until(lambda: mock.job(job).history[-1].told, "its user to be told")
+    mock.wait_until(lambda: mock.job(job).history[-1].reported, "its user to be told")
     assert_finished_once(mock, job)
     assert_nothing_left(engine, worker)
 

@@ -205,9 +205,9 @@ def test_an_end_that_its_user_has_not_seen_is_sent_by_the_next_start(
             giving_up.result(LONG_S)
         mock.heal()
         assert mock.job(job).status == "error", "the queue has it"
-        assert not any(update.told for update in mock.job(job).history if update.status == "error")
+        assert not any(update.reported for update in mock.job(job).history if update.status == "error")
     assert Machine(mock, tmp_path).take_back() is None
-    assert mock.job(job).history[-1].told
+    assert mock.job(job).history[-1].reported
     assert mock.job(job).status == "error"
     assert machine.notes.notes() == []
 
