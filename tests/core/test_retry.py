@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -18,6 +19,7 @@ from job_fetcher.core.retry import (
     ENGINE_ERRORS,
     INVALID_ANSWERS,
     MAX_WAIT_S,
+    MIN_REFUSALS,
     CredentialRefusals,
     keep_alive_wait_s,
     retrying,
@@ -72,6 +74,69 @@ def test_an_answer_that_stays_invalid_is_not_waited_out_for_ever(waits: list[flo
     with pytest.raises(InvalidAnswer):
         retrying(Cancellation())(call)
     assert len(waits) == INVALID_ANSWERS - 1
+
+
+def alone() -> NotThePlatform:
+    error = NotThePlatform("a firewall's page")
+    error.alone = True
+    return error
+
+
+OTHERS = {
+    "an outage": lambda: Unavailable("away", status=503),
+    "a page of something in front": lambda: NotThePlatform("a load balancer's page"),
+    "refused credentials": lambda: CredentialsError("refused"),
+}
+BELIEVED = {"an invalid answer": lambda: InvalidAnswer("odd"), "a page for one request": alone}
+every_other = pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+every_believed = pytest.mark.parametrize("believed", BELIEVED.values(), ids=BELIEVED)
+Make = Callable[[], Exception]
+
+
+def raising(*errors: Exception) -> Callable[[], str]:
+    """A call that fails with each of `errors`, and then works."""
+    left = iter(errors)
+
+    def call() -> str:
+        for error in left:
+            raise error
+        return "done"
+
+    return call
+
+
+@every_believed
+@pytest.mark.parametrize("other", [OTHERS["an outage"], OTHERS["a page of something in front"]], ids=[*OTHERS][:2])
+def test_one_odd_answer_after_an_outage_is_not_believed(waits: list[float], other: Make, believed: Make) -> None:
+    """Every failure counted, so that an outage of hours made the first odd answer after it the last one."""
+    outage = [other() for _ in range(500)]
+    call = raising(*outage, *[believed() for _ in range(INVALID_ANSWERS - 1)])
+    assert retrying(Cancellation(), invalid_for_s=3600)(call) == "done"
+    assert sum(waits) > 3600
+
+
+@every_other
+@every_believed
+def test_odd_answers_count_only_in_a_row(waits: list[float], other: Make, believed: Make) -> None:
+    call = raising(*[make() for _ in range(500) for make in (believed, other)])
+    assert retrying(Cancellation())(call) == "done"
+    assert sum(waits) > 3600
+
+
+@pytest.mark.parametrize("other", [OTHERS["an outage"], OTHERS["a page of something in front"], *BELIEVED.values()])
+def test_refusals_count_only_in_a_row(waits: list[float], other: Make) -> None:
+    """An outage between two of them says nothing about the account."""
+    refusals = [CredentialsError("refused") for _ in range(MIN_REFUSALS)]
+    call = raising(*refusals[:-1], *[other() for _ in range(9)], *refusals)
+    assert retrying(Cancellation(), invalid_for_s=3600)(call) == "done"
+    assert sum(waits) > 1
+
+
+def test_invalid_answers_are_waited_out_from_the_first_of_them(waits: list[float]) -> None:
+    call = raising(*[Unavailable("away") for _ in range(500)], *[InvalidAnswer("odd") for _ in range(1000)])
+    with pytest.raises(InvalidAnswer):
+        retrying(Cancellation(), invalid_for_s=3600)(call)
+    assert 3600 <= sum(waits[500:]) < 3600 + MAX_WAIT_S
 
 
 @pytest.mark.parametrize("alone", [False, True])

@@ -10,7 +10,7 @@ import pytest
 
 from job_fetcher.core import retry
 from job_fetcher.core.background import Cancellation, in_background
-from job_fetcher.core.errors import CredentialsError, JobGone, Unavailable
+from job_fetcher.core.errors import CredentialsError, JobGone, NotThePlatform, Unavailable
 from job_fetcher.core.job import JobStatus
 from job_fetcher.platform.api import WorkerApi
 from job_fetcher.worker.keepalive import KeepAlive
@@ -266,3 +266,35 @@ def test_credentials_that_stay_refused_end_the_job(
     job.mock.fault("/jobs/*", status=401, detail="no")
     with suppress(CredentialsError), job.keep_alive:
         assert isinstance(job.ended(), CredentialsError)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        Unavailable("away"),
+        Unavailable("in trouble", status=500),
+        NotThePlatform("a page"),
+        ZeroDivisionError("odd"),
+        None,
+    ],
+    ids=["no answer", "a 500", "a page", "an error that nobody foresaw", "a success"],
+)
+def test_refusals_end_a_job_only_in_a_row(
+    mock: Platform, monkeypatch: pytest.MonkeyPatch, between: Exception | None
+) -> None:
+    """An outage between two of them says nothing about the account."""
+    monkeypatch.setattr(retry, "REFUSED_FOR_S", 0)
+    refused = [CredentialsError("no")] * (retry.MIN_REFUSALS - 1)
+    outcomes = iter([*refused, between, *refused])
+
+    class Refusing(WorkerApi):
+        def put_status(self, *arguments: Any, **options: Any) -> None:
+            outcome = next(outcomes, None)
+            if outcome is not None:
+                raise outcome
+            super().put_status(*arguments, **options)
+
+    job = Kept(mock, OFTEN_S, Refusing(mock.url, mock.api()._token))
+    with job.keep_alive:
+        job.wait_for(JobStatus.PREPROCESSING, 3)
+    assert not job.cancelled.is_set()

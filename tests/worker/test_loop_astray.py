@@ -11,7 +11,7 @@ import pytest
 from app.config import Account
 from tests.support.fake_engine import FakeEngine, fake_engine
 from tests.support.leaks import Evidence
-from tests.support.platform import PASSWORD, USERNAME, Platform
+from tests.support.platform import PASSWORD, TOKEN, USERNAME, Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
 
 WAIT = "echo ran > /files/output/ran; until [ -e /files/go ]; do sleep 0.02; done"
@@ -24,6 +24,7 @@ PAGES: dict[str, dict[str, Any]] = {
     "a log-in page": {"status": 200, "body": "<html>log in</html>"},
     "other JSON": {"status": 403, "body": '{"message": "Forbidden"}'},
 }
+FIXED: dict[str, Any] = {"ACCESS_TOKEN": TOKEN, "USERNAME": None, "PASSWORD": None}
 every_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 Start = Callable[..., WorkerProcess]
 
@@ -148,6 +149,41 @@ def test_account_that_cognito_refuses_while_a_command_runs_is_not_locked_by_it(m
     assert logins == 3, "the first login, the refresh, and one more"
     assert refused
     mock.state.accounts.put(Account(username=USERNAME, password=PASSWORD))
+    assert worker.is_running
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("settings", [{}, FIXED], ids=["login", "ACCESS_TOKEN"])
+def test_credentials_that_are_refused_for_a_moment_end_no_idle_worker(
+    mock: Platform, start: Start, status: int, settings: dict[str, Any]
+) -> None:
+    refused = mock.fault("/jobs", status=status, detail="the keys cannot be fetched", times=6)
+    worker = start(**settings)
+    mock.wait_until(lambda: refused.matched >= 6, "refusals")
+    assert mock.job(run_job(mock, "true")).status == "finished"
+    assert worker.is_running
+    assert "it tries again for 180 s" in worker.log
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("settings", [{}, FIXED], ids=["login", "ACCESS_TOKEN"])
+def test_credentials_that_stay_refused_end_an_idle_worker(
+    mock: Platform, start: Start, impatient: dict[str, str], status: int, settings: dict[str, Any]
+) -> None:
+    refused = mock.fault("/jobs", status=status, detail="no")
+    worker = start(**impatient, **settings)
+    assert worker.wait() == 3
+    assert refused.matched >= 3
+
+
+def test_outage_between_refusals_confirms_none(mock: Platform, start: Start, impatient: dict[str, str]) -> None:
+    worker = start(**impatient)
+    for status in (503, 500, 404, 503):
+        refused = mock.fault("/jobs", status=401, detail="no", times=2)
+        mock.wait_until(lambda refused=refused: refused.matched >= 2, "refusals")  # type: ignore[misc]
+        other = mock.fault("/jobs", status=status, times=1)
+        mock.wait_until(lambda other=other: other.matched >= 1, "another answer")  # type: ignore[misc]
+    assert mock.job(run_job(mock, "true")).status == "finished"
     assert worker.is_running
 
 

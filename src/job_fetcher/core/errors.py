@@ -105,9 +105,16 @@ class SettingsError(WorkerError):
 
 
 class CredentialsError(WorkerError):
-    """The platform's API or Cognito refuses the credentials."""
+    """The platform's API or Cognito refuses the credentials.
+
+    `by_login`: Cognito refuses the login itself. Each repeat counts against the account, until Cognito locks it.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, *, by_login: bool = False) -> None:
+        super().__init__(message)
+        self.by_login = by_login
 
 
 class EngineError(WorkerError):

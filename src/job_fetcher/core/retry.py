@@ -27,14 +27,14 @@ ENGINE_MAX_WAIT_S = 10.0
 ENGINE_ERRORS = 5
 """After this many answers of 500 in a row the worker believes the engine."""
 INVALID_ANSWERS = 10
-"""After this many answers that are not understood the call fails: some minutes."""
+"""After this many answers in a row that are not understood the call fails: some minutes."""
 REFUSED_FOR_S = 180.0
 """Refused credentials are believed after this many seconds of refusals.
 
 The job stays this worker's meanwhile: with the longest interval of keep-alives (120 s) this is within the 300 s of
 silence (`TIMEOUT_FAILURE`) after which the API gives a job to another account."""
 MIN_REFUSALS = 3
-"""... and after this many, since an outage may lie between two of them."""
+"""... and after this many in a row."""
 PAGES_FOR_S = 3600.0
 """After this many seconds of waits a page in the API's place is believed, if it is there for one request alone."""
 HARMLESS_WAIT_S = 30.0
@@ -54,16 +54,16 @@ def retrying(
 ) -> tenacity.Retrying:
     """The retry policy: on `Unavailable`, for as long as it takes, until `cancelled` or `give_up`.
 
-    An `InvalidAnswer` is raised after `INVALID_ANSWERS` tries and `invalid_for_s` seconds, but `NotThePlatform` only if
-    it is for one request alone, after `PAGES_FOR_S`. A `CredentialsError` is raised when `CredentialRefusals` believes
-    it.
+    An `InvalidAnswer` is raised after `INVALID_ANSWERS` of them and `invalid_for_s` seconds, but `NotThePlatform` only
+    if it is for one request alone, after `PAGES_FOR_S`. A `CredentialsError` is raised when `CredentialRefusals`
+    believes it. Each of these counts from the first of its kind in a row: any other outcome begins anew.
 
     Each wait is drawn at random between 0 s and a span ("full jitter"), so that a thousand workers do not come back in
     the same second. The span is 2 s at first and doubles up to `max_wait_s`. Before that `Retry-After` is waited
     out, or `MAX_RETRY_AFTER_S` of it.
     `when_failed` hears of every `Unavailable`. Use: `retrying(cancelled)(call, *arguments)`.
     """
-    refusals = CredentialRefusals()
+    is_believed = _Belief(invalid_for_s).is_final
 
     def wait_s(state: tenacity.RetryCallState) -> float:
         span_s = min(2.0 ** min(state.attempt_number, 10), max_wait_s)
@@ -71,9 +71,7 @@ def retrying(
         return min(retry_after_s, MAX_RETRY_AFTER_S) + random.uniform(0, span_s)  # noqa: S311 - jitter, not a secret
 
     def is_final(state: tenacity.RetryCallState) -> bool:
-        if isinstance(_error(state), CredentialsError):
-            return refusals.are_final(state.idle_for)
-        return give_up(state) or _invalid_for_good(state, invalid_for_s)
+        return is_believed(state) or (not isinstance(_error(state), CredentialsError) and give_up(state))
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((Unavailable, CredentialsError)),
@@ -123,27 +121,75 @@ class EngineErrors:
         return self._count >= ENGINE_ERRORS
 
 
+class _Row:
+    """Outcomes of one kind in a row: `count` of them, without another outcome in between."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._since_s = 0.0
+
+    def add(self, now_s: float) -> float:
+        """Count one at `now_s`, on any clock in seconds, and tell the seconds since the first."""
+        if self.count == 0:
+            self._since_s = now_s
+        self.count += 1
+        return now_s - self._since_s
+
+    def reset(self) -> None:
+        """There was another outcome."""
+        self.count = 0
+
+
 class CredentialRefusals:
-    """Refusals of the credentials in a row, while a job depends on them.
+    """Refusals of the credentials in a row.
 
     The API's own way to check a token may be in trouble for a minute. So refusals are believed only when they have gone
     on for `REFUSED_FOR_S`, and `MIN_REFUSALS` times.
     """
 
     def __init__(self) -> None:
-        self._count = 0
-        self._since_s = 0.0
+        self._row = _Row()
 
     def are_final(self, now_s: float) -> bool:
         """Count a refusal at `now_s`, on any clock in seconds, and tell whether the refusals are believed now."""
-        if self._count == 0:
-            self._since_s = now_s
-        self._count += 1
-        return self._count >= MIN_REFUSALS and now_s - self._since_s >= REFUSED_FOR_S
+        lasts_s = self._row.add(now_s)
+        return self._row.count >= MIN_REFUSALS and lasts_s >= REFUSED_FOR_S
 
     def reset(self) -> None:
-        """The credentials were accepted."""
-        self._count = 0
+        """There was another outcome: the API accepted the credentials, or did not answer."""
+        self._row.reset()
+
+
+class _Belief:
+    """Whether the failures of one call are believed, by those of the same kind in a row."""
+
+    def __init__(self, invalid_for_s: float) -> None:
+        self._invalid_for_s = invalid_for_s
+        self._refusals, self._pages, self._invalid = CredentialRefusals(), _Row(), _Row()
+
+    def is_final(self, state: tenacity.RetryCallState) -> bool:
+        """Count the outcome of a try, and tell whether it is believed."""
+        error = _error(state)
+        now_s = max(state.idle_for, state.seconds_since_start or 0.0)
+        rows = (self._refusals, self._pages, self._invalid)
+        row = self._row_of(error)
+        for other in rows:
+            if other is not row:
+                other.reset()
+        if row is self._refusals:
+            return self._refusals.are_final(now_s)
+        if row is self._pages:
+            return self._pages.add(now_s) >= PAGES_FOR_S
+        if row is self._invalid:
+            return self._invalid.add(now_s) >= self._invalid_for_s and self._invalid.count >= INVALID_ANSWERS
+        return False
+
+    def _row_of(self, error: BaseException | None) -> CredentialRefusals | _Row | None:
+        if isinstance(error, CredentialsError):
+            return self._refusals
+        if isinstance(error, NotThePlatform):
+            return self._pages if error.alone else None
+        return self._invalid if isinstance(error, InvalidAnswer) else None
 
 
 def keep_alive_wait_s(failures: int, interval_s: float) -> float:
@@ -162,14 +208,6 @@ def _before_sleep(when_failed: Callable[[Unavailable], None], state: tenacity.Re
     log.log(level, "%s; trying again until it works", error)
     if isinstance(error, Unavailable):
         when_failed(error)
-
-
-def _invalid_for_good(state: tenacity.RetryCallState, for_s: float) -> bool:
-    error = _error(state)
-    if isinstance(error, NotThePlatform):
-        return error.alone and state.idle_for >= PAGES_FOR_S
-    often = state.attempt_number >= INVALID_ANSWERS and (state.seconds_since_start or 0) >= for_s
-    return often and isinstance(error, InvalidAnswer)
 
 
 def _error(state: tenacity.RetryCallState) -> BaseException | None:

@@ -141,7 +141,7 @@ class CognitoToken:
 
     def _renew(self) -> None:
         if self._refusal and time.monotonic() < self._refused_at + REFUSED_LOGIN_S:
-            raise CredentialsError(self._refusal)
+            raise CredentialsError(self._refusal, by_login=True)
         self._refusal = ""
         refresh_token = self._tokens.refresh_token if self._tokens else None
         if refresh_token is not None:
@@ -157,14 +157,15 @@ class CognitoToken:
             sentence = REFUSALS.get(refusal.kind, OTHER_REFUSAL).format(username=self._username, kind=refusal.kind)
             if refusal.kind in (LOCKED, "NotAuthorizedException"):
                 self._refusal, self._refused_at = sentence, time.monotonic()
-            raise CredentialsError(sentence) from None
+            raise CredentialsError(sentence, by_login=True) from None
         self._keep(answer)
 
     def _keep(self, answer: _Answer) -> None:
         if answer.tokens is None:
             otherwise = "The login of {username!r} needs another step by a person ({kind}), which a worker cannot do"
             sentence = CHALLENGES.get(answer.challenge or "", otherwise)
-            raise CredentialsError(sentence.format(username=self._username, kind=answer.challenge))
+            told = sentence.format(username=self._username, kind=answer.challenge)
+            raise CredentialsError(told, by_login=True)
         if answer.tokens.refresh_token is None and self._tokens is not None:  # a refresh gives no new one
             answer.tokens.refresh_token = self._tokens.refresh_token
         self._tokens = answer.tokens

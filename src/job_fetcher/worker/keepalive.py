@@ -118,6 +118,7 @@ class KeepAlive:
                     return
                 due = self._after_failure(error)
             except Exception as error:  # noqa: BLE001 - whatever it is, the job must not die of its keep-alive
+                self._refusals.reset()
                 due = self._after_failure(error)
             else:
                 self._failures = 0

@@ -6,6 +6,7 @@ what each error means for the job and for the worker.
 
 import logging
 import random
+import time
 from collections.abc import Sequence
 from concurrent.futures import wait
 from contextlib import suppress
@@ -17,12 +18,14 @@ from job_fetcher.config.settings import WorkerSettings
 from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import (
     Cancelled,
+    CredentialsError,
     InvalidAnswer,
     JobFailed,
     SettingsError,
     Unavailable,
 )
 from job_fetcher.core.job import Final, Job, JobSpecs, JobStatus
+from job_fetcher.core.retry import REFUSED_FOR_S, CredentialRefusals
 from job_fetcher.engine import cleanup, hardware
 from job_fetcher.engine import client as engine
 from job_fetcher.engine.client import Client
@@ -80,6 +83,7 @@ class Worker:
         self._has_polled = False
         self._wrong_answers = 0
         self._retry_after_s = 0.0
+        self._refusals = CredentialRefusals()
 
     def run_forever(self) -> None:
         """Resume the jobs that were left behind, then run one job after the other, until the worker ends."""
@@ -105,8 +109,14 @@ class Worker:
             return False
         try:
             folder = self._next_folder()
+        except CredentialsError as error:
+            if error.by_login or self._refusals.are_final(time.monotonic()):
+                raise
+            log.warning("The worker cannot ask for a job: %s; it tries again for %g s", error, REFUSED_FOR_S)
+            return False
         except (Unavailable, JobFailed) as error:
             log.warning("The worker cannot ask for a job: %s", diagnosis.with_hint(error))
+            self._refusals.reset()
             self._after_failed_poll(error)
             return False
         except OSError as error:  # of the folder: where HTTP fails, an error is `Unavailable`
@@ -114,6 +124,7 @@ class Worker:
             self._readiness.request_trial()
             return False
         self._has_polled = True
+        self._refusals.reset()
         if folder is not None:
             self.run_job(folder)
         return folder is not None
@@ -170,7 +181,7 @@ class Worker:
             return
         try:
             self._shutdown.ending.call(self._api.require_workers_api, "require-workers-api")
-        except Unavailable:
+        except (Unavailable, CredentialsError):  # the next poll tells
             pass
         except SettingsError:
             self._wrong_answers += 1
