@@ -91,7 +91,7 @@ def test_image_runs_jobs_in_a_row_whatever_becomes_of_each(
     assert [path for path in (tmp_path / "data").iterdir() if path.is_dir()] == []
 
 
-def test_image_that_is_stopped_hands_its_job_back_and_ends_by_itself(
+def test_image_that_is_stopped_requeues_its_job_and_ends_by_itself(
     platform: Platform, container: Container, docker_client: docker.DockerClient, job_images: JobImages, tmp_path: Path
 ) -> None:
     """P20: as PID 1, within the 10 s of `docker stop`."""

@@ -41,7 +41,7 @@ def test_the_last_status_arrives_once_even_if_its_answer_is_lost(mock: Platform,
 
 
 @pytest.mark.parametrize("ended", [JobStatus.FINISHED, JobStatus.ERROR])
-def test_a_job_that_has_ended_is_not_handed_back(mock: Platform, tmp_path: Path, ended: Any) -> None:
+def test_a_job_that_has_ended_is_not_requeued(mock: Platform, tmp_path: Path, ended: Any) -> None:
     """It would be run once more, after its user has been told that it has ended."""
     stage = Stage(mock, tmp_path)
     report(stage, Final(status=ended, details="done"))

@@ -98,7 +98,7 @@ def test_compose_starts_a_worker_on_a_machine_without_gpus(fleet: Fleet) -> None
 
 
 def test_compose_updates_workers_in_the_middle_of_their_jobs(two: Fleet, mock: Platform) -> None:
-    """One job is finished by the new worker, the other one handed back when the workers are stopped for good."""
+    """One job is finished by the new worker, the other one requeued when the workers are stopped for good."""
     two.run("docker compose up --detach")
     jobs = begin_jobs(two, mock)
     before, containers = two.workers(), two.jobs()
@@ -208,7 +208,7 @@ def test_swarm_starts_a_second_worker_where_a_label_says_so(fleet: Fleet) -> Non
     wait_until(lambda: set(fleet.workers()) == {"gpu-0", "gpu-1"}, "the second worker")
 
 
-def test_swarm_hands_jobs_back_or_finishes_them_when_its_stop_signal_says_so(two: Fleet, mock: Platform) -> None:
+def test_swarm_requeues_jobs_or_finishes_them_when_its_stop_signal_says_so(two: Fleet, mock: Platform) -> None:
     two.run(DEPLOY)
     jobs = begin_jobs(two, mock)
     before, containers = two.workers(), two.jobs()
@@ -227,7 +227,7 @@ def test_swarm_hands_jobs_back_or_finishes_them_when_its_stop_signal_says_so(two
 
 
 def test_machine_is_taken_out_of_a_swarm_and_comes_back(fleet: Fleet, mock: Platform) -> None:
-    """Its job is handed back; a worker that Swarm starts meanwhile takes none; the one after that does, on request."""
+    """Its job is requeued; a worker that Swarm starts meanwhile takes none; the one after that does, on request."""
     fleet.run(DEPLOY)
     jobs = begin_jobs(fleet, mock, 1)
     before = fleet.workers()["gpu-0"]

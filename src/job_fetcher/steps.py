@@ -6,9 +6,9 @@ was cut off resumes there.
 
 A step waits for what passes (no answer, 429, 5xx, …) for as long as it takes. A caller with less time sets `cancelled`;
 the step then raises its reason. A step that returns leaves no thread at work. A step that raises may leave some in the
-middle of a request, which ends with its time-outs (`http`). Every step raises `SettingsError` as `api` does,
-`CredentialsError` when the API has refused the credentials for three minutes, and `InvalidAnswer` when its answers
-stay such as the contract does not have. A step's docstring has its other errors.
+middle of a request, which ends with its time-outs (`http`). Every step raises `SettingsError` as `api` does, and
+`CredentialsError` when the API has refused the credentials for three minutes. It raises `InvalidAnswer` when the
+answers are never what the contract says. A step's docstring has its other errors.
 """
 
 import logging
@@ -56,9 +56,11 @@ def download_inputs(
     """Fetch every input of `specs` into `files`, by way of `parts`: two folders that exist, on the same file system.
 
     An input that is in `files` is complete and stays. `transfers` files come at the same time. Every input is writable
-    for the container's user. `job_id`, if given, is for the log. Raises `JobFailed`, naming the file, for one that does
-    not exist, is refused, or does not fit on the disk; the reason of `cancelled`; `OSError` if nothing can be written;
-    `CredentialsError`, `SettingsError` and `InvalidAnswer` as every step does.
+    for the container's user. `job_id`, if given, is for the log.
+
+    Raises `JobFailed`, naming the file, for one that does not exist, is refused, or does not fit on the disk. Raises
+    the reason of `cancelled`, and `OSError` if nothing can be written. Raises `CredentialsError`, `SettingsError` and
+    `InvalidAnswer` as every step does.
     """
     beginnings: list[Task] = []
     folders, missing = set(), []
@@ -155,11 +157,11 @@ def upload_outputs(
     job is gone; without it, the API is asked. Raises `JobGone` if it is; the reason of `cancelled`; `CredentialsError`
     and `SettingsError` as every step does.
 
-    Returns a list with a sentence for each file that the storage refuses, for each file or folder that cannot be read,
-    and one if `max_bytes` is reached; none keeps the other files from arriving. Its `summary` are sentences about what
-    arrived, which folders are empty and what was left out, for `conclude`. A link is followed within `files`, except
-    to an input. What is not a file of the job (other links, FIFOs, …) is left out. `left-out.txt` beside the log lists
-    all that did not arrive.
+    Returns a list with a sentence for each file that the storage refuses, and for each file or folder that cannot be
+    read. One more follows if `max_bytes` is reached. None keeps the other files from arriving. Its `summary` are
+    sentences about what arrived, which folders are empty and what was left out, for `conclude`. A link is followed
+    within `files`, except to an input. What is not a file of the job (other links, FIFOs, …) is left out.
+    `left-out.txt` beside the log lists all that did not arrive.
     """
     cancelled = cancelled or Cancellation()
     folders = specs.handler.files_up or {}
@@ -232,8 +234,8 @@ def report(
     may have sent it before this call. A job that has ended stays as it is: another status comes too late.
     `when_untold` is called once after a 500. A caller that has to leave then calls `report` later with `untold`.
 
-    Raises `JobGone` if the job is not ours any more; `JobFailed` if the API refuses the status; the reason of
-    `cancelled`; `CredentialsError`, `SettingsError` and `InvalidAnswer` as every step does.
+    Raises `JobGone` if the job is not ours any more, `JobFailed` if the API refuses the status, and the reason of
+    `cancelled`. Raises `CredentialsError`, `SettingsError` and `InvalidAnswer` as every step does.
     """
     cancelled = cancelled or Cancellation()
     last = LastStatus(api, job_id, final, cancelled, may_have_arrived=again, untold=untold, when_untold=when_untold)

@@ -130,12 +130,12 @@ def test_gpu_is_tried_in_a_container_after_a_job_that_failed_with_it(
     worker.wait_for_log("The worker asks for jobs again")
 
 
-def test_job_whose_container_cannot_get_the_gpu_is_handed_back_and_the_next_one_waits_until_one_can(
+def test_job_whose_container_cannot_get_the_gpu_is_requeued_and_the_next_one_waits_until_one_can(
     mock: Platform, worker: WorkerProcess, hook: GpuHook
 ) -> None:
     hook.fail()
     job = mock.submit("true", image=IMAGE)
-    mock.wait_until(lambda: mock.statuses(job)[-1:] == ["queued"], "the job to be handed back")
+    mock.wait_until(lambda: mock.statuses(job)[-1:] == ["queued"], "the job to be requeued")
     assert "error" not in mock.statuses(job)
     assert mock.details(job).startswith("This worker can start no container now: ")
     assert FAILURE in mock.details(job)
@@ -149,7 +149,7 @@ def test_job_whose_container_cannot_get_the_gpu_is_handed_back_and_the_next_one_
     assert mock.job(next_job).status == "finished"
 
 
-def test_job_whose_network_is_gone_is_handed_back_and_the_next_one_waits_until_it_is_there(
+def test_job_whose_network_is_gone_is_requeued_and_the_next_one_waits_until_it_is_there(
     mock: Platform, engine: OwnEngine, nvml: NvmlStub, start: StartWorker
 ) -> None:
     """It is not the job's fault; a bridge that a firewall's restart has broken is told in the same way."""
@@ -159,7 +159,7 @@ def test_job_whose_network_is_gone_is_handed_back_and_the_next_one_waits_until_i
     mock.wait_until(lambda: _looks(mock) > 0, "a look for a job")
     network.remove()
     job = mock.submit("true", image=IMAGE)
-    mock.wait_until(lambda: mock.statuses(job)[-1:] == ["queued"], "the job to be handed back")
+    mock.wait_until(lambda: mock.statuses(job)[-1:] == ["queued"], "the job to be requeued")
     assert "network labnet not found" in mock.details(job)
     worker.wait_for_log(NOT_BY_CONTAINERS)
     next_job = mock.submit("true", image=IMAGE)

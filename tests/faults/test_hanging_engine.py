@@ -80,7 +80,7 @@ def _stopped(worker: WorkerProcess, hanging: Event) -> None:
 
 
 def _requeued(mock: Platform, job: str) -> None:
-    """The worker hands the job back, and its user deletes it before, or after, the worker has taken it back."""
+    """The worker requeues the job, and its user deletes it before, or after, the worker has taken it back."""
     mock.wait_until(lambda: "queued" in [each.status for each in mock.job(job).history if each.account], "the requeue")
     mock.cancel(job)
 
@@ -93,7 +93,7 @@ def _works(mock: Platform, worker: WorkerProcess) -> None:
 
 
 @pytest.mark.parametrize("request_under_way", REQUESTS.values(), ids=REQUESTS)
-def test_worker_is_stopped_in_the_middle_of_a_job_while_the_engine_hangs_and_the_next_start_hands_it_back(
+def test_worker_is_stopped_in_the_middle_of_a_job_while_the_engine_hangs_and_the_next_start_requeues_it(
     mock: Platform, engine: OwnEngine, worker: WorkerProcess, hangs_at: HangsAt, request_under_way: bytes
 ) -> None:
     """Also the container goes that the engine makes when nobody waits for it any more."""

@@ -54,12 +54,12 @@ def _reach(mock: Platform, worker: WorkerProcess, stage: Stage, image: str) -> s
 
 
 def _requeues(mock: Platform, job: str) -> list[str | None]:
-    """What the user was told each time that a worker handed the job back."""
+    """What the user was told each time that a worker requeued the job."""
     return [each.runtime_details for each in mock.job(job).history if each.account and each.status is Status.QUEUED]
 
 
 @pytest.mark.parametrize("stage", AFTER_THE_COMMAND.values(), ids=AFTER_THE_COMMAND)
-def test_job_whose_command_has_ended_is_never_handed_back_and_the_next_start_finishes_it(
+def test_job_whose_command_has_ended_is_never_requeued_and_the_next_start_finishes_it(
     mock: Platform, worker: WorkerProcess, job_image: str, stage: Stage
 ) -> None:
     """12 hours of results are not thrown away for a stop."""
@@ -90,7 +90,7 @@ def test_what_can_still_go_up_within_the_seconds_of_a_stop_does(
 
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
-def test_worker_that_is_stopped_hands_its_job_back_within_8_seconds(
+def test_worker_that_is_stopped_requeues_its_job_within_8_seconds(
     mock: Platform, worker: WorkerProcess, job_image: str, stage: Stage
 ) -> None:
     """P20."""
@@ -114,7 +114,7 @@ def test_worker_is_stopped_in_time_although_the_api_takes_5_seconds_to_answer(
     worker.assert_nothing_left()
 
 
-def test_hand_back_that_arrives_too_late_to_be_heard_of_is_not_sent_again(
+def test_requeue_that_arrives_too_late_to_be_heard_of_is_not_sent_again(
     mock: Platform, worker: WorkerProcess, job_image: str
 ) -> None:
     """The API takes 5 s for the keep-alive that is on its way, and 5 s more."""
@@ -154,7 +154,7 @@ def test_worker_is_stopped_in_the_middle_of_a_pull_that_stalls(
     [("downloading", Gate.close_port), ("running", Gate.hold), ("in the first status", Gate.hold)],
     ids=["downloading-closed", "running-hanging", "preparing-hanging"],
 )
-def test_job_that_cannot_be_handed_back_is_kept_for_the_next_start_which_takes_it_back(
+def test_job_that_cannot_be_requeued_is_kept_for_the_next_start_which_takes_it_back(
     mock: Platform, gated_worker: WorkerProcess, gate: Gate, job_image: str, stage: str, silence: Callable[[Gate], None]
 ) -> None:
     """The container is stopped at once all the same."""
@@ -177,7 +177,7 @@ def test_job_that_cannot_be_handed_back_is_kept_for_the_next_start_which_takes_i
     gated_worker.stop()
 
 
-def test_worker_that_is_stopped_while_it_asks_for_a_job_hands_back_what_comes(
+def test_worker_that_is_stopped_while_it_asks_for_a_job_requeues_what_comes(
     mock: Platform, start_worker: StartWorker, job_image: str
 ) -> None:
     fault = mock.fault("/jobs", "GET", hang=True)

@@ -172,7 +172,7 @@ def test_after_two_retries_a_silent_job_fails(worker: Client, other: Client, clo
     assert (job["status"], job["retries"]) == ("error", 2)
 
 
-def test_a_job_handed_back_is_another_account_s_at_once(worker: Client, other: Client) -> None:
+def test_a_requeued_job_is_another_account_s_at_once(worker: Client, other: Client) -> None:
     job_id = worker.submit()
     worker.pull()
     assert worker.put(job_id, "queued", runtime_details="stopped") == 204

@@ -203,7 +203,7 @@ def test_last_status_that_had_arrived_is_not_sent_again(mock: Platform, worker: 
     assert_done(mock, worker, job)
 
 
-def test_stop_while_a_job_is_taken_up_hands_it_back_and_removes_its_container(
+def test_stop_while_a_job_is_taken_up_requeues_it_and_removes_its_container(
     mock: Platform, worker: WorkerProcess, job_image: str
 ) -> None:
     """P19, P20. The next start is stopped when it has not heard yet whether the job is still its own."""

@@ -1,4 +1,4 @@
-"""A lab with one account: what its worker hands back, its next start takes back, or the same worker when it can."""
+"""A lab with one account: what its worker requeues, its next start takes back, or the same worker when it can."""
 
 import signal
 import subprocess
@@ -17,7 +17,7 @@ StartWorker = Callable[..., WorkerProcess]
 
 
 def requeues(mock: Platform, job: str) -> list[str | None]:
-    """What its user was told each time that a worker handed the job back."""
+    """What its user was told each time that a worker requeued the job."""
     return [each.runtime_details for each in mock.job(job).history if each.account and each.status is Status.QUEUED]
 
 
@@ -154,7 +154,7 @@ def test_worker_that_is_killed_after_a_stop_was_recorded_loses_nothing(
     mock.wait_for_status(job, "running")
     hanging = mock.fault(f"/jobs/{job}/status", "PUT", query="status=queued*", hang=True)
     worker.signal(signal.SIGTERM)
-    mock.wait_until(lambda: hanging.matched > 0, "the job to be handed back")
+    mock.wait_until(lambda: hanging.matched > 0, "the job to be requeued")
     kill(worker)
     mock.heal()
     worker.start()
@@ -173,7 +173,7 @@ def test_job_that_this_machine_cannot_run_is_taken_back_when_the_reason_is_gone_
     thesis.parent.mkdir()
     thesis.write_text("three years of work")
     job = mock.submit("true", image=job_image)
-    mock.wait_until(lambda: requeues(mock, job) != [], "the job to be handed back")
+    mock.wait_until(lambda: requeues(mock, job) != [], "the job to be requeued")
     assert mock.job(run_job(mock, "true", image=job_image)).status == "finished"
     thesis.unlink()
     thesis.parent.rmdir()

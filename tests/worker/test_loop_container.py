@@ -91,7 +91,7 @@ def test_jobs_folder_is_empty_at_the_start_whatever_an_earlier_try_has_left(
     assert mock.outputs(job) == {LOG: b"/files\n/files/a b\n/files/output\n", "output/output/fresh": b"x\n"}
 
 
-def test_somebody_elses_folder_stays_and_the_job_is_handed_back(
+def test_somebody_elses_folder_stays_and_the_job_is_requeued(
     mock: Platform, worker: WorkerProcess, job_image: str
 ) -> None:
     mock.wait_until(lambda: len(mock.requests("GET", "/jobs")) > 1, "the worker to be past its start")
@@ -99,7 +99,7 @@ def test_somebody_elses_folder_stays_and_the_job_is_handed_back(
     thesis.parent.mkdir()
     thesis.write_text("three years of work")
     job = mock.submit("true", image=job_image)
-    mock.wait_until(lambda: bool(mock.job(job).tried) and mock.job(job).status == "queued", "the job to be handed back")
+    mock.wait_until(lambda: bool(mock.job(job).tried) and mock.job(job).status == "queued", "the job to be requeued")
     assert "Something else has the name of this job" in mock.details(job)
     assert thesis.read_text() == "three years of work"
 

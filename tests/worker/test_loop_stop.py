@@ -1,4 +1,4 @@
-"""A worker that is told to stop hands back what it has, leaves nothing behind and says so by its exit code."""
+"""A worker that is told to stop requeues what it has, leaves nothing behind and says so by its exit code."""
 
 import signal
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def test_idle_worker_ends_with_exit_code_0(mock: Platform, worker: WorkerProcess
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_worker_that_is_stopped_hands_its_running_job_back(
+def test_worker_that_is_stopped_requeues_its_running_job(
     mock: Platform, worker: WorkerProcess, job_image: str, number: signal.Signals
 ) -> None:
     """P19, P20."""

@@ -31,7 +31,7 @@ LONG_S = 60
 
 
 class Machine:
-    """A worker's machine without an engine: it hands jobs back, and takes them back."""
+    """A worker's machine without an engine: it requeues jobs, and takes them back."""
 
     def __init__(self, mock: Platform, base: Path, allowed: tuple[str, ...] = ("*",), wait_s: float = 0.0) -> None:
         self.mock, self.shutdown = mock, Shutdown()

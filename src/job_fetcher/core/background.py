@@ -1,8 +1,8 @@
 """Blocking calls in daemon threads, and the one way to leave them: a `Cancellation`.
 
 The main thread never blocks in a socket. It waits here for a result, or for the reason to leave the call. A call that
-nobody waits for ends by its own time-out, or with the process: every thread is a daemon, so that no thread outlives the
-main one.
+nobody waits for ends by its own time-out, or with the process. Every thread is a daemon: no thread outlives the main
+one.
 """
 
 import threading

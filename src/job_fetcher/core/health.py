@@ -1,7 +1,7 @@
 """Whether the worker is getting on, for the `HEALTHCHECK` of its image: `python -m job_fetcher.core.health`.
 
-Whoever makes progress (the loop that looks for jobs, a wait before another try, the keep-alive of a job) says by when
-it will have made some more: the time stamp of a file. A worker that hangs lets that time pass.
+The loop that looks for jobs, a wait before another try, and the keep-alive of a job tell that they make progress. Each
+says by when it will have made some more: the time stamp of a file. A worker that hangs lets that time pass.
 """
 
 import os

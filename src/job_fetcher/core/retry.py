@@ -31,8 +31,8 @@ INVALID_ANSWERS = 10
 REFUSED_FOR_S = 180.0
 """Refused credentials are believed after this many seconds of refusals.
 
-The job stays this worker's meanwhile: with the longest interval of keep-alives (120 s) this is within the 300 s of
-silence (`TIMEOUT_FAILURE`) after which the API gives a job to another account."""
+The job stays this worker's meanwhile. The API gives a job to another account after 300 s of silence
+(`TIMEOUT_FAILURE`), and the longest interval of keep-alives is 120 s."""
 MIN_REFUSALS = 3
 """... and after this many in a row."""
 PAGES_FOR_S = 3600.0
@@ -58,9 +58,9 @@ def retrying(
     if it is for one request alone, after `PAGES_FOR_S`. A `CredentialsError` is raised when `CredentialRefusals`
     believes it. Each of these counts from the first of its kind in a row: any other outcome begins anew.
 
-    Each wait is drawn at random between 0 s and a span ("full jitter"), so that a thousand workers do not come back in
-    the same second. The span is 2 s at first and doubles up to `max_wait_s`. Before that `Retry-After` is waited
-    out, or `MAX_RETRY_AFTER_S` of it.
+    Each wait is drawn at random between 0 s and a span ("full jitter"). So a thousand workers do not come back in the
+    same second. The span is 2 s at first and doubles up to `max_wait_s`. Before that `Retry-After` is waited out, or
+    `MAX_RETRY_AFTER_S` of it.
     `when_failed` hears of every `Unavailable`. Use: `retrying(cancelled)(call, *arguments)`.
     """
     is_believed = _Belief(invalid_for_s).is_final

@@ -165,7 +165,7 @@ class JobContainer:
     def remove(self, patience_s: float = REMOVAL_S) -> None:
         """Stop it, if it runs, and remove it with its anonymous volumes; somebody else's removal is waited for.
 
-        Raises `EngineUnavailable` or `JobFailed` if the engine has not done so after `patience_s`, and
+        Raises `EngineUnavailable` or `JobFailed` if the engine has not done so after `patience_s`. Raises
         `DetachRequested` if the worker is to end before: the next start removes it.
         """
 

@@ -102,7 +102,7 @@ def foreign(architecture: str, machine: str) -> str | None:
 def interpreter(head: bytes) -> str | None:
     """The program that a script's first line names; `None` if it is no script.
 
-    The name ends with a carriage return if the line does: the kernel hands that on, as a part of the program's name or
+    The name ends with a carriage return if the line does. The kernel hands that on, as a part of the program's name or
     of its argument. Of all interpreters Perl alone accepts it in an argument.
     """
     if not head.startswith(b"#!"):

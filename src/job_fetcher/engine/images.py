@@ -54,8 +54,8 @@ class Images:
     def pull(self, image: str, *, cancelled: Cancellation) -> None:
         """Pull `image`. If its registry cannot be asked but the image is here, it is used, with a warning.
 
-        Raises `JobFailed` for an image that is not allowed, that its registry refuses, or that hides the job's folder;
-        `MachineFault` if this machine cannot pull it now, and if the registry does not answer for `PATIENCE_S`.
+        Raises `JobFailed` for an image that is not allowed, that its registry refuses, or that hides the job's folder.
+        Raises `MachineFault` if this machine cannot pull it now, or if the registry does not answer for `PATIENCE_S`.
         """
         name = image_names.parse(image)
         if not image_names.is_allowed(name, self._allowed):

@@ -79,7 +79,7 @@ def host_config(client: Client, folder: PurePosixPath, resources: Resources, *, 
 def labelled(labels: Mapping[str, str], inherited: Iterable[str] = ()) -> dict[str, Any]:
     """Arguments of docker-py's `create_container`: `labels`, and nothing that the image or the owner's Docker adds.
 
-    A container inherits the labels and the health check of its image, which may be a job's, and docker-py gives it the
+    A container inherits the labels and the health check of its image, which may be a job's. From docker-py it gets the
     proxies of the owner's Docker, whose address may have a password. Labels of the image (`inherited`) become empty:
     tools of the owner's act on them (Compose, Swarm, Watchtower, Traefik), and the engine leaves none out.
     """

@@ -1,7 +1,7 @@
 """The owner's logins at registries: read anew from Docker's `config.json` before each pull, as `docker pull` does.
 
-docker-py reads that file once, so that a login of 12 hours (ECR) ends a worker's day; it has no time limit for a
-credential helper, and takes a helper that fails for the end of the pull.
+docker-py reads that file once, so that a login of 12 hours (ECR) ends a worker's day. A credential helper gets no time
+limit from it, and a helper that fails ends the pull.
 """
 
 import base64

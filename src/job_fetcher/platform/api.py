@@ -54,7 +54,7 @@ class WorkerApi:
     """The workers' API at `url`. It has no state of its own, so that every thread may use it.
 
     Every method raises `Unavailable` when the API does not answer properly now. That is `InvalidAnswer` for an answer
-    that the contract does not have, and `NotThePlatform` for one of something in front of the API, whatever its status.
+    that the contract does not have. It is `NotThePlatform` if something in front of the API answers, with any status.
     Every method raises `CredentialsError` when the API itself refuses the token, and `SettingsError` when `url` cannot
     be its address. What else it raises stands at the method.
     """

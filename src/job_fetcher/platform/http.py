@@ -81,7 +81,7 @@ def send(
 ) -> requests.Response:
     """Send one request and return its answer, whatever its status below 500.
 
-    Raises `Unavailable` when there is no answer, or one that says "later" (408, 429, 5xx, a proxy's 407), and
+    Raises `Unavailable` when there is no answer, or one that says "later" (408, 429, 5xx, a proxy's 407). Raises
     `UnusableRequest` for a request that cannot be made. Neither tells the query of the URL, which may be a signature.
     """
     try:

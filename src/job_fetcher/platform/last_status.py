@@ -13,8 +13,8 @@ from job_fetcher.platform.status_sender import StatusSender
 RESENT_FOR_S = 1800.0
 """After an answer of 500 the worker sends a last status again for this many seconds, even if the API seems to have it.
 
-The API keeps a status in its queue first, and then tells the users' API. If that fails it answers 500, and `GET
-…/status` says that all is well, but the job's user sees nothing of it (shared contract of the platform)."""
+The API keeps a status in its queue first, and then tells the users' API. If that fails it answers 500. `GET …/status`
+then says that all is well, but the job's user sees nothing of it (shared contract of the platform)."""
 REFUSED_PAGES = 3
 """A firewall may dislike the details. After this many pages in the place of an answer the worker leaves them out."""
 

@@ -41,8 +41,8 @@ NOTED = 8 << 20
 class Download:
     """The input `name`, by way of `part`, into `target`, which appears only when it is complete.
 
-    `request` gives the request to make. Every call raises `JobFailed`, naming the input, if there is no such file, if
-    the storage refuses it, or if the disk is too full for it.
+    `request` gives the request to make. Every call raises `JobFailed`, naming the input: if there is no such file, the
+    storage refuses it, or the disk is too full for it.
     """
 
     def __init__(self, name: str, request: PresignedRequest, target: Path, part: Path) -> None:

@@ -1,8 +1,8 @@
 """A job's files as the worker opens them: inside the job's folder only, whatever links the job has laid.
 
 Whoever submits a job decides what lies there; the worker that reads it holds credentials. So the kernel never follows
-a link: each component of each path is opened by itself, relative to the folder above it, with `O_NOFOLLOW`, and only
-directories and regular files are opened at all. A link is followed by walking its text in the same way, and only
+a link: the worker opens each component of each path by itself, relative to the folder above it, with `O_NOFOLLOW`. It
+opens only directories and regular files. A link is followed by walking its text in the same way, and only
 within the job's own files.
 """
 
@@ -65,7 +65,7 @@ class JobFiles:
     def resolve(self, path: str) -> Place:
         """Where `path` leads, link by link.
 
-        Raises `NotFollowed` if a link on the way leads out of the job's files, to nothing or in a ring, and
+        Raises `NotFollowed` if a link on the way leads out of the job's files, to nothing or in a ring. Raises
         `FileNotFoundError` if nothing is there without any link.
         """
         real: list[str] = []

@@ -1,7 +1,7 @@
 """Which files a job has left in an output folder, read without being tricked (`job_files`).
 
 A link is an output if it leads to a file or a folder of the job's own files, in the output folder or not. It is none
-if it leads to an input: the job's user has that already, and a link to all of the raw data would fill the upload.
+if it leads to an input. The job's user has that already, and a link to all of the raw data would fill the upload.
 """
 
 import os

@@ -46,8 +46,8 @@ def upload(
     """Send the open `file` as `name`, with the form that the API has handed out for its folder.
 
     Tries for as long as it takes. Raises `JobFailed` if the file is larger than S3 takes, the storage refuses it, or
-    would change its name. Raises `InvalidAnswer` if something else has answered for the storage for an hour, or once
-    if `gives_up` says that it has done so for another file.
+    would change its name. Raises `InvalidAnswer` if something else has answered for the storage for an hour. Once
+    is enough if `gives_up` says that it has done so for another file.
     """
     size = file.seek(0, os.SEEK_END)
     if size > MAX_UPLOAD:

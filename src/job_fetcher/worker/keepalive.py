@@ -33,7 +33,7 @@ class KeepAlive:
     Nothing is sent after its `with` block, which waits for the request under way. After a cancellation it waits for
     `LAST_REQUEST_S` only: a slow API needs the rest of the time for taking the job back.
 
-    `cancelled` is set to `JobGone` when the API has confirmed that the job is gone (`StatusSender`), and to
+    It sets `cancelled` to `JobGone` when the API has confirmed that the job is gone (`StatusSender`). It sets it to
     `CredentialsError` when the API has refused the credentials for long enough (`CredentialRefusals`). The thread
     survives any other failure, and tries again no later than the next keep-alive is due.
     """

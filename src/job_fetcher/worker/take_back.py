@@ -92,7 +92,7 @@ class TakeBack:
     def _take(self, note: Note, begin: Begin) -> JobFolder | None:
         """Take back the job of `note`. Raises `JobGone` if somebody else has it, or it has ended.
 
-        The API accepts a status from the account that had the job last, and would revive a job that has ended: the
+        The API accepts a status from the account that had the job last, and would revive a job that has ended. So the
         question comes immediately before.
         """
         job, requeues = note.job, note.requeues

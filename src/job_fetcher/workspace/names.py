@@ -11,8 +11,8 @@ from job_fetcher.workspace.disk import is_broken, is_full, remove_tree
 def check_names(scratch: Path, files: Iterable[str], folders: Iterable[str]) -> None:
     """Make `files` and `folders` (normalised relative paths) empty in the new folder `scratch`, and remove them.
 
-    Raises `JobFailed`, naming the paths, for two that are one file there (`A.txt` and `a.txt` on vfat, SMB, NTFS;
-    Unicode forms on macOS), and for one that is not allowed. Raises `OSError` if the disk is full or broken.
+    Raises `JobFailed`, naming the paths, for two that are one file there, and for one that is not allowed. Such two are
+    `A.txt` and `a.txt` on vfat, SMB and NTFS, or Unicode forms on macOS. Raises `OSError` if the disk fails or is full.
     """
     remove_tree(scratch)
     scratch.mkdir()
