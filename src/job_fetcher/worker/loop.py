@@ -176,7 +176,7 @@ class Worker:
         if isinstance(error, Unavailable):
             self._retry_after_s = error.retry_after_s or 0.0
             if self._retry_after_s:
-                log.info("The worker asks for a job again in %.0f s, as the API wants", self._retry_after_s)
+                log.info("The worker asks for a job again in %d s, as the API wants", self._retry_after_s)
         if self._has_polled or not isinstance(error, JobFailed | InvalidAnswer):
             return
         try:
