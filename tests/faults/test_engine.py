@@ -233,11 +233,11 @@ def test_running_container_is_attached_to_again_when_the_engine_answers(
 def test_engine_that_answers_500_for_good_is_not_waited_for_for_ever(
     mock: Platform, behind_gate: WorkerProcess, engine_gate: Gate, job_image: str
 ) -> None:
+    """The engine is this machine's: its job is requeued, and its user reads why. No job fails for that."""
     job = mock.submit(WAIT_FOR_GO, image=job_image)
     mock.wait_for_status(job, "running")
     TROUBLE["500"](engine_gate)
-    mock.wait_for_status(job, timeout_s=120)
-    assert mock.job(job).status == "error"
+    mock.wait_until(lambda: "queued" in mock.statuses(job), "the job to be requeued", timeout_s=120)
     assert "The Docker engine cannot" in mock.details(job)
     assert "trouble" in mock.details(job)
-    assert mock.statuses(job).count("error") == 1
+    assert "error" not in mock.statuses(job)

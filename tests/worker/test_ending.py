@@ -27,7 +27,8 @@ from job_fetcher.workspace.workspace import Workspace
 STOP = StopRequested("The worker was stopped (SIGTERM).")
 FAULT = MachineFault("This worker can start no container now.")
 REFUSED = CredentialsError("The API refuses the token (401)")
-FAILURES = [JobFailed("no such input"), Unavailable("the API is away"), EngineUnavailable("500, again and again")]
+FAILURES = [JobFailed("no such input"), Unavailable("the API is away")]
+ENGINE = EngineUnavailable("The Docker engine cannot list containers: trouble", status=500)
 NONSENSE = [SettingsError("no API"), GpuError("no driver")]
 BROKEN = [OSError(errno.EROFS, "read-only"), OSError(errno.EIO, "damaged"), OSError(errno.ESTALE, "away")]
 FULL = [OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "full")]
@@ -49,6 +50,7 @@ def folder(tmp_path: Path) -> JobFolder:
         (STOP, Ending(requeued(str(STOP)), Requeues(stops=1, last_was_stop=True))),
         (DetachRequested("another worker resumes it"), Ending(stays=True)),
         (FAULT, Ending(requeued(str(FAULT)), Requeues(faults=1), suspect=True)),
+        (ENGINE, Ending(requeued(f"{ENGINE}."), Requeues(faults=1), suspect=True)),
         (REFUSED, Ending(requeued(NO_LOGIN), Requeues(faults=1), fatal=REFUSED)),
         *((error, Ending(stays=True, fatal=error)) for error in NONSENSE),
         *((error, Ending(failed(str(error)))) for error in FAILURES),
@@ -67,14 +69,14 @@ def test_each_error_has_one_meaning(folder: JobFolder, error: Exception, ending:
     assert ending_of(error, folder) == ending
 
 
-@pytest.mark.parametrize("error", [STOP, FAULT, REFUSED], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", [STOP, FAULT, ENGINE, REFUSED], ids=lambda error: type(error).__name__)
 def test_a_job_whose_outcome_is_recorded_is_never_requeued(folder: JobFolder, error: Exception) -> None:
     folder.record(outcome=Outcome(exit_code=0, reason="The command ended with exit code 0.", succeeded=True))
     fatal = error if isinstance(error, WorkerError) else None
     assert ending_of(error, folder) == Ending(stays=True, fatal=fatal)
 
 
-@pytest.mark.parametrize("error", [STOP, FAULT, REFUSED], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", [STOP, FAULT, ENGINE, REFUSED], ids=lambda error: type(error).__name__)
 def test_the_user_reads_once_why_a_job_was_requeued(folder: JobFolder, error: Exception) -> None:
     ending = ending_of(error, folder)
     folder.record(requeues=ending.requeues)

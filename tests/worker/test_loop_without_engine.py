@@ -11,6 +11,7 @@ from typing import Any
 import docker
 import pytest
 
+from job_fetcher.workspace.job_folder import JobState
 from tests.support.fake_engine import FakeEngine, fake_engine
 from tests.support.leaks import Evidence
 from tests.support.platform import Platform
@@ -229,3 +230,18 @@ def test_stop_while_the_engine_does_not_tell_how_a_command_has_ended_loses_nothi
     assert "queued" not in mock.statuses(job)
     assert_finished_once(mock, job)
     assert_nothing_left(engine, worker)
+
+
+@pytest.mark.parametrize("answer", [(500, "trouble"), (503, "busy"), (504, "a proxy waits no longer")])
+def test_start_of_the_command_is_recorded_before_the_engine_is_asked_for_it(
+    mock: Platform, engine: FakeEngine, worker: WorkerProcess, answer: tuple[int, str]
+) -> None:
+    """A worker that is killed in between would know it by the wall clock alone."""
+    engine.refusals["POST /start"] = answer
+    job = mock.submit("true")
+    worker.wait_for_log("cannot start the job's container")
+    state = JobState.model_validate_json((worker.base / job / "job.json").read_bytes())
+    assert state.started is not None
+    engine.refusals.clear()
+    mock.wait_for_status(job)
+    assert mock.job(job).status == "finished"

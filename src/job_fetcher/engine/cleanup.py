@@ -76,12 +76,12 @@ def remove_orphans(client: Client, host_base: PurePosixPath, is_there: Callable[
     `is_there` tells whether there is a folder of that name. A person has removed or renamed the others; a worker
     removes no folder before its container. Probes that a killed worker left go, too.
     """
-    for each in _listed(client, f"{LABEL_BUILD}=probe"):
+    for each in list_containers(client, f"{LABEL_BUILD}=probe"):
         if each["Created"] < time.time() - STALE_S:
             _try_to_remove(client, each["Id"])
     stay = []
     for label in (LABEL_FOLDER, LABEL_HELPER):
-        for each in _listed(client, label):
+        for each in list_containers(client, label):
             folder, name = PurePosixPath(each["Labels"][label] or "/"), each["Names"][0].strip("/")
             if folder.parent == host_base and not is_there(folder.name):
                 log.warning("job %s: removing the container %s: the job's folder is gone", folder.name, name)
@@ -90,9 +90,13 @@ def remove_orphans(client: Client, host_base: PurePosixPath, is_there: Callable[
     return stay
 
 
-def _listed(client: Client, label: str) -> list[dict[str, Any]]:
-    with translate_errors("list containers"):
-        listed: list[dict[str, Any]] = client.containers(all=True, filters={"label": label})
+def list_containers(client: Client, label: str) -> list[dict[str, Any]]:
+    """The containers with a label, in whatever state. Raises `EngineUnavailable`: no refusal is about a job."""
+    try:
+        with translate_errors("list containers"):
+            listed: list[dict[str, Any]] = client.containers(all=True, filters={"label": label})
+    except (JobFailed, Missing) as error:
+        raise EngineUnavailable(str(error), status=HTTPStatus.BAD_REQUEST) from error
     return listed
 
 

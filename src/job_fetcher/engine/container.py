@@ -16,11 +16,11 @@ from typing import Any
 from tenacity import RetryCallState
 
 from job_fetcher.core.background import Cancellation, in_background
-from job_fetcher.core.errors import DetachRequested, EngineUnavailable, JobFailed
+from job_fetcher.core.errors import DetachRequested, EngineUnavailable, JobFailed, MachineFault
 from job_fetcher.core.job import JobSpecs, Outcome
 from job_fetcher.core.retry import ENGINE_MAX_WAIT_S, call_engine, retrying, retrying_engine
 from job_fetcher.engine import launch
-from job_fetcher.engine.cleanup import give_files_to_worker, remove
+from job_fetcher.engine.cleanup import give_files_to_worker, list_containers, remove
 from job_fetcher.engine.client import Client, Missing, seconds, translate_errors
 from job_fetcher.engine.container_wait import RUNNING, ContainerWait, Hooks
 from job_fetcher.engine.isolation import LABEL_FOLDER, Resources, environment, host_config, labelled
@@ -55,6 +55,7 @@ class JobContainer:
 
     It is found by the `token` of the job's record, else by the path of the folder, as an earlier release labels it.
     Every call waits for an engine that does not answer, until `cancelled`; `remove` does so until `cleanup_deadline`.
+    `patient`: the first look waits for an engine that answers with errors, too: the job has something to lose.
     """
 
     def __init__(
@@ -64,6 +65,8 @@ class JobContainer:
         cancelled: Cancellation,
         cleanup_deadline: Cancellation,
         token: str | None = None,
+        *,
+        patient: bool = False,
     ) -> None:
         self._client, self._folder, self._token = client, folder, token
         self._cancelled, self._cleanup_deadline = cancelled, cleanup_deadline
@@ -72,7 +75,7 @@ class JobContainer:
         self._creating: Future[None] | None = None
         self._found: str | None = None
         self._state_found = ContainerState.NONE
-        self._find()
+        self._find(patient=patient)
 
     @property
     def state(self) -> ContainerState:
@@ -106,17 +109,26 @@ class JobContainer:
         self._cancelled.result_of(self._creating)
 
     def start(self) -> None:
-        """Start it, unless it is running or has run. Raises `JobFailed`, `EngineUnavailable` if the engine cannot."""
+        """Start it, unless it is running or has run. Raises `JobFailed`, `EngineUnavailable` if the engine cannot.
+
+        Raises `MachineFault` if somebody has removed it before: a prune, say.
+        """
 
         def once() -> None:
             if self._status() == "created":
                 with translate_errors("start the job's container"):
                     self._client.start(self.id)
 
+        if self._state_found is ContainerState.STARTED:
+            return
         try:
             call_engine(self._cancelled)(once)
-        except Missing as error:  # its network
-            raise JobFailed(f"{error}.") from error
+        except (Missing, JobFailed) as error:
+            if self._is_going():
+                raise MachineFault("Somebody has removed the job's container before its start.") from error
+            if isinstance(error, JobFailed):
+                raise
+            raise JobFailed(f"{error}.") from error  # its network
 
     def age_s(self) -> float:
         """How long ago it was started, by the clocks of the engine's host and of this one."""
@@ -146,7 +158,11 @@ class JobContainer:
             with suppress(Missing):
                 with suppress(JobFailed):  # 409: somebody is removing it
                     self._stop()
-                if self._status() in RUNNING:
+                try:
+                    still_runs = self._status() in RUNNING
+                except JobFailed as error:  # the outcome is known: no refusal ends the job
+                    raise EngineUnavailable(str(error)) from error
+                if still_runs:
                     raise EngineUnavailable("The job's container still runs")
 
         if self._found is not None:
@@ -196,13 +212,22 @@ class JobContainer:
         with translate_errors("inspect the job's container"):
             return str(self._client.inspect_container(self.id)["State"]["Status"])
 
-    def _find(self) -> None:
-        def once() -> list[dict[str, Any]]:
-            with translate_errors("list containers"):
-                listed: list[dict[str, Any]] = self._client.containers(all=True, filters={"label": LABEL_FOLDER})
-                return listed
+    def _is_going(self) -> bool:
+        """Whether somebody has removed it, or is about to."""
+        try:
+            return call_engine(self._cancelled)(self._status) in ("removing", "dead")
+        except Missing:
+            return True
 
-        jobs = call_engine(self._cancelled)(once)
+    def _find(self, *, patient: bool = False) -> None:
+        def once() -> list[dict[str, Any]]:
+            return list_containers(self._client, LABEL_FOLDER)
+
+        if patient:
+            retry = retrying(self._cancelled, max_wait_s=ENGINE_MAX_WAIT_S)
+            jobs = retry(lambda: self._cancelled.call(once, "engine"))
+        else:
+            jobs = call_engine(self._cancelled)(once)
         by_token = [each for each in jobs if self._token and each["Labels"].get(LABEL_TOKEN) == self._token]
         found = by_token or [each for each in jobs if each["Labels"].get(LABEL_FOLDER) == str(self._folder)]
         self._found = found[0]["Id"] if found else None

@@ -4,6 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,12 +72,22 @@ class ContainerWait:
             state = self._cancelled.result_of(ended, left_s)
         except TimeoutError:
             self._hooks.when_stopping()
-            call_engine(self._cancelled)(stop)
+            self._ensure_stopped(stop)
             state = self._cancelled.result_of(ended)
         if state is not None and state["StartedAt"] != self._started_at:
-            call_engine(self._cancelled)(stop)
+            self._ensure_stopped(stop)
             return restarted()
         return self._judge(state, was_running=True, ran_out_of_memory=_oom_kills() > ooms)
+
+    def _ensure_stopped(self, stop: Callable[[], None]) -> None:
+        """Return when the engine says that it does not run. Somebody else may be removing it in this moment."""
+        while True:
+            with suppress(Missing, JobFailed):
+                call_engine(self._cancelled)(stop)
+            state = self._look()
+            if state is None or not _runs(state):
+                return
+            self._cancelled.wait(0.1)
 
     def _until_ended(self) -> dict[str, Any] | None:
         """The container's `State` when it has ended, or was started anew; `None` if somebody has removed it."""
@@ -120,12 +131,18 @@ class ContainerWait:
         events = self._all_events(seconds(started) if started else 0)
         end = End.of(state) if state else end_by_events(events, self._exit_code, seconds(started) if started else None)
         self._client.close()  # an engine that goes down first stops to listen; only old connections reach it still
-        engine_started = call_engine(self._cancelled)(lambda: started_at(self._client))
+        engine_started = self._engine_started()
         self.engine_restarted = bool(started and engine_started and engine_started > seconds(started))
         watch = Watch(engine_started, was_running, self._lost_at, ran_out_of_memory)
         if end is None:
             return removed(engine_restarted=self.engine_restarted)
         return judge(end, events, watch)
+
+    def _engine_started(self) -> float | None:
+        """When the engine was started; `None` if it does not tell: no reason to lose a job whose end is known."""
+        with suppress(EngineUnavailable, JobFailed):
+            return call_engine(self._cancelled)(lambda: started_at(self._client))
+        return None
 
     def _all_events(self, start: float) -> list[ContainerEvent]:
         """All that the engine tells; a `stop` comes after the container's end."""

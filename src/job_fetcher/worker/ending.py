@@ -6,6 +6,7 @@ from job_fetcher.core import logs
 from job_fetcher.core.errors import (
     Cancelled,
     CredentialsError,
+    EngineUnavailable,
     JobFailed,
     JobFetcherError,
     JobGone,
@@ -60,7 +61,7 @@ def ending_of(error: Exception, folder: JobFolder) -> Ending:
     | `JobGone` | nothing is sent, the folder is removed | next job |
     | `StopRequested` | requeued and noted (*) | ends |
     | `DetachRequested` | stays for the next start | ends |
-    | `MachineFault` | requeued and noted (*) | tries a container, then the next job |
+    | `MachineFault`, `EngineUnavailable` | requeued and noted (*) | tries a container, then the next job |
     | `CredentialsError` | as for `StopRequested` | ends with its exit code |
     | another `WorkerError`: the platform's address answers with nonsense, say | stays for the next start | the same |
     | `JobFailed`, `Unavailable` (for good) | `error` with the reason | next job |
@@ -71,8 +72,7 @@ def ending_of(error: Exception, folder: JobFolder) -> Ending:
     (*) A job whose outcome is recorded is never requeued: its folder stays, and a start finishes it.
     """
     state = folder.state
-    if isinstance(error, OSError) and is_broken(error):
-        error = MachineFault(DISK_FAILS.format(error.strerror))
+    error = _as_machine_fault(error)
     match error:
         case JobGone():
             return Ending()
@@ -102,6 +102,13 @@ def ending_of(error: Exception, folder: JobFolder) -> Ending:
 def ending_without_folder(error: JobFailed, requeues: Requeues) -> Ending:
     """What `error` means for a job that the worker has no folder for. `requeues`: what came before."""
     return _requeue(error, str(error), requeues) if isinstance(error, MachineFault) else Ending(failed(str(error)))
+
+
+def _as_machine_fault(error: Exception) -> Exception:
+    """The same error as a fault of this machine, if its disk or its engine fails."""
+    if isinstance(error, OSError) and is_broken(error):
+        return MachineFault(DISK_FAILS.format(error.strerror))
+    return MachineFault(f"{error}.") if isinstance(error, EngineUnavailable) else error
 
 
 def _requeue(error: JobFetcherError, reason: str, before: Requeues) -> Ending:

@@ -31,6 +31,8 @@ LOST = f"The job's container was lost {MAX_RUNS} times, by shutdowns of this mac
 
 MAX_CREATIONS = 5
 """The worker creates a container at most this many times if its image goes meanwhile: that is no chance any more."""
+MAX_START_S = 1.0
+"""A start that takes longer is not part of the command's time."""
 REMOVAL_HEAD_START_S = 2.0
 """A removal takes some 100 ms. After this many seconds the job goes on without waiting for it."""
 
@@ -66,7 +68,8 @@ class Runner:
         meanwhile; `remove_container` waits for that.
         """
         while True:
-            container = self._container(folder, cancelled)
+            begun = folder.state.runs > 0 or folder.state.outcome is not None
+            container = self._container(folder, cancelled, patient=begun)
             with removed_on_failure(container), _recording_a_stop(folder, self._shutdown):
                 if folder.state.runs:  # left behind: the job may be gone by now, which ends its container
                     cancelled.result_of(keep_alive.tried)
@@ -107,9 +110,13 @@ class Runner:
         with self._telling_faults_apart(folder.job_id, specs.handler.image_url, cancelled):
             if container.state is ContainerState.NONE:
                 self._create(container, folder.job_id, specs, cancelled)
+            if not resumed:  # before the start: a worker that is killed in between knows it by no wall clock
+                folder.keep(started=CommandStart.before(0))
             container.start()
+        if not resumed and folder.command_age_s > MAX_START_S:  # the engine was away
+            folder.keep(started=CommandStart.before(0))
         if folder.state.started is None:
-            folder.keep(started=CommandStart.before(container.age_s() if resumed else 0))
+            folder.keep(started=CommandStart.before(container.age_s()))
         keep_alive.set(JobStatus.RUNNING)
         job_log = ContainerLog(self._client, container.id, folder.log, cancelled, folder.keep_log_in_memory)
         ended = container.wait(
@@ -157,6 +164,8 @@ class Runner:
         """
         try:
             yield
+        except MachineFault:
+            raise
         except (JobFailed, EngineUnavailable) as error:
             network, gpu = self._resources.network, self._resources.gpu
             try:
@@ -165,6 +174,8 @@ class Runner:
                 log.warning("job %s: the worker cannot find out whether the job is to blame: %s", job_id, unknown)
             except probe.ProbeFailed as failure:
                 raise MachineFault(f"This worker can start no container now: {failure}.") from error
+            else:  # containers do start here
+                error = error if isinstance(error, JobFailed) else JobFailed(str(error))
             if isinstance(error, JobFailed):
                 raise launch.explained_start(self._client, error, image) from error
             raise
@@ -189,9 +200,9 @@ class Runner:
         else:
             self._container(folder, self._cleanup_deadline).remove(patience_s)
 
-    def _container(self, folder: JobFolder, cancelled: Cancellation) -> JobContainer:
-        on_host = self._host_base / folder.path.name
-        return JobContainer(self._client, on_host, cancelled, self._cleanup_deadline, folder.state.token)
+    def _container(self, folder: JobFolder, cancelled: Cancellation, *, patient: bool = False) -> JobContainer:
+        on_host, token = self._host_base / folder.path.name, folder.state.token
+        return JobContainer(self._client, on_host, cancelled, self._cleanup_deadline, token, patient=patient)
 
     def _prepare(self, folder: JobFolder, specs: JobSpecs, cancelled: Cancellation, *, anew: bool) -> None:
         """Get the image and the inputs, both at the same time; `anew`: from clean inputs and outputs."""
@@ -262,10 +273,14 @@ def _recording_a_stop(folder: JobFolder, shutdown: Shutdown) -> Iterator[None]:
     """Record the stop first. Otherwise the next start takes the container's end for the command's own.
 
     That happens if the worker is killed before it has removed the container. A container whose command has ended stays,
-    with all that is known of it: the next start reads it.
+    with all that is known of it: the next start reads it. So it does if the engine fails then.
     """
     try:
         yield
+    except EngineUnavailable as error:
+        if shutdown.is_finishing and folder.state.outcome is None:
+            raise DetachRequested(str(error)) from error
+        raise
     except StopRequested as reason:
         if shutdown.is_finishing and folder.state.outcome is None:
             raise DetachRequested(str(reason)) from reason
