@@ -28,6 +28,8 @@ from tests.support.servers import serve
 API = "1.41"
 LOOK_S = 0.01
 """How often a request that waits for a container looks at it."""
+NEVER = "0001-01-01T00:00:00Z"
+"""The time of what has not happened yet."""
 STARTED = "2026-01-01T00:00:00.000000000Z"
 """Since when the engine has been running."""
 
@@ -41,8 +43,8 @@ class FakeContainer:
     config: dict[str, Any]
     log: Path
     process: "subprocess.Popen[bytes] | None" = None
-    started_at: str = "0001-01-01T00:00:00Z"
-    finished_at: str = "0001-01-01T00:00:00Z"
+    started_at: str = NEVER
+    finished_at: str = NEVER
 
     @property
     def labels(self) -> dict[str, str]:
@@ -81,6 +83,14 @@ class FakeContainer:
                 cwd=self.log.parent, start_new_session=True,
             )  # fmt: skip
         self.started_at = _now()
+
+    def restart(self) -> None:
+        """As `docker restart`, at once."""
+        self.kill(signal.SIGKILL)
+        assert self.process is not None
+        self.process.wait()
+        self.finished_at = NEVER
+        self.start()
 
     def kill(self, number: signal.Signals) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -3,6 +3,7 @@
 The worker, the platform's mock and the job's command are real processes: see tests/support/fake_engine.py.
 """
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,6 +177,31 @@ def test_last_status_that_its_user_has_not_seen_is_sent_again_by_the_next_start(
     worker.start()
     mock.wait_until(lambda: mock.job(job).history[-1].reported, "its user to be told")
     assert_finished_once(mock, job)
+    assert_nothing_left(engine, worker)
+
+
+@pytest.mark.parametrize(
+    ("number", "when"),
+    [(signal.SIGUSR1, "still runs"), (signal.SIGKILL, "still runs"), (signal.SIGKILL, "has ended")],
+)
+def test_owner_who_restarts_a_container_while_the_worker_is_away_has_ended_its_command(
+    mock: Platform, engine: FakeEngine, worker: WorkerProcess, number: signal.Signals, when: str
+) -> None:
+    job = begun(mock, worker)
+    [container] = engine.jobs()
+    record = worker.base / job / "job.json"
+    wait_until(lambda: json.loads(record.read_text()).get("container_started_at"), "the record of its start")
+    worker.signal(number)
+    worker.wait()
+    container.restart()
+    if when == "has ended":
+        go(worker, job)
+        wait_until(lambda: container.status == "exited", "the second run to end")
+    worker.start()
+    mock.wait_for_status(job)
+    assert mock.details(job).startswith("The owner of this worker restarted the container while the command ran.")
+    assert mock.statuses(job)[-1] == "error"
+    assert mock.outputs(job)["output/output/ran"].startswith(b"ran\n")
     assert_nothing_left(engine, worker)
 
 

@@ -141,13 +141,16 @@ class JobContainer:
             return max(0.0, time.time() - seconds(call_engine(self._cancelled)(once)))
         return 0.0
 
-    def wait(self, left_s: float | None = None, hooks: Hooks | None = None) -> Outcome | None:
+    def wait(
+        self, left_s: float | None = None, hooks: Hooks | None = None, first_started_at: str | None = None
+    ) -> Outcome | None:
         """Wait for its end, seen at once. It is stopped if it still runs after `left_s` seconds.
 
-        Returns `None` if its command has to run again, since the engine's shutdown ended it.
+        Returns `None` if its command has to run again, since the engine's shutdown ended it. `first_started_at`: what
+        an earlier wait has told `Hooks.when_seen`.
         """
         waiting = ContainerWait(self._client, self.id, self._cancelled, hooks or Hooks())
-        outcome = waiting.outcome(left_s, self._stop)
+        outcome = waiting.outcome(left_s, self._stop, first_started_at)
         self.engine_restarted = waiting.engine_restarted
         return outcome
 

@@ -44,6 +44,8 @@ class Hooks:
 
     when_exited: Callable[[], None] = _nothing
     """The command has ended by all appearances, some 60 ms before that is certain."""
+    when_seen: Callable[[str], None] = lambda _: None
+    """The container has been started at that time, in the engine's words (`State.StartedAt`)."""
     when_stopping: Callable[[], None] = _nothing
     """The container is about to be stopped for its time limit."""
 
@@ -60,9 +62,19 @@ class ContainerWait:
         self.engine_restarted = False
         """Whether the engine was restarted since the container's start, known with the outcome."""
 
-    def outcome(self, left_s: float | None, stop: Callable[[], None]) -> Outcome | None:
-        """How the command ended; `None` if the engine's shutdown ended it. `stop` is called after `left_s` seconds."""
+    def outcome(
+        self, left_s: float | None, stop: Callable[[], None], first_started_at: str | None = None
+    ) -> Outcome | None:
+        """How the command ended; `None` if the engine's shutdown ended it. `stop` is called after `left_s` seconds.
+
+        `first_started_at`: what an earlier wait has told `when_seen`. No engine restarts a job's container by itself.
+        """
         state = self._look()
+        if state is not None:
+            if first_started_at not in (None, state["StartedAt"]):
+                self._ensure_stopped(stop)
+                return restarted()
+            self._hooks.when_seen(state["StartedAt"])
         if state is None or not _runs(state):
             return self._judge(state, was_running=False)
         self._started_at, ooms = state["StartedAt"], _oom_kills()

@@ -123,8 +123,10 @@ class Runner:
             self._left_s(folder),
             Hooks(
                 when_exited=partial(self._command_has_ended, keep_alive),
+                when_seen=lambda started_at: folder.keep(container_started_at=started_at),
                 when_stopping=partial(self._record_time_limit, folder),
             ),
+            folder.state.container_started_at,
         )
         if folder.state.stopped_after_s is not None:
             ended = _stopped(ended, folder.state.stopped_after_s)

@@ -59,6 +59,8 @@ class JobState(Model):
     """What its container is found by, whatever path the folder has then; `None` in records of earlier releases."""
     started: CommandStart | None = None
     """When the command of the present run was started; `None` before that, and in records of earlier releases."""
+    container_started_at: str | None = None
+    """`State.StartedAt` of the present run's container. It changes when the owner restarts the container."""
     stopped_after_s: float | None = None
     """The time limit that the worker stops the command for: recorded before the stop."""
     outcome: Outcome | None = None
@@ -159,7 +161,7 @@ class JobFolder:
         for file in (self.uploads, self.path / "container.log"):
             file.unlink(missing_ok=True)
         token = self._state.token or secrets.token_hex(16)
-        self.record(boot_id=boot_id(), token=token, started=None, stopped_after_s=None)
+        self.record(boot_id=boot_id(), token=token, started=None, container_started_at=None, stopped_after_s=None)
 
     def remove(self) -> None:
         """Remove the folder and all that is in it. Never raises.
