@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -125,6 +126,41 @@ def test_a_refused_output_fails_the_job_not_the_worker(mock: Platform, status: i
         CALLS["output"](mock.api())
 
 
+@pytest.mark.parametrize("name", ["input", "output", "probe"])
+def test_a_403_of_an_account_that_is_refused_for_a_moment_is_not_the_files(mock: Platform, name: str) -> None:
+    """The API looks the account's groups up for each request: outputs were lost when that failed once."""
+    mock.fault("*", status=403, detail="no groups")
+    with pytest.raises(CredentialsError, match="lets this account do nothing"):
+        CALLS[name](mock.api())
+
+
+@pytest.mark.parametrize("name", ["input", "output"])
+@pytest.mark.parametrize(
+    ("confirmation", "error"),
+    [
+        ({"status": 503}, Unavailable),
+        ({"status": 401, "detail": "no"}, CredentialsError),
+        ({"status": 200, "body": "[]"}, NotThePlatform),
+    ],
+)
+def test_a_403_is_the_files_only_if_the_account_is_known_to_be_accepted(
+    mock: Platform, name: str, confirmation: dict[str, Any], error: type[JobFetcherError]
+) -> None:
+    mock.fault("*/url", status=403, detail="no")
+    mock.fault("/jobs", **confirmation)
+    with pytest.raises(error) as raised:
+        CALLS[name](mock.api())
+    assert type(raised.value) is error
+
+
+@pytest.mark.parametrize("name", ["input", "output"])
+def test_a_403_that_has_passed_when_the_account_is_accepted_is_forgotten(mock: Platform, name: str) -> None:
+    mock.put_file("a.txt", b"x")
+    mock.pulled()
+    mock.fault("*/url", status=403, detail="no", times=1)
+    CALLS[name](mock.api())
+
+
 @every_call
 @pytest.mark.parametrize(
     ("status", "error", "told"),
@@ -225,6 +261,32 @@ def test_a_job_that_is_not_understood_is_a_job_all_the_same(mock: Platform, spec
     job = mock.api().pull_job(OFFER)
     assert job is not None
     assert job.id == "7"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"status": "maintenance"}',
+        '{"message": "Service Unavailable", "code": 503}',
+        '{"detail": null}',
+        '{"errors": ["down"]}',
+        '{"status": "\\ud800"}',
+        '{"until": 1%s}' % ("0" * 1000),
+    ],
+    ids=range(6),
+)
+def test_other_json_is_no_job(mock: Platform, body: str) -> None:
+    """A gateway's answer was taken for a job, again and again, without a pause."""
+    mock.fault("/jobs", status=200, body=body)
+    with pytest.raises(InvalidAnswer):
+        mock.api().pull_job(OFFER)
+
+
+def test_a_job_is_found_beside_what_is_none(mock: Platform) -> None:
+    mock.fault("/jobs", status=200, body='{"status": "ok", "job-7": {}}')
+    job = mock.api().pull_job(OFFER)
+    assert job is not None
+    assert job.id == "job-7"
 
 
 @pytest.mark.parametrize("status", [200, 301, 403, 404])

@@ -37,7 +37,7 @@ def test_a_form_without_a_key_is_sent_as_it_is(name: str) -> None:
     assert fields_for(OWN, name) == OWN.data
 
 
-@pytest.mark.parametrize("name", ["C:\\x", "\\\\host\\x", "a\\\\b"])
+@pytest.mark.parametrize("name", ["C:\\x", "\\\\host\\x", "a\\\\b", 'a"b.tif', '"', "a\rb", "new\nline", "end\n"])
 def test_a_name_that_the_apis_own_store_would_cut_is_refused(name: str) -> None:
     with pytest.raises(JobFailed, match="the storage would change its name"):
         fields_for(OWN, name)

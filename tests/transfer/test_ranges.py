@@ -87,6 +87,11 @@ def test_each_later_answer_is_compared_with_the_first(answer: Answer, kind: Next
         (MONDAY, MONDAY, False),
         (MONDAY, TUESDAY, True),
         (Version('"1"', MONDAY.modified), Version('"1"', TUESDAY.modified), False),
+        (Version('W/"1"', MONDAY.modified), Version('W/"1"', TUESDAY.modified), True),
+        (Version('W/"1"', MONDAY.modified), Version('"1"', TUESDAY.modified), True),
+        (Version('W/"1"', MONDAY.modified), Version('W/"1"', MONDAY.modified), False),
+        (Version('W/"1"', MONDAY.modified), Version('W/"1"'), False),
+        (Version('W/"1"', MONDAY.modified), Version('W/"2"', MONDAY.modified), True),
         (Version('"1"', MONDAY.modified), TUESDAY, True),
         (ONE, MONDAY, False),
         (ONE, Version(), False),
@@ -95,6 +100,25 @@ def test_each_later_answer_is_compared_with_the_first(answer: Answer, kind: Next
 )
 def test_two_versions_differ_where_their_validators_do(one: Version, other: Version, differs: bool) -> None:
     assert one.differs_from(other) is other.differs_from(one) is differs
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "known"),
+    [
+        (Version(), ONE, ONE),
+        (Version(), MONDAY, MONDAY),
+        (Version(), Version('W/"1"'), Version('W/"1"')),
+        (MONDAY, Version('"1"', MONDAY.modified), Version('"1"', MONDAY.modified)),
+        (ONE, Version('"1"', MONDAY.modified), Version('"1"', MONDAY.modified)),
+        (ONE, Version(), ONE),
+        (ONE, ONE, ONE),
+        (Version('W/"1"'), ONE, Version('W/"1"')),
+    ],
+)
+def test_a_validator_that_was_missing_is_taken_from_the_first_answer_that_has_it(
+    first: Version, later: Version, known: Version
+) -> None:
+    assert first.completed_by(later) == known
 
 
 @pytest.mark.parametrize(

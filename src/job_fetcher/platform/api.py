@@ -76,14 +76,15 @@ class WorkerApi:
         response = self._request("GET", "/jobs", params={**offer, "groups": list(groups), "limit": 1})
         answers.expect_success(response)
         try:
-            jobs = http.answer(response, _Jobs).root
+            answer = http.answer(response, _Jobs).root
         except InvalidAnswer:
-            jobs = dict.fromkeys(_job_ids(response.content))
-            if not jobs:
+            answer = dict.fromkeys(_job_ids(response.content))
+            if not answer:
                 raise
-        for job_id, raw in jobs.items():
-            return Job(id=job_id, raw=raw)
-        return None
+        jobs = [Job(id=job_id, raw=raw) for job_id, raw in answer.items() if _may_be_job(job_id, raw)]
+        if answer and not jobs:
+            raise InvalidAnswer(f"{answers.answered(response)} with JSON that is no job")
+        return jobs[0] if jobs else None
 
     def require_workers_api(self, *, timeout_s: float = TIMEOUT_S) -> None:
         """`GET /jobs?memory=x`: the workers' API alone answers 422 to it. It never takes a job.
@@ -188,14 +189,18 @@ class WorkerApi:
     def _confirmed(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, timeout_s: float = TIMEOUT_S
     ) -> requests.Response:
-        """The answer to a request that may be repeated. A 404 is that of the workers' API, which was asked in between.
+        """The answer to a request that may be repeated. Before a 403 or a 404 the workers' API was asked in between.
 
-        So a 404 is not believed that comes from another application just before the right one is back.
+        So a 404 is not believed that comes from another application just before the right one is back, nor a 403 that
+        is for the account, and not for the file.
         """
         response = self._request(method, path, params=params, timeout_s=timeout_s)
-        if not answers.is_refusal(response, 404):
+        if answers.is_refusal(response, 404):
+            self._confirm_404(response, timeout_s)
+        elif answers.is_refusal(response, 403):
+            self._confirm_403(response, timeout_s)
+        else:
             return response
-        self._confirm_404(response, timeout_s)
         return self._request(method, path, params=params, timeout_s=timeout_s)
 
     def _expect_file_request(self, response: requests.Response) -> None:
@@ -220,6 +225,16 @@ class WorkerApi:
                 f"{answers.answered(response)}, which is not confirmed: {error}", status=404
             ) from error
 
+    def _confirm_403(self, response: requests.Response, timeout_s: float) -> None:
+        """Ask whether the API refuses the account itself: it may not find the account's groups for a moment.
+
+        Raises `CredentialsError` if it does, and `Unavailable` if that is not known now.
+        """
+        try:
+            self.require_workers_api(timeout_s=timeout_s)
+        except SettingsError as error:
+            raise NotThePlatform(f"{answers.answered(response)}, which is not confirmed: {error}") from error
+
 
 def user_pool(api_url: str) -> UserPool:
     """`GET /access_info`, which needs no token: where the platform's accounts log in.
@@ -237,6 +252,14 @@ def user_pool(api_url: str) -> UserPool:
         )
     answers.expect_success(response)
     return http.answer(response, _AccessInfo).cognito
+
+
+def _may_be_job(job_id: str, raw: object) -> bool:
+    """Whether this is a job, understood or not: a description is an object, and the API's ids are numbers.
+
+    A gateway's `{"status": "maintenance"}` is none. What has a number for its id is told that something is wrong.
+    """
+    return isinstance(raw, dict) or (job_id.isascii() and job_id.isdecimal())
 
 
 def _job_ids(body: bytes) -> list[str]:

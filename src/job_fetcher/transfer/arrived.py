@@ -52,6 +52,14 @@ class Arrived:
             head = {"size": size, "etag": version.etag, "modified": version.modified}
             self._path.write_text(json.dumps(head) + "\n", encoding="utf-8")
 
+    def learn(self, version: Version) -> None:
+        """Take the validators of a later answer that the first one did not have: the answers after it must have them.
+
+        The note on disk stays as it is: it exists only for a version that was known from the beginning.
+        """
+        with self._lock:
+            self.version = self.version.completed_by(version)
+
     def add(self, start: int, end: int) -> None:
         """Note that the bytes from `start` to before `end` are on disk."""
         with self._lock:

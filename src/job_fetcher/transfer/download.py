@@ -126,6 +126,7 @@ class Download:
                     return False
                 if kind is Next.OTHER_RANGE:
                     raise InvalidAnswer("the storage sent another range than it was asked for")
+                self._arrived.learn(answer.version)
                 arrived, _ = self._save(response, (position, end), cancelled)
             position += arrived
             if arrived < BLOCK and position < end:  # worth a wait only if hardly anything has come

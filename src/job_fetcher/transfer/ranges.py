@@ -29,10 +29,21 @@ class Version:
         return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
 
     def differs_from(self, other: "Version") -> bool:
-        """Whether the two are known to be of two versions. The dates decide only where an `ETag` is missing."""
+        """Whether the two are known to be of two versions. The dates decide, unless both have an `ETag` that does.
+
+        `ETag`s that differ are of two versions. Equal ones are of the same bytes only if they are strong (RFC 9110,
+        8.8.1): a weak one says nothing about ranges.
+        """
         if self.etag and other.etag:
-            return self.etag.removeprefix("W/") != other.etag.removeprefix("W/")
+            if self.etag.removeprefix("W/") != other.etag.removeprefix("W/"):
+                return True
+            if not self.etag.startswith("W/") and not other.etag.startswith("W/"):
+                return False
         return bool(self.modified and other.modified and self.modified != other.modified)
+
+    def completed_by(self, other: "Version") -> "Version":
+        """This version, with what it lacks of the validators of `other`: an answer for the same file."""
+        return Version(self.etag or other.etag, self.modified or other.modified)
 
 
 @dataclass(frozen=True)
