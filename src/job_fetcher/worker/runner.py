@@ -121,11 +121,7 @@ class Runner:
         job_log = ContainerLog(self._client, container.id, folder.log, cancelled, folder.keep_log_in_memory)
         ended = container.wait(
             self._left_s(folder),
-            Hooks(
-                when_exited=partial(self._command_has_ended, keep_alive),
-                when_seen=lambda started_at: folder.keep(container_started_at=started_at),
-                when_stopping=partial(self._record_time_limit, folder),
-            ),
+            self._hooks(folder, keep_alive),
             folder.state.container_started_at,
         )
         if folder.state.stopped_after_s is not None:
@@ -140,6 +136,13 @@ class Runner:
             cancelled.result_of(in_background(folder.flush, "flush"))
             ended = launch.explained_end(self._client, container.id, ended, folder.log)
             folder.keep(outcome=ended)
+
+    def _hooks(self, folder: JobFolder, keep_alive: KeepAlive) -> Hooks:
+        return Hooks(
+            when_exited=partial(self._command_has_ended, keep_alive),
+            when_seen=lambda started_at: folder.keep(container_started_at=started_at),
+            when_stopping=partial(self._record_time_limit, folder),
+        )
 
     def _left_s(self, folder: JobFolder) -> float | None:
         """How long the command may still run, in seconds; `None` if nothing limits that."""
