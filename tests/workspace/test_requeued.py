@@ -1,5 +1,6 @@
 """Notes of requeued jobs: by account and API, whole after a crash, and no obstacle when they are broken."""
 
+import errno
 import os
 import threading
 import time
@@ -147,3 +148,18 @@ def test_one_worker_looks_at_the_notes_at_a_time(notes: RequeuedJobs, tmp_path: 
         assert not looking.done()
     looking.result(LONG_S)
     assert entered.is_set()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES])
+def test_a_note_that_cannot_be_read_now_stays_and_counts_again_when_it_can(
+    notes: RequeuedJobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    def read_bytes(path: Path) -> bytes:
+        raise OSError(number, os.strerror(number), str(path))
+
+    notes.write(JOB, ONCE, confirmed=True)
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "read_bytes", read_bytes)
+        assert notes.notes() == []
+    assert f"now: {os.strerror(number)}" in caplog.text
+    assert [note.job for note in notes.notes()] == [JOB]

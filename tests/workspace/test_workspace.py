@@ -1,5 +1,6 @@
 """A job's folder: its own, empty at first, remembered after a crash, and gone in the end."""
 
+import errno
 import os
 import threading
 import time
@@ -199,3 +200,23 @@ def test_folder_that_a_killed_worker_tried_with_goes_and_one_in_use_stays(worksp
         os.utime(workspace.base / name, (time.time() - age_s,) * 2)
     assert list(workspace.resumable()) == []
     assert visible(workspace) == [".probe-new"]
+
+
+@pytest.mark.parametrize("call", ["pathlib.Path.read_bytes", "job_fetcher.workspace.workspace.lock"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES])
+def test_a_job_that_cannot_be_read_now_stays_as_it_is_and_is_resumed_when_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int, call: str
+) -> None:
+    def fail(path: Path) -> bytes:
+        raise OSError(number, os.strerror(number), str(path))
+
+    workspace = Workspace(tmp_path, "me")
+    with workspace.create(Job(id="7", raw={})):
+        pass
+    with monkeypatch.context() as broken:
+        broken.setattr(call, fail)
+        assert list(workspace.resumable()) == []
+    assert f"now: {os.strerror(number)}" in caplog.text
+    [folder] = workspace.resumable()
+    with folder:
+        assert (folder.job_id, folder.path) == ("7", tmp_path / "7")

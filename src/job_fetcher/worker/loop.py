@@ -41,6 +41,7 @@ from job_fetcher.worker.runner import Runner
 from job_fetcher.worker.shutdown import REQUEUE_S, Shutdown
 from job_fetcher.worker.stuck_containers import StuckContainers
 from job_fetcher.worker.take_back import TakeBack
+from job_fetcher.workspace.disk import is_there
 from job_fetcher.workspace.job_folder import JobFolder
 from job_fetcher.workspace.ledger import Ledger
 from job_fetcher.workspace.requeued import Requeues
@@ -90,8 +91,10 @@ class Worker:
         log.info("Offering %s", self.offer())
         try:
             for folder in self._workspace.resumable(self._gpu_uuid):
-                log.info("job %s: resuming", folder.job_id)
-                self.run_job(folder)
+                with folder:
+                    self._wait_for_stuck_containers(folder)
+                    log.info("job %s: resuming", folder.job_id)
+                    self.run_job(folder)
                 self._shutdown.ending.check()
             self._shutdown.ending.call(self._look_for_orphans, "remove-orphans")
             while True:
@@ -268,10 +271,22 @@ class Worker:
     def _remove_orphans(self) -> Sequence[str]:
         """Remove the containers whose folder a person removed or the worker put aside. Returns what stays."""
         base = self._workspace.base
-        return cleanup.remove_orphans(self._client, self._host_base, lambda name: (base / name).is_dir())
+        return cleanup.remove_orphans(self._client, self._host_base, lambda name: is_there(base / name))
+
+    def _wait_for_stuck_containers(self, folder: JobFolder) -> None:
+        """Wait while the container of another job may hold the GPU, unless the job's command has ended."""
+        told = False
+        while folder.state.outcome is None and folder.state.final is None:
+            reason = self._shutdown.ending.call(self._stuck_containers.reason_against_resuming, "stuck-containers")
+            if reason is None:
+                return
+            if not told:
+                log.warning("job %s: not resumed yet: %s", folder.job_id, reason)
+            told = True
+            self._shutdown.ending.wait(self._settings.timeout_job)
 
     def _look_for_orphans(self) -> None:
-        with suppress(Unavailable):
+        with suppress(JobFailed, Unavailable):
             self._stuck_containers.look_for_orphans()
 
 

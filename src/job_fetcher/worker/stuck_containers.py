@@ -19,7 +19,8 @@ class StuckContainers:
     def __init__(self, remove: Callable[[JobFolder], None], remove_orphans: Callable[[], Sequence[str]]) -> None:
         self._remove, self._remove_orphans = remove, remove_orphans
         self._folders: list[JobFolder] = []
-        self._orphans: Sequence[str] = ()
+        self._orphans: Sequence[str] | None = None
+        """`None`: not known yet."""
 
     def keep(self, folder: JobFolder) -> None:
         """Remove the folder of a job that is over as soon as its container is gone."""
@@ -31,6 +32,22 @@ class StuckContainers:
 
     def reason_against(self) -> str | None:
         """Try again; why the next job has to wait, `None` if nothing stays."""
+        if (reason := self._reason_of_folders()) is not None:
+            return reason
+        if self._orphans is None or self._orphans:
+            try:
+                self.look_for_orphans()
+            except (JobFailed, Unavailable) as error:
+                return f"the Docker engine does not list the containers ({error})"
+        if self._orphans:
+            return f"the container {self._orphans[0]} of a former job cannot be removed. If that lasts, restart Docker"
+        return None
+
+    def reason_against_resuming(self) -> str | None:
+        """Try again; why a job that was left behind has to wait. It does not wait for what is not known yet."""
+        return self.reason_against() if self._folders or self._orphans else None
+
+    def _reason_of_folders(self) -> str | None:
         for folder in list(self._folders):
             try:
                 self._remove(folder)
@@ -42,11 +59,4 @@ class StuckContainers:
             folder.remove()
             folder.__exit__(None, None, None)
             log.info("job %s: removed the container that stayed", folder.job_id)
-        if self._orphans:
-            try:
-                self.look_for_orphans()
-            except Unavailable as error:
-                return f"the Docker engine does not list the containers ({error})"
-        if self._orphans:
-            return f"the container {self._orphans[0]} of a former job cannot be removed. If that lasts, restart Docker"
         return None

@@ -135,7 +135,10 @@ class RequeuedJobs:
             named_so = self._path(note.job) == path and note.owner == self._owner
         except FileNotFoundError:  # another worker has just taken the job back
             return None
-        except (OSError, ValidationError, JobFailed) as error:
+        except OSError as error:  # it may pass
+            log.warning("The worker cannot read the note %s now: %s. It tries again.", path, error.strerror)
+            return None
+        except (ValidationError, JobFailed) as error:
             self._put_aside(path, error)
             return None
         if note.version != VERSION or not named_so or os.path.lexists(self._base / note.job.folder_name):

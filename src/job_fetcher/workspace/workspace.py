@@ -192,14 +192,22 @@ class Workspace:
                 yield folder
 
     def _take_up(self, path: Path, gpu: str | None) -> JobFolder | None:
-        if not path.is_dir() or (held := _lock_of(path)) is None:
+        try:
+            if not path.is_dir() or (held := _lock_of(path)) is None:
+                return None
+        except OSError as error:
+            _warn_of_unread(path, error)
             return None
         try:
             state = JobState.model_validate_json((path / "job.json").read_bytes())
             made_here = state.version == VERSION and path.name == state.job.folder_name
-        except (OSError, ValueError, JobFailed) as error:
+        except (FileNotFoundError, ValueError, JobFailed) as error:
             os.close(held)
             self._put_aside(path, error)
+            return None
+        except OSError as error:  # it may pass: the job and its container stay as they are
+            os.close(held)
+            _warn_of_unread(path, error)
             return None
         if not made_here:
             os.close(held)
@@ -243,6 +251,10 @@ class Workspace:
     def locked(self) -> AbstractContextManager[None]:
         """Hold the workspace's own lock: no other worker looks between the making of a folder and of its lock."""
         return locked(self.base)
+
+
+def _warn_of_unread(path: Path, error: OSError) -> None:
+    log.warning("The worker cannot read the job in %s now: %s. The next start tries again.", path, error.strerror)
 
 
 def _lock_of(folder: Path) -> int | None:
