@@ -133,6 +133,13 @@ def observe(mock: Mock, speed: float) -> list[Phase]:
     return [steady, outage, watch(mock, "after", AFTER_S, speed)]
 
 
+def wait_for_polls(mock: Mock, workers: int, interval_s: float) -> None:
+    """Wait until there were as many polls as workers, however long a busy machine takes to start them."""
+    mock.forget_requests()
+    while sum(each["path"] == "/jobs" for each in mock.ask("GET", "/_requests")) < workers:
+        time.sleep(interval_s)
+
+
 def submit(mock: Mock, jobs: int, duration_s: float) -> None:
     """Submit that many jobs at even intervals, so that their keep-alives begin evenly, too."""
     began = time.monotonic()
@@ -154,7 +161,7 @@ def run_fleet(workers: int, busy: int, speed: float) -> list[Phase]:
                 base.mkdir()
                 processes.append(start.Process(target=run_workers, args=(mock.url, base, share, INTERVAL_S / speed)))
                 processes[-1].start()
-            time.sleep(INTERVAL_S / speed + 0.01 * workers)  # until all are there
+            wait_for_polls(mock, workers, INTERVAL_S / speed)
             submit(mock, busy, INTERVAL_S / speed)
             time.sleep(2 * INTERVAL_S / speed)  # until all jobs are pulled
             return observe(mock, speed)

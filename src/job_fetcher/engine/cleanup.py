@@ -13,7 +13,15 @@ from docker.errors import APIError
 from job_fetcher.core.errors import EngineUnavailable, JobFailed
 from job_fetcher.engine import probe
 from job_fetcher.engine.client import Client, Missing, translate_errors
-from job_fetcher.engine.isolation import LABEL_BUILD, LABEL_FOLDER, LABEL_HELPER, Resources, host_config, labelled
+from job_fetcher.engine.isolation import (
+    LABEL_BUILD,
+    LABEL_FOLDER,
+    LABEL_HELPER,
+    Resources,
+    host_config,
+    image_labels,
+    labelled,
+)
 
 CHOWN_S, CHOWN_MEMORY_MIB = 120, 512
 """What an image's `chown` gets to give a job's files to a worker that is not root."""
@@ -57,7 +65,7 @@ def give_files_to_worker(client: Client, container: str, folder: PurePosixPath) 
             entrypoint=["chown", "-R", "-h", f"{os.geteuid()}:{os.getegid()}", "/files"],
             command=[],
             user="0",
-            **labelled({LABEL_HELPER: str(folder)}),
+            **labelled({LABEL_HELPER: str(folder)}, image_labels(client, image)),
             host_config=host_config(client, folder, Resources(CHOWN_MEMORY_MIB, None, "none")),
         )["Id"]
         try:

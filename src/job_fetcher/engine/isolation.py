@@ -87,6 +87,12 @@ def labelled(labels: Mapping[str, str], inherited: Iterable[str] = ()) -> dict[s
     return {"labels": ours | dict(labels), "healthcheck": {"test": ["NONE"]}, "use_config_proxy": False}
 
 
+def image_labels(client: Client, image: str) -> tuple[str, ...]:
+    """The names of an image's labels, for `labelled`. Raises what docker-py does: call it within `translate_errors`."""
+    inspected: dict[str, Any] = client.inspect_image(image)  # type: ignore[no-untyped-call]
+    return tuple((inspected.get("Config") or {}).get("Labels") or ())
+
+
 def device_requests(gpu: Gpu | None) -> list[DeviceRequest] | None:
     """The request that makes NVIDIA's container toolkit give a container this GPU, and no other."""
     return [DeviceRequest(device_ids=[gpu.uuid], capabilities=[["gpu"]])] if gpu else None

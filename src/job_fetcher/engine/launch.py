@@ -17,7 +17,7 @@ from job_fetcher.core.job import JobSpecs, Outcome
 from job_fetcher.engine import image_config
 from job_fetcher.engine.client import Client, Missing, translate_errors
 from job_fetcher.engine.image_config import SHELL, ImageConfig
-from job_fetcher.engine.isolation import ISOLATION, LABEL_BUILD, labelled
+from job_fetcher.engine.isolation import ISOLATION, LABEL_BUILD, image_labels, labelled
 
 EXECUTABLE, LINK, FOLDER = 0o111, 1 << 27, 1 << 31
 """Bits of a file's mode as Go's `os.FileMode` has them."""
@@ -123,7 +123,7 @@ def _starts_with_init(client: Client, image: str) -> bool:
             entrypoint=[f"/{secrets.token_hex(16)}"],
             command=[],
             host_config=host_config,
-            **labelled({LABEL_BUILD: "probe"}),
+            **labelled({LABEL_BUILD: "probe"}, image_labels(client, image)),
         )["Id"]
     try:
         with translate_errors("start a container with an init"):

@@ -13,7 +13,7 @@ from job_fetcher.engine import client as engine
 from job_fetcher.engine import logins
 from job_fetcher.engine.client import Client, Missing, translate_errors
 from job_fetcher.engine.hardware import Gpu
-from job_fetcher.engine.isolation import ISOLATION, LABEL_BUILD, device_requests, labelled
+from job_fetcher.engine.isolation import ISOLATION, LABEL_BUILD, device_requests, image_labels, labelled
 
 _OURS = re.compile("job-fetcher:")
 """What `docker-build` calls the worker's own images: a label alone may be on a job's, which is not to be trusted."""
@@ -81,7 +81,8 @@ def run(
         with translate_errors("start a container"):
             container = client.create_container(
                 image, entrypoint=["/bin/sh", "-c", line], command=[], user="0", host_config=host_config,
-                environment={"NVIDIA_DRIVER_CAPABILITIES": "utility"}, **labelled({LABEL_BUILD: "probe"}),
+                environment={"NVIDIA_DRIVER_CAPABILITIES": "utility"},
+                **labelled({LABEL_BUILD: "probe"}, image_labels(client, image)),
             )["Id"]  # fmt: skip
             try:
                 client.start(container)
@@ -114,9 +115,8 @@ def is_seen(client: Client, on_host: PurePosixPath, here: Path) -> bool:
         host_config = client.create_host_config(mounts=[_mount(on_host / folder.name)])
         try:
             with translate_errors("make a container"):
-                made = client.create_container(
-                    probe_image, ["true"], host_config=host_config, **labelled({LABEL_BUILD: "probe"})
-                )
+                labels = labelled({LABEL_BUILD: "probe"}, image_labels(client, probe_image))
+                made = client.create_container(probe_image, ["true"], host_config=host_config, **labels)
                 client.remove_container(made["Id"], v=True, force=True)
         except (Missing, EngineUnavailable, JobFailed):
             return False
