@@ -16,7 +16,7 @@ ODD_NAMES = [
     "ü日本.csv",
     "a#1?.txt",
     "100%20.bin",
-    "a'b\"c.txt",
+    "a'b.txt",
     "x;y=z&w.txt",
     "a+b.txt",
     "-rf",
