@@ -227,7 +227,7 @@ def test_swarm_requeues_jobs_or_finishes_them_when_its_stop_signal_says_so(two: 
 
 
 def test_machine_is_taken_out_of_a_swarm_and_comes_back(fleet: Fleet, mock: Platform) -> None:
-    """Its job is requeued; a worker that Swarm starts meanwhile takes none; the one after that does, on request."""
+    """Its job is requeued; a worker that Swarm starts meanwhile takes none; the one after that takes it back."""
     fleet.run(DEPLOY)
     jobs = begin_jobs(fleet, mock, 1)
     before = fleet.workers()["gpu-0"]
@@ -247,4 +247,4 @@ def test_machine_is_taken_out_of_a_swarm_and_comes_back(fleet: Fleet, mock: Plat
     fleet.run(activate)
     wait_until(lambda: fleet.workers().get("gpu-0"), "the worker to be back")
     fleet.run(*coming_back)
-    assert begin_jobs(fleet, mock, 1) != jobs
+    mock.wait_for_status(jobs["gpu-0"], "running")

@@ -36,6 +36,7 @@ def test_image_that_asks_for_all_gpus_other_labels_and_its_own_volumes_gets_none
     container: dict[str, Any] = docker_client.api.inspect_container(str(victim.worker.container().id))
     labels = container["Config"]["Labels"]
     assert (labels.pop("job-fetcher.job"), labels.pop("job-fetcher.worker") != "other") == (job, True)
+    assert labels.pop("job-fetcher.token") not in ("", "other")
     assert labels == {
         "job-fetcher.folder": str(victim.worker.base / job),
         "job-fetcher.helper": "",

@@ -68,7 +68,6 @@ ARRIVES = {
     "link_to_a_folder_beside_it": ("mkdir ../y; echo x > ../y/x; ln -s /files/y link", {"link/x": b"x\n"}),
     "name_with_a_backslash": ("touch 'a\\b' 'c\\b'", {"a\\b": b"", "c\\b": b""}),
     "hard_link_to_an_input": ("ln /files/in hard", {"hard": b"input"}),
-    "name_with_a_line_break": ("touch \"$(printf 'a\\nb')\"", {"a\nb": b""}),
     "name_that_clears_the_terminal": ("touch \"$(printf '\\033[2J')\"", {"\x1b[2J": b""}),
     "name_like_an_option": ("touch -- -rf", {"-rf": b""}),
     "name_of_255_bytes": (f"touch {LONG}", {LONG: b""}),

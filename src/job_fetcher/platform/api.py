@@ -27,6 +27,8 @@ from job_fetcher.platform import answers, http
 from job_fetcher.platform.auth import Token, UserPool
 
 TIMEOUT_S = 30.0
+MAX_JOB_ID = 1000
+"""Characters of a job's id: no server takes much longer request lines, so that nobody could report such a job."""
 TOO_LONG = (400, 413, 414, 431)
 """What servers, and proxies in front of them, answer to a request line that they find too long or odd."""
 
@@ -257,9 +259,10 @@ def user_pool(api_url: str) -> UserPool:
 def _may_be_job(job_id: str, raw: object) -> bool:
     """Whether this is a job, understood or not: a description is an object, and the API's ids are numbers.
 
-    A gateway's `{"status": "maintenance"}` is none. What has a number for its id is told that something is wrong.
+    A gateway's `{"status": "maintenance"}` is none, nor is what no URL can name. What has a number for its id is told
+    that something is wrong.
     """
-    return isinstance(raw, dict) or (job_id.isascii() and job_id.isdecimal())
+    return len(job_id) <= MAX_JOB_ID and (isinstance(raw, dict) or (job_id.isascii() and job_id.isdecimal()))
 
 
 def _job_ids(body: bytes) -> list[str]:

@@ -7,6 +7,9 @@ from pathlib import Path
 from job_fetcher.core.errors import JobFailed
 from job_fetcher.workspace.disk import is_broken, is_full, remove_tree
 
+MAX_SHOWN = 300
+"""Characters of a path in a sentence for the job's user."""
+
 
 def check_names(scratch: Path, files: Iterable[str], folders: Iterable[str]) -> None:
     """Make `files` and `folders` (normalised relative paths) empty in the new folder `scratch`, and remove them.
@@ -51,5 +54,11 @@ def _make(scratch: Path, path: str, made: Iterable[str], *, is_folder: bool) -> 
         if is_full(error) or is_broken(error):
             raise
         raise JobFailed(
-            f"The worker's disk cannot hold a file with the name '{path}' ({error.strerror}): give it another name."
+            f"The worker's disk cannot hold a file with the name '{_short(path)}' ({error.strerror}):"
+            " give it another name."
         ) from error
+
+
+def _short(path: str) -> str:
+    """`path`, so short that the reason behind it still fits into the details."""
+    return path if len(path) <= MAX_SHOWN else f"{path[:MAX_SHOWN]}…"
