@@ -18,7 +18,7 @@ STOP_S = 8
 AT_ONCE_S = 3
 COMMAND = "trap exit TERM; until [ -e /files/go ]; do sleep 0.05; done"
 REQUESTS = {
-    "creating": b"/containers/create",
+    "creating": b"/containers/create?name=job-",
     "starting": b"/start",
     "running": b"/wait",
 }
@@ -115,7 +115,7 @@ def test_folder_stays_for_a_container_that_may_still_come_when_the_engine_answer
         asked.set()
         return made
 
-    engine_gate.before(b"/containers/create", hold)
+    engine_gate.before(b"/containers/create?name=job-", hold)
     job = mock.submit(COMMAND, image=IMAGE)
     _stopped(worker, asked)
     assert worker.folders() == [job]
