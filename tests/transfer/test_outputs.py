@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -229,7 +230,8 @@ def not_root(files: Path) -> Iterator[Path]:
     user = os.geteuid() or 65534
     for path in (files, *files.rglob("*")):
         os.chown(path, user, -1)
-    for above in files.parents[:3]:
+    temporary = Path(tempfile.gettempdir())
+    for above in files.parents[: list(files.parents).index(temporary) if temporary in files.parents else 3]:
         above.chmod(0o755)
     before = os.geteuid()
     os.seteuid(user)
