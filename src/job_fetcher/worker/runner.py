@@ -177,6 +177,7 @@ class Runner:
                 cancelled.result_of(in_background(partial(probe.start_as_job, self._client, network, gpu), "probe"))
             except probe.NoImage as unknown:
                 log.warning("job %s: the worker cannot find out whether the job is to blame: %s", job_id, unknown)
+                raise JobFailed(str(error)) from error  # it may be hostile: it does not come again
             except probe.ProbeFailed as failure:
                 raise MachineFault(f"This worker can start no container now: {failure}.") from error
             else:  # containers do start here
