@@ -177,14 +177,10 @@ class Runner:
                 cancelled.result_of(in_background(partial(probe.start_as_job, self._client, network, gpu), "probe"))
             except probe.NoImage as unknown:
                 log.warning("job %s: the worker cannot find out whether the job is to blame: %s", job_id, unknown)
-                raise JobFailed(str(error)) from error  # it may be hostile: it does not come again
             except probe.ProbeFailed as failure:
                 raise MachineFault(f"This worker can start no container now: {failure}.") from error
-            else:  # containers do start here
-                error = error if isinstance(error, JobFailed) else JobFailed(str(error))
-            if isinstance(error, JobFailed):
-                raise launch.explained_start(self._client, error, image) from error
-            raise
+            fault = error if isinstance(error, JobFailed) else JobFailed(str(error))
+            raise launch.explained_start(self._client, fault, image) from error
 
     def _begin_removal(self, job_id: str, container: JobContainer, cancelled: Cancellation) -> None:
         """Remove the container of a job whose outcome is recorded; the job goes on without waiting long for that."""
