@@ -64,7 +64,8 @@ def test_job_that_runs_longer_than_max_runtime_is_stopped_and_told_so_with_its_o
     job = mock.submit(line, image=job_image, up={"output": "output"})
     mock.wait_for_status(job)
     reason = "The command was stopped after 2 s, this worker's MAX_RUNTIME. The owner of this worker has to raise that"
-    told = f"{reason} for a longer run.\n\nThe end of the log:\nso far"
+    arrived = "The worker uploaded 1 output file (5 bytes) and 1 log file (7 bytes)."
+    told = f"{reason} for a longer run. {arrived}\n\nThe end of the log:\nso far"
     assert (mock.job(job).status, mock.details(job)) == ("error", told)
     assert mock.outputs(job) == {"output/output/a": b"half\n", "log/log/container.log": b"so far\n"}
     worker.stop()

@@ -157,7 +157,7 @@ def test_server_with_a_certificate_of_the_labs_own_authority_is_believed(
     with tls_server(tmp_path, "IP:127.0.0.1") as (url, certificate):
         worker = start_worker(API_URL=url, REQUESTS_CA_BUNDLE=str(certificate))
         worker.wait_for_log("/access_info answered 418")
-        assert worker.wait() == 2
+        assert worker.stop() == 0
 
 
 def test_neither_childs_environment_nor_engine_nor_disk_holds_a_secret(

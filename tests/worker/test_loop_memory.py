@@ -40,9 +40,8 @@ def test_two_gib_in_and_out_need_less_than_150_mib(
     files = {f"data/{index}.tif": f"s3://bucket/big{index}" for index in range(count)}
     job = mock.submit("mv /files/data/* /files/output/", image=job_image, files=files, up={"output": "output"})
     mock.wait_for_status(job, timeout_s=300)
-    assert mock.details(job).startswith(
-        f"The command ended with exit code 0. The worker uploaded {count} output files ("
-    )
+    files_up = "1 output file" if count == 1 else f"{count} output files"
+    assert mock.details(job).startswith(f"The command ended with exit code 0. The worker uploaded {files_up} (2.0 GiB)")
     arrived = [(each.size, each.md5) for each in mock.state.store.under(output_prefix(job, "output"))]
     assert arrived == [(size, md5)] * count
     assert worker.peak_memory_mib < MAX_MEMORY_MIB
