@@ -40,6 +40,9 @@ class WorkerProcess:
 
     run_by: tuple[str, ...] = ()
     """A command that runs it in some other way, such as setpriv."""
+    python: str = sys.executable
+    arguments: tuple[str, ...] = ()
+    """None: it is the worker. Others: a command such as `check`."""
 
     def __init__(
         self,
@@ -73,7 +76,7 @@ class WorkerProcess:
         """Start it, or start it again: its log goes on where it was."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.run_by, sys.executable, "-m", "job_fetcher"],
+                [*self.run_by, self.python, "-m", "job_fetcher", *self.arguments],
                 env=self.environment,
                 cwd=self._cwd,
                 stdin=subprocess.DEVNULL,

@@ -1,0 +1,50 @@
+"""Where a campaign runs: an engine, a folder for the jobs, and the user that the worker is."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+
+IMAGE = "127.0.0.1:1/job:latest"
+"""The engine has it, and nobody else: no registry is there to be asked."""
+PROBE_IMAGE = "job-fetcher:field"
+"""Stands in for the worker's own image, which containers are tried with."""
+
+
+class NotHad(Exception):
+    """This machine cannot have such an environment. The message says why."""
+
+
+def _no_settings(base: Path) -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Place:
+    """The engine at `url` has `IMAGE`. The jobs' folders are made in `folder`, the logs of workers in `scratch`."""
+
+    url: str
+    client: docker.DockerClient
+    folder: Path
+    scratch: Path
+    uid: int = 0
+    groups: tuple[int, ...] = ()
+    python: str = sys.executable
+    settings: Callable[[Path], Mapping[str, str]] = _no_settings
+    """Further settings of a worker whose PATH_BASE is the argument."""
+
+    @property
+    def run_by(self) -> tuple[str, ...]:
+        """The command that makes the worker a process of this user."""
+        if not self.uid:
+            return ()
+        groups = ("--groups", ",".join(map(str, self.groups))) if self.groups else ("--clear-groups",)
+        return ("setpriv", "--reuid", str(self.uid), "--regid", str(self.uid), *groups)
+
+    def give(self, folder: Path) -> None:
+        """Let the worker own its folder."""
+        os.chown(folder, self.uid, self.uid)
+        folder.chmod(0o755)
