@@ -24,6 +24,7 @@ from pathlib import Path
 from job_fetcher.core import retry
 from job_fetcher.core.background import Cancellation, Task, run_all
 from job_fetcher.core.errors import JobFailed, JobGone, Unavailable
+from job_fetcher.core.events import Planned, Transfer, tell
 from job_fetcher.core.job import Final, JobSpecs, JobStatus, Outcome, OutputType, details
 from job_fetcher.core.log_text import log_tail as log_tail  # for callers of this module
 from job_fetcher.platform.api import WorkerApi
@@ -173,6 +174,7 @@ def upload_outputs(
     outbox.add_log(log_folder, CONTAINER_LOG, lambda: container_log.open("rb"))
     log.info("job %s: uploading %d outputs (%s) and the log", job_id, len(outbox.uploads) - 1, in_words(outbox.size))
 
+    tell(Planned(Transfer.UPLOAD, outbox.size))
     sender = Sender(api, job_id, ledger, when_failed or _ask_api(api, job_id))
     run_all(sender.send, outbox.uploads, threads=transfers, cancelled=cancelled, name="upload")
     list_path = _send_list(outbox, sender, log_folder, cancelled)

@@ -17,6 +17,7 @@ import tenacity
 
 from job_fetcher.core.background import Cancellation
 from job_fetcher.core.errors import CredentialsError, EngineUnavailable, InvalidAnswer, NotThePlatform, Unavailable
+from job_fetcher.core.events import TriedAgain, tell
 
 MAX_WAIT_S = 60.0
 """Longest wait between two tries, besides what `Retry-After` asks for."""
@@ -204,6 +205,7 @@ def keep_alive_wait_s(failures: int, interval_s: float) -> float:
 
 def _before_sleep(when_failed: Callable[[Unavailable], None], state: tenacity.RetryCallState) -> None:
     error = _error(state)
+    tell(TriedAgain())
     level = logging.WARNING if state.attempt_number == 1 else logging.DEBUG
     log.log(level, "%s; trying again until it works", error)
     if isinstance(error, Unavailable):

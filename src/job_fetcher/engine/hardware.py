@@ -12,6 +12,7 @@ from typing import Any
 import pynvml
 
 from job_fetcher.core.errors import GpuError, GpuUnavailable
+from job_fetcher.core.events import GpuFound, tell
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ def find_gpu() -> Gpu | None:
         log.warning(
             "This worker sees %d GPUs and uses the first, %s: start a worker for each", len(found), found[0].model
         )
+    if found:
+        tell(GpuFound(found[0].uuid, found[0].model, found[0].memory_mib))
     return found[0] if found else None
 
 

@@ -5,11 +5,13 @@ import re
 import socket
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from docker.errors import APIError, InvalidRepository
 
 from job_fetcher.core.background import Cancellation
 from job_fetcher.core.errors import Unavailable
+from job_fetcher.core.events import Moved, Planned, Transfer, tell
 from job_fetcher.engine import logins, pull_failures
 from job_fetcher.engine.client import Client, said, translate_errors
 from job_fetcher.engine.image_names import ImageName
@@ -45,6 +47,7 @@ class Pull:
         self._client, self._image, self._name, self._cancelled = client, image, name, cancelled
         self._hosts = (*hosts, *WELL_KNOWN)
         self._layers: set[str] = set()
+        self._sizes: dict[str, tuple[int, int]] = {}
         self._progressed = False
         self._failing_since: float | None = None
         self.failures: list[PullFailure] = []
@@ -106,6 +109,7 @@ class Pull:
                         raise self._refused(line["error"], pulling=pulling)
                     pulling = pulling or "fs layer" in line.get("status", "")
                     self._note_layer(line)
+                    self._tell_progress(line)
             except InvalidRepository as error:  # docker-py's own judgement of a name: nobody was asked
                 raise PullFailed(PullFailure.BAD_NAME, self._image, str(error)) from error
             except APIError as error:
@@ -116,6 +120,20 @@ class Pull:
         if line.get("status") in ("Download complete", "Pull complete") and layer and layer not in self._layers:
             self._layers.add(layer)
             self._progressed = True
+
+    def _tell_progress(self, line: Mapping[str, Any]) -> None:
+        """Tell how many bytes of a layer have come since the last line (`progressDetail` of the engine's stream)."""
+        detail = line.get("progressDetail") or {}
+        total, layer = detail.get("total"), line.get("id")
+        if line.get("status") != "Downloading" or not total or not layer:
+            return
+        planned, moved = self._sizes.get(layer, (0, 0))
+        here = max(moved, detail.get("current") or 0)
+        self._sizes[layer] = (total, here)
+        if total != planned:
+            tell(Planned(Transfer.PULL, total - planned))
+        if here != moved:
+            tell(Moved(Transfer.PULL, here - moved))
 
     def _refused(self, words: str, *, pulling: bool) -> PullFailed:
         """What the engine's `words` mean. `pulling`: the registry has described the image before."""

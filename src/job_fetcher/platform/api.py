@@ -22,6 +22,7 @@ from job_fetcher.core.errors import (
     SettingsError,
     Unavailable,
 )
+from job_fetcher.core.events import Polled, tell
 from job_fetcher.core.job import Job, JobStatus, OutputType, RequestToMake
 from job_fetcher.platform import answers, http
 from job_fetcher.platform.auth import Token, UserPool
@@ -83,6 +84,7 @@ class WorkerApi:
             answer = dict.fromkeys(_job_ids(response.content))
             if not answer:
                 raise
+        tell(Polled())
         jobs = [Job(id=job_id, raw=raw) for job_id, raw in answer.items() if _may_be_job(job_id, raw)]
         if answer and not jobs:
             raise InvalidAnswer(f"{answers.answered(response)} with JSON that is no job")

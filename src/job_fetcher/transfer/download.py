@@ -19,6 +19,7 @@ import urllib3
 from job_fetcher.core import retry
 from job_fetcher.core.background import Cancellation, Task
 from job_fetcher.core.errors import InvalidAnswer, JobFailed, Unavailable
+from job_fetcher.core.events import Moved, Planned, Transfer, tell
 from job_fetcher.platform import http
 from job_fetcher.transfer import ranges, storage_errors
 from job_fetcher.transfer.arrived import Arrived
@@ -172,6 +173,7 @@ class Download:
         with self._part.open("wb") as file:
             if not size:
                 return
+            tell(Planned(Transfer.DOWNLOAD, size))
             free = free_bytes(self._part.parent)
             if size > free:
                 raise JobFailed(f"it needs {size / GIB:.2f} GiB, and the worker's disk has {free / GIB:.2f} GiB left")
@@ -200,7 +202,9 @@ class Download:
             try:
                 for block in response.raw.stream(BLOCK, decode_content=False):
                     cancelled.check()
-                    position += file.write(block if end is None else block[: end - position])
+                    written = file.write(block if end is None else block[: end - position])
+                    position += written
+                    tell(Moved(Transfer.DOWNLOAD, written))
                     if position - noted >= NOTED:
                         if end is None and free_bytes(self._part.parent) < SPARE:
                             raise JobFailed("it is of unknown length, and the worker's disk is nearly full")

@@ -11,6 +11,7 @@ from urllib3.filepost import encode_multipart_formdata
 
 from job_fetcher.core.background import Cancellation
 from job_fetcher.core.errors import InvalidAnswer, JobFailed
+from job_fetcher.core.events import Moved, Transfer, tell
 from job_fetcher.core.job import RequestToMake
 from job_fetcher.platform import http
 from job_fetcher.transfer.presigned import BLOCK
@@ -108,5 +109,6 @@ class FormBody:
                 raise JobFailed(f"it cannot be read: {error.strerror}") from error
             left -= len(block)
             self.md5.update(block)
+            tell(Moved(Transfer.UPLOAD, len(block)))
             yield block
         yield self._tail

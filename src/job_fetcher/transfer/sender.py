@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from job_fetcher.core.background import Cancellation
 from job_fetcher.core.errors import InvalidAnswer, JobFailed, Unavailable
+from job_fetcher.core.events import Planned, Transfer, tell
 from job_fetcher.core.job import OutputType
 from job_fetcher.platform.api import WorkerApi
 from job_fetcher.transfer.outbox import Upload
@@ -44,6 +45,8 @@ class Sender:
                 if entry not in self._ledger:
                     self._upload(each, file, cancelled)
                     self._ledger.add(entry)
+                else:
+                    tell(Planned(Transfer.UPLOAD, -size))
         except (JobFailed, InvalidAnswer) as error:
             self.failed.append((each, f"cannot be uploaded: {error}"))
         except OSError as error:

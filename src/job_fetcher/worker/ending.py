@@ -15,6 +15,7 @@ from job_fetcher.core.errors import (
     Unavailable,
     WorkerError,
 )
+from job_fetcher.core.events import JobEnd, JobEnded, tell
 from job_fetcher.core.job import Final, JobStatus, details
 from job_fetcher.workspace.disk import is_broken, is_full
 from job_fetcher.workspace.job_folder import JobFolder
@@ -30,7 +31,7 @@ class Ending:
 
     `final` is the last status to send, if there is one. `requeues` counts this time, too, if that is `queued`. `stays`:
     the folder stays, and the next start resumes the job. `fatal` is the error that ends the worker afterwards.
-    `suspect`: try a container and the folder before the next job.
+    `suspect`: try a container and the folder before the next job. `reason`: why there is no last status to send.
     """
 
     final: Final | None = None
@@ -38,6 +39,7 @@ class Ending:
     stays: bool = False
     fatal: Exception | None = None
     suspect: bool = False
+    reason: str = ""
 
     @property
     def verb(self) -> str:
@@ -51,6 +53,8 @@ class Ending:
         if self.final is not None:
             requeued = self.final.status is JobStatus.QUEUED
             folder.keep(final=self.final, requeues=self.requeues if requeued else folder.state.requeues)
+        else:
+            tell(JobEnded(folder.job_id, JobEnd.KEPT if self.stays else JobEnd.DROPPED, self.reason))
 
 
 def ending_of(error: Exception, folder: JobFolder) -> Ending:
@@ -75,21 +79,21 @@ def ending_of(error: Exception, folder: JobFolder) -> Ending:
     error = _as_machine_fault(error)
     match error:
         case JobGone():
-            return Ending()
+            return Ending(reason=str(error))
         case StopRequested() | MachineFault() | CredentialsError() if state.outcome is not None:
-            return Ending(stays=True, fatal=error if isinstance(error, WorkerError) else None)
+            return Ending(stays=True, fatal=error if isinstance(error, WorkerError) else None, reason=str(error))
         case StopRequested() if state.final is not None:  # the runner has recorded it
             return Ending(state.final, state.requeues)
         case StopRequested():
             return _requeue(error, str(error), state.requeues)
         case Cancelled():
-            return Ending(stays=True)
+            return Ending(stays=True, reason=str(error))
         case MachineFault():
             return replace(_requeue(error, str(error), state.requeues), suspect=True)
         case CredentialsError():
             return replace(_requeue(error, NO_LOGIN, state.requeues), fatal=error)
         case WorkerError():
-            return Ending(stays=True, fatal=error)
+            return Ending(stays=True, fatal=error, reason=str(error))
         case JobFailed() | Unavailable():
             return Ending(failed(str(error)))
         case OSError() if is_full(error):

@@ -12,6 +12,7 @@ from typing import Self
 from job_fetcher.core import health
 from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import Cancelled, CredentialsError, Unavailable
+from job_fetcher.core.events import StageBegan, StatusHeard, TriedAgain, tell
 from job_fetcher.core.job import JobStatus
 from job_fetcher.core.retry import REFUSED_FOR_S, CredentialRefusals, keep_alive_wait_s
 from job_fetcher.platform.api import WorkerApi
@@ -64,6 +65,7 @@ class KeepAlive:
         """Done when the first status has been tried to send, with whatever result."""
 
     def __enter__(self) -> Self:
+        tell(StageBegan(self._job_id, self._last))
         self._ended = in_background(self._run, f"keep-alive-{self._job_id}")
         self._cancelled.call_when_set(self.lift_hold)
         return self
@@ -84,6 +86,7 @@ class KeepAlive:
             if status != (self._news[-1] if self._news else self._last):
                 self._news.append(status)
                 self._wake()
+                tell(StageBegan(self._job_id, status))
 
     def ask(self, failure: Unavailable) -> None:
         """A request about the job has failed. If the answer was a 500, find out at once whether the job is gone."""
@@ -124,6 +127,7 @@ class KeepAlive:
                 self._failures = 0
                 self._refusals.reset()
                 due = self._next_due(started)
+                tell(StatusHeard(self._job_id))
             if not self.tried.done():
                 self.tried.set_result(None)
 
@@ -166,6 +170,7 @@ class KeepAlive:
     def _after_failure(self, error: Exception) -> float:
         """Log the first of several failures, and tell when to try again, on the monotonic clock."""
         self._failures += 1
+        tell(TriedAgain())
         foreseen = isinstance(error, (Unavailable, CredentialsError))
         if self._failures == 1 or not foreseen:
             patience = f" for {REFUSED_FOR_S:g} s" if isinstance(error, CredentialsError) else ""

@@ -24,6 +24,7 @@ from job_fetcher.core.errors import (
     SettingsError,
     Unavailable,
 )
+from job_fetcher.core.events import JobBegan, tell
 from job_fetcher.core.job import Final, Job, JobSpecs, JobStatus
 from job_fetcher.core.retry import REFUSED_FOR_S, CredentialRefusals
 from job_fetcher.engine import cleanup, hardware
@@ -135,6 +136,7 @@ class Worker:
     def run_job(self, folder: JobFolder) -> None:
         """The life of a job, from wherever it stands to its last status and the removal of its folder."""
         with folder, self._shutdown.job() as cancelled:
+            tell(JobBegan(folder.state.job, folder.log))
             recorded = folder.state.final
             if recorded is None:
                 self._end_job(folder, self._run(folder, cancelled), cancelled)

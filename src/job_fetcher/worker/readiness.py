@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from job_fetcher.config.settings import Polling
 from job_fetcher.core.errors import GpuUnavailable, Unavailable
+from job_fetcher.core.events import Looked, tell
 from job_fetcher.engine import client as engine
 from job_fetcher.engine import hardware, probe
 from job_fetcher.engine.images import Images
@@ -44,6 +45,7 @@ class Readiness:
     def is_ready(self) -> bool:
         """Whether this machine could run a job now. If not, logs the first reason, unless it did so the last time."""
         reason = self.reason_against()
+        tell(Looked(reason))
         words = _NUMBER.sub("", reason or "")
         if words != self._reported:
             if reason is None:

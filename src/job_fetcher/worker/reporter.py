@@ -9,6 +9,7 @@ from functools import partial
 from job_fetcher import steps
 from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import Cancelled, DetachRequested, JobFailed, JobGone, StopRequested, Unavailable
+from job_fetcher.core.events import JobEnd, JobEnded, tell
 from job_fetcher.core.job import Final, Job, JobStatus
 from job_fetcher.platform.api import WorkerApi
 from job_fetcher.worker.shutdown import Shutdown
@@ -17,6 +18,7 @@ from job_fetcher.workspace.requeued import RequeuedJobs, Requeues
 MAX_WAIT_S = 900.0
 """Longest wait before a worker takes back a job that this machine could not run."""
 _VERBS = {JobStatus.FINISHED: "finished", JobStatus.ERROR: "failed", JobStatus.QUEUED: "requeued"}
+_ENDS = {JobStatus.FINISHED: JobEnd.FINISHED, JobStatus.ERROR: JobEnd.ERROR, JobStatus.QUEUED: JobEnd.REQUEUED}
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +58,17 @@ class Reporter:
                 self._send(partial(send, self._api, job.id, final, cancelled=cancelled), cancelled)
         except JobGone as gone:
             log.info("job %s: dropped: %s", job.id, gone)
+            tell(JobEnded(job.id, JobEnd.DROPPED, str(gone)))
         except JobFailed as refusal:
             log.error("job %s: last status refused: %s", job.id, refusal)  # noqa: TRY400
+            tell(JobEnded(job.id, JobEnd.DROPPED, str(refusal)))
         except (Cancelled, Unavailable) as reason:
             log.info("job %s: kept for the next start: %s", job.id, reason)
+            tell(JobEnded(job.id, JobEnd.KEPT, str(reason)))
             return False
         else:
             log.info("job %s: %s", job.id, _VERBS[final.status])
+            tell(JobEnded(job.id, _ENDS[final.status], final.details))
             if final.status is JobStatus.QUEUED:
                 return True
         self._notes.remove(job)

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from job_fetcher.config.settings import Settings
 from job_fetcher.core.errors import EngineError, EngineUnavailable, SettingsError
+from job_fetcher.core.events import Offered, tell
 from job_fetcher.engine import client as engine
 from job_fetcher.engine import probe
 from job_fetcher.platform.api import WorkerApi, user_pool
@@ -25,9 +26,11 @@ def worker(settings: Settings, shutdown: Shutdown) -> Worker:
     client = engine.connect()
     try:
         engine.require_network(client, settings.job_network)
-        return Worker(api(settings), client, folders, host_base(settings, client), settings, shutdown)
+        made = Worker(api(settings), client, folders, host_base(settings, client), settings, shutdown)
     except EngineUnavailable as error:
         raise EngineError(f"The Docker engine went away while the worker started: {error}") from error
+    tell(Offered(made.offer()))
+    return made
 
 
 def api(settings: Settings) -> WorkerApi:

@@ -1,0 +1,177 @@
+"""What happens in the worker, told to whoever listens: its page, its metrics, its history, its progress bars.
+
+It is to programs what `logging` is to people: a line where something happens, and nobody listens unless somebody asks
+for that. The steps and the keep-alive tell their events in the cloud, too, where nobody listens.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from job_fetcher.core.job import Job, JobStatus
+
+log = logging.getLogger(__name__)
+
+
+class Transfer(StrEnum):
+    """What moves bytes for a job."""
+
+    PULL = "pull"
+    DOWNLOAD = "download"
+    UPLOAD = "upload"
+
+
+class JobEnd(StrEnum):
+    """How a job ended on this worker."""
+
+    FINISHED = "finished"
+    ERROR = "error"
+    REQUEUED = "requeued"
+    DROPPED = "dropped"
+    """Nobody waits for it any more: its user deleted it, another worker has it, or the API refuses its last status."""
+    KEPT = "kept"
+    """Its folder stays: the next start goes on with it."""
+
+
+@dataclass(frozen=True)
+class GpuFound:
+    """The worker uses this GPU."""
+
+    uuid: str
+    model: str
+    memory_mib: int
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What the worker offers to the platform: the query parameters of `GET /jobs`."""
+
+    offer: Mapping[str, str | int]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """The worker has looked whether it could run a job now: the reason against that, or `None`."""
+
+    reason_against: str | None
+
+
+@dataclass(frozen=True)
+class Polled:
+    """The platform has answered the question for a job."""
+
+
+@dataclass(frozen=True)
+class JobBegan:
+    """The worker has a job in hand; `log` is where its container's log is in the end."""
+
+    job: Job
+    log: Path
+
+
+@dataclass(frozen=True)
+class StageBegan:
+    """The job in hand has a new status."""
+
+    job_id: str
+    stage: JobStatus
+
+
+@dataclass(frozen=True)
+class StatusHeard:
+    """The platform has accepted a status of the job."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class TriedAgain:
+    """A request has failed, and is tried again."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """So many bytes more are to be moved; negative: so many fewer."""
+
+    transfer: Transfer
+    size: int
+
+
+@dataclass(frozen=True)
+class Moved:
+    """So many bytes more have been moved."""
+
+    transfer: Transfer
+    size: int
+
+
+@dataclass(frozen=True)
+class JobReported:
+    """What the job cost (the fields of docs/job-report.md)."""
+
+    job_id: str
+    report: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class JobEnded:
+    """The job has left this worker; `sentence` is what its user reads, or the reason."""
+
+    job_id: str
+    end: JobEnd
+    sentence: str
+
+
+Event = (
+    GpuFound
+    | Offered
+    | Looked
+    | Polled
+    | JobBegan
+    | StageBegan
+    | StatusHeard
+    | TriedAgain
+    | Planned
+    | Moved
+    | JobReported
+    | JobEnded
+)
+Observer = Callable[[Event], None]
+"""Hears of every event, in the thread that tells it: it returns at once."""
+
+_observers: tuple[Observer, ...] = ()
+
+
+def tell(event: Event) -> None:
+    """Tell `event` to everybody who listens. Whoever fails at that is not told anything any more."""
+    for each in _observers:
+        try:
+            each(event)
+        except Exception:
+            _leave(each)
+            log.exception("The worker stops watching itself: an unforeseen error. Its jobs go on")
+
+
+@contextmanager
+def listening(observer: Observer) -> Iterator[None]:
+    """`observer` hears of every event in this block."""
+    listen(observer)
+    try:
+        yield
+    finally:
+        _leave(observer)
+
+
+def listen(observer: Observer) -> None:
+    """From now on `observer` hears of every event."""
+    global _observers
+    _observers = (*_observers, observer)
+
+
+def _leave(observer: Observer) -> None:
+    global _observers
+    _observers = tuple(each for each in _observers if each is not observer)
