@@ -13,7 +13,6 @@ from contextlib import suppress
 from functools import partial
 from pathlib import PurePosixPath
 
-from job_fetcher import steps
 from job_fetcher.config.settings import WorkerSettings
 from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import (
@@ -25,7 +24,7 @@ from job_fetcher.core.errors import (
     Unavailable,
 )
 from job_fetcher.core.events import JobBegan, tell
-from job_fetcher.core.job import Final, Job, JobSpecs, JobStatus
+from job_fetcher.core.job import Job
 from job_fetcher.core.retry import REFUSED_FOR_S, CredentialRefusals
 from job_fetcher.engine import cleanup, hardware
 from job_fetcher.engine import client as engine
@@ -34,8 +33,8 @@ from job_fetcher.engine.images import Images
 from job_fetcher.engine.isolation import Resources
 from job_fetcher.platform import diagnosis
 from job_fetcher.platform.api import WorkerApi
+from job_fetcher.worker.course import Course
 from job_fetcher.worker.ending import Ending, ending_of, ending_without_folder
-from job_fetcher.worker.keepalive import KeepAlive
 from job_fetcher.worker.readiness import Readiness
 from job_fetcher.worker.reporter import Reporter
 from job_fetcher.worker.runner import Runner
@@ -44,7 +43,6 @@ from job_fetcher.worker.stuck_containers import StuckContainers
 from job_fetcher.worker.take_back import TakeBack
 from job_fetcher.workspace.disk import is_there
 from job_fetcher.workspace.job_folder import JobFolder
-from job_fetcher.workspace.ledger import Ledger
 from job_fetcher.workspace.requeued import Requeues
 from job_fetcher.workspace.workspace import Workspace
 
@@ -75,6 +73,7 @@ class Worker:
         self._readiness = Readiness(client, workspace, images, self._gpu, settings, network=settings.job_network)
         resources = Resources(self._machine.memory_mib, self._gpu, settings.job_network)
         self._runner = Runner(api, client, images, host_base, resources, self._shutdown, settings)
+        self._course = Course(api, self._runner, self._shutdown, settings, when_failed=self._after_failure)
         self._stuck_containers = StuckContainers(
             partial(self._runner.remove_container, patience_s=0), self._remove_orphans
         )
@@ -208,7 +207,7 @@ class Worker:
     def _run(self, folder: JobFolder, cancelled: Cancellation) -> Ending:
         """Do the job, whatever of it is left to do. How it ends is recorded before anybody hears of it."""
         try:
-            ending = Ending(self._outcome(folder, cancelled))
+            ending = Ending(self._course.run(folder, cancelled))
         except Exception as error:  # noqa: BLE001 - the table says what each one means
             ending = ending_of(error, folder)
             level = logging.INFO if isinstance(error, Cancelled) else logging.WARNING
@@ -240,25 +239,10 @@ class Worker:
         if ending.fatal is not None:
             raise ending.fatal
 
-    def _outcome(self, folder: JobFolder, cancelled: Cancellation) -> Final:
-        """Run the job's command, or resume it, and upload what it left. Returns the last status."""
-        with KeepAlive(
-            self._api, folder.job_id, _first_status(folder), cancelled,
-            interval_s=self._settings.timeout_status, hold_s=self._settings.status_hold,
-        ) as keep_alive:  # fmt: skip
-            self._shutdown.call_when_stopped(keep_alive.lift_hold)
-            specs = JobSpecs.parse(folder.state.job.raw)
-            outcome = self._runner.run(folder, specs, keep_alive, cancelled)
-            self._shutdown.finish_job()
-            log.info("job %s: exited: %s", folder.job_id, outcome.reason)
-            if self._gpu is not None and not outcome.succeeded:
-                self._readiness.request_trial()
-            problems = steps.upload_outputs(
-                self._api, folder.job_id, specs, folder.files, folder.log, Ledger(folder.uploads),
-                max_bytes=self._settings.max_output, when_failed=keep_alive.ask, cancelled=cancelled,
-                transfers=self._settings.transfers,
-            )  # fmt: skip
-        return steps.conclude(outcome, problems, folder.log)
+    def _after_failure(self) -> None:
+        """A command has failed: where it had a GPU, that may be the reason."""
+        if self._gpu is not None:
+            self._readiness.request_trial()
 
     def _clean_up(self, folder: JobFolder) -> None:
         """Remove the job's folder, and first its container: an earlier start may have left one."""
@@ -290,10 +274,3 @@ class Worker:
     def _look_for_orphans(self) -> None:
         with suppress(JobFailed, Unavailable):
             self._stuck_containers.look_for_orphans()
-
-
-def _first_status(folder: JobFolder) -> JobStatus:
-    """The first status to send for a job, by what its folder knows."""
-    if folder.state.outcome is not None:
-        return JobStatus.POSTPROCESSING
-    return JobStatus.RUNNING if folder.state.runs else JobStatus.PREPROCESSING

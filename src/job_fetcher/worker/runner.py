@@ -3,17 +3,16 @@
 import logging
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import PurePosixPath
 
-from job_fetcher import steps
 from job_fetcher.config.settings import JobLimits
-from job_fetcher.core.background import Cancellation, in_background, run_all
+from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import DetachRequested, EngineUnavailable, JobFailed, MachineFault, StopRequested
 from job_fetcher.core.job import JobSpecs, JobStatus, Outcome
-from job_fetcher.engine import launch, probe
-from job_fetcher.engine.client import Client, Missing
+from job_fetcher.engine import launch
+from job_fetcher.engine.client import Client
 from job_fetcher.engine.container import REMOVAL_S, ContainerState, JobContainer, removed_on_failure
 from job_fetcher.engine.container_end import LOST_EXIT_CODE
 from job_fetcher.engine.container_log import ContainerLog
@@ -21,16 +20,16 @@ from job_fetcher.engine.container_wait import Hooks
 from job_fetcher.engine.images import Images
 from job_fetcher.engine.isolation import Resources
 from job_fetcher.platform.api import WorkerApi
+from job_fetcher.worker.container_start import ContainerStart
 from job_fetcher.worker.ending import ending_of
 from job_fetcher.worker.keepalive import KeepAlive
 from job_fetcher.worker.next_action import MAX_RUNS, Action, next_action
+from job_fetcher.worker.preparation import Preparation
 from job_fetcher.worker.shutdown import Shutdown
 from job_fetcher.workspace.job_folder import CommandStart, JobFolder
 
 LOST = f"The job's container was lost {MAX_RUNS} times, by shutdowns of this machine or its engine."
 
-MAX_CREATIONS = 5
-"""The worker creates a container at most this many times if its image goes meanwhile: that is no chance any more."""
 MAX_START_S = 1.0
 """A start that takes longer is not part of the command's time."""
 REMOVAL_HEAD_START_S = 2.0
@@ -56,8 +55,9 @@ class Runner:
         shutdown: Shutdown,
         limits: JobLimits,
     ) -> None:
-        self._api, self._client, self._images, self._host_base = api, client, images, host_base
-        self._resources, self._shutdown, self._limits = resources, shutdown, limits
+        self._client, self._host_base, self._shutdown, self._limits = client, host_base, shutdown, limits
+        self._preparation = Preparation(api, images, limits)
+        self._start = ContainerStart(client, images, resources)
         self._cleanup_deadline = shutdown.cleanup_deadline
         self._removals: dict[str, Future[None]] = {}
 
@@ -81,7 +81,7 @@ class Runner:
                     case Action.GIVE_UP:
                         raise JobFailed(LOST)
                     case Action.RUN | Action.RERUN:
-                        self._prepare(folder, specs, cancelled, anew=action is Action.RERUN)
+                        self._preparation.prepare(folder, specs, cancelled, anew=action is Action.RERUN)
                         self._run_once(container, folder, specs, keep_alive, cancelled)
                     case Action.RESUME:
                         self._run_once(container, folder, specs, keep_alive, cancelled)
@@ -107,9 +107,9 @@ class Runner:
         None is recorded if the command has to run again.
         """
         resumed = container.state is ContainerState.STARTED
-        with self._telling_faults_apart(folder.job_id, specs.handler.image_url, cancelled):
+        with self._start.telling_faults_apart(folder.job_id, specs.handler.image_url, cancelled):
             if container.state is ContainerState.NONE:
-                self._create(container, folder.job_id, specs, cancelled)
+                self._start.create(container, folder.job_id, specs, cancelled)
             if not resumed:  # before the start: a worker that is killed in between knows it by no wall clock
                 folder.keep(started=CommandStart.before(0))
             container.start()
@@ -161,27 +161,6 @@ class Runner:
         self._shutdown.finish_job()
         keep_alive.set(JobStatus.POSTPROCESSING)
 
-    @contextmanager
-    def _telling_faults_apart(self, job_id: str, image: str, cancelled: Cancellation) -> Iterator[None]:
-        """If the engine cannot start the job's container, find out whether it can start one of the worker's own.
-
-        If it cannot, raise `MachineFault`: the worker requeues the job. Else raise what the engine said.
-        """
-        try:
-            yield
-        except MachineFault:
-            raise
-        except (JobFailed, EngineUnavailable) as error:
-            network, gpu = self._resources.network, self._resources.gpu
-            try:
-                cancelled.result_of(in_background(partial(probe.start_as_job, self._client, network, gpu), "probe"))
-            except probe.NoImage as unknown:
-                log.warning("job %s: the worker cannot find out whether the job is to blame: %s", job_id, unknown)
-            except probe.ProbeFailed as failure:
-                raise MachineFault(f"This worker can start no container now: {failure}.") from error
-            fault = error if isinstance(error, JobFailed) else JobFailed(str(error))
-            raise launch.explained_start(self._client, fault, image) from error
-
     def _begin_removal(self, job_id: str, container: JobContainer, cancelled: Cancellation) -> None:
         """Remove the container of a job whose outcome is recorded; the job goes on without waiting long for that."""
         self._removals[job_id] = in_background(container.remove, "remove-container")
@@ -205,41 +184,6 @@ class Runner:
     def _container(self, folder: JobFolder, cancelled: Cancellation, *, patient: bool = False) -> JobContainer:
         on_host, token = self._host_base / folder.path.name, folder.state.token
         return JobContainer(self._client, on_host, cancelled, self._cleanup_deadline, token, patient=patient)
-
-    def _prepare(self, folder: JobFolder, specs: JobSpecs, cancelled: Cancellation, *, anew: bool) -> None:
-        """Get the image and the inputs, both at the same time; `anew`: from clean inputs and outputs."""
-        if anew:
-            log.info("job %s: running it again, from clean inputs and outputs", folder.job_id)
-            folder.reset()
-        handler = specs.handler
-        folder.check_names(handler.files_down or {}, (handler.files_up or {}).values())
-        pull = partial(self._images.pull, specs.handler.image_url)
-        download = partial(
-            steps.download_inputs,
-            self._api,
-            specs,
-            folder.files,
-            folder.parts,
-            transfers=self._limits.transfers,
-            job_id=folder.job_id,
-        )
-        run_all(
-            lambda task, left: task(cancelled=left), [pull, download], threads=2, cancelled=cancelled, name="prepare"
-        )
-        steps.make_output_folders(specs, folder.files)
-        folder.record(runs=folder.state.runs + 1)
-
-    def _create(self, container: JobContainer, job_id: str, specs: JobSpecs, cancelled: Cancellation) -> None:
-        """Create the container; if its image was removed since its pull, to make room or by a prune, pull it again."""
-        for _ in range(MAX_CREATIONS - 1):
-            with suppress(Missing):
-                return container.create(job_id, specs, self._resources)
-            pull = partial(self._images.pull, specs.handler.image_url, cancelled=cancelled)
-            cancelled.result_of(in_background(pull, "pull-again"))
-        try:
-            return container.create(job_id, specs, self._resources)
-        except Missing as error:
-            raise MachineFault(f"Somebody removes the image as often as this worker pulls it. {error}.") from error
 
 
 @contextmanager

@@ -1,0 +1,60 @@
+"""The course of a job while its keep-alive lives: its container, then its uploads, until its last status is known."""
+
+import logging
+from collections.abc import Callable
+
+from job_fetcher import steps
+from job_fetcher.config.settings import WorkerSettings
+from job_fetcher.core.background import Cancellation
+from job_fetcher.core.job import Final, JobSpecs, JobStatus
+from job_fetcher.platform.api import WorkerApi
+from job_fetcher.worker.keepalive import KeepAlive
+from job_fetcher.worker.runner import Runner
+from job_fetcher.worker.shutdown import Shutdown
+from job_fetcher.workspace.job_folder import JobFolder
+from job_fetcher.workspace.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+
+class Course:
+    """Takes jobs through their course. `when_failed` is called for each command that has failed."""
+
+    def __init__(
+        self,
+        api: WorkerApi,
+        runner: Runner,
+        shutdown: Shutdown,
+        settings: WorkerSettings,
+        *,
+        when_failed: Callable[[], None],
+    ) -> None:
+        self._api, self._runner, self._shutdown, self._settings = api, runner, shutdown, settings
+        self._when_failed = when_failed
+
+    def run(self, folder: JobFolder, cancelled: Cancellation) -> Final:
+        """Run the job's command, or resume it, and upload what it left. Returns the last status."""
+        with KeepAlive(
+            self._api, folder.job_id, _first_status(folder), cancelled,
+            interval_s=self._settings.timeout_status, hold_s=self._settings.status_hold,
+        ) as keep_alive:  # fmt: skip
+            self._shutdown.call_when_stopped(keep_alive.lift_hold)
+            specs = JobSpecs.parse(folder.state.job.raw)
+            outcome = self._runner.run(folder, specs, keep_alive, cancelled)
+            self._shutdown.finish_job()
+            log.info("job %s: exited: %s", folder.job_id, outcome.reason)
+            if not outcome.succeeded:
+                self._when_failed()
+            problems = steps.upload_outputs(
+                self._api, folder.job_id, specs, folder.files, folder.log, Ledger(folder.uploads),
+                max_bytes=self._settings.max_output, when_failed=keep_alive.ask, cancelled=cancelled,
+                transfers=self._settings.transfers,
+            )  # fmt: skip
+        return steps.conclude(outcome, problems, folder.log)
+
+
+def _first_status(folder: JobFolder) -> JobStatus:
+    """The first status to send for a job, by what its folder knows."""
+    if folder.state.outcome is not None:
+        return JobStatus.POSTPROCESSING
+    return JobStatus.RUNNING if folder.state.runs else JobStatus.PREPROCESSING

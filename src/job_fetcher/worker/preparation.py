@@ -1,0 +1,44 @@
+"""What a job's container needs before its start: the image and the inputs, fetched at the same time."""
+
+import logging
+from functools import partial
+
+from job_fetcher import steps
+from job_fetcher.config.settings import JobLimits
+from job_fetcher.core.background import Cancellation, run_all
+from job_fetcher.core.job import JobSpecs
+from job_fetcher.engine.images import Images
+from job_fetcher.platform.api import WorkerApi
+from job_fetcher.workspace.job_folder import JobFolder
+
+log = logging.getLogger(__name__)
+
+
+class Preparation:
+    """Fetches what jobs need, `limits.transfers` files at a time."""
+
+    def __init__(self, api: WorkerApi, images: Images, limits: JobLimits) -> None:
+        self._api, self._images, self._limits = api, images, limits
+
+    def prepare(self, folder: JobFolder, specs: JobSpecs, cancelled: Cancellation, *, anew: bool) -> None:
+        """Get the image and the inputs, both at the same time; `anew`: from clean inputs and outputs."""
+        if anew:
+            log.info("job %s: running it again, from clean inputs and outputs", folder.job_id)
+            folder.reset()
+        handler = specs.handler
+        folder.check_names(handler.files_down or {}, (handler.files_up or {}).values())
+        pull = partial(self._images.pull, specs.handler.image_url)
+        download = partial(
+            steps.download_inputs,
+            self._api,
+            specs,
+            folder.files,
+            folder.parts,
+            transfers=self._limits.transfers,
+            job_id=folder.job_id,
+        )
+        run_all(
+            lambda task, left: task(cancelled=left), [pull, download], threads=2, cancelled=cancelled, name="prepare"
+        )
+        steps.make_output_folders(specs, folder.files)
+        folder.record(runs=folder.state.runs + 1)
