@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from job_fetcher.core.job import Job, JobStatus
+from job_fetcher.core.job_report import JobReport
 
 log = logging.getLogger(__name__)
 
@@ -111,10 +111,9 @@ class Moved:
 
 @dataclass(frozen=True)
 class JobReported:
-    """What the job cost (the fields of docs/job-report.md)."""
+    """The report of the job in hand, complete."""
 
-    job_id: str
-    report: Mapping[str, Any]
+    report: JobReport
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Ending:
     stays: bool = False
     fatal: Exception | None = None
     suspect: bool = False
-    reason: str = ""
+    reason: str = field(default="", compare=False)
 
     @property
     def verb(self) -> str:
