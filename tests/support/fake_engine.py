@@ -108,6 +108,9 @@ class FakeEngine:
     folder: Path
     url: str = ""
     images: set[str] = field(default_factory=lambda: {"image:latest"})
+    pull_lines: list[dict[str, str]] = field(default_factory=list)
+    """What a pull streams, in place of its usual answer."""
+    has_init: bool = True
     refusals: dict[str, tuple[int, str]] = field(default_factory=dict)
     containers: dict[str, FakeContainer] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
@@ -158,10 +161,11 @@ class FakeEngine:
     def _image(self, request: Request, rest: list[str]) -> Response:
         if rest == ["create"]:
             name = "{fromImage}:{tag}".format(**request.query_params)
-            line = {"status": f"Status: Image is up to date for {name}"}
-            if name not in self.images:
+            lines = self.pull_lines or [{"status": f"Status: Image is up to date for {name}"}]
+            if name not in self.images and not self.pull_lines:
                 return JSONResponse({"message": f"manifest for {name} not found: manifest unknown"}, 404)
-            return PlainTextResponse(json.dumps(line) + "\n", media_type="application/json")
+            chunks = [json.dumps(line).encode() + b"\r\n" for line in lines]
+            return StreamingResponse(iter(chunks), media_type="application/json")  # in chunks, as engines stream it
         if rest == ["json"]:
             filters = json.loads(request.query_params.get("filters", "{}"))
             return JSONResponse([] if filters else [self._described(each) for each in sorted(self.images)])
@@ -202,7 +206,14 @@ class FakeEngine:
                 frame = b"\x01\0\0\0" + len(content).to_bytes(4, "big") + content if content else b""
                 return Response(frame, media_type="application/vnd.docker.raw-stream")
             case "POST", "start":
-                container.start()
+                init = container.config["HostConfig"].get("Init")
+                if init and not self.has_init:
+                    return JSONResponse({"message": 'exec: "/sbin/docker-init": no such file or directory'}, 400)
+                try:
+                    container.start()
+                except FileNotFoundError as error:
+                    if not init:
+                        return JSONResponse({"message": f'exec: "{error.filename}": no such file or directory'}, 400)
             case "POST", "stop":
                 container.kill(signal.SIGTERM)
                 await self._ended(container, float(request.query_params.get("t", 10)))

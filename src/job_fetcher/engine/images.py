@@ -50,6 +50,8 @@ class Images:
         self._client, self._allowed, self._hosts = client, tuple(allowed), tuple(hosts)
         self._cleanup = ImageCleanup(client, workspace, min_free, may_remove=may_remove)
         self._refused: dict[str, tuple[float, str]] = {}
+        self._away: set[str] = set()
+        """Registries that have used up the patience: no other job waits for them until they give something again."""
 
     def pull(self, image: str, *, cancelled: Cancellation) -> None:
         """Pull `image`. If its registry cannot be asked but the image is here, it is used, with a warning.
@@ -89,15 +91,23 @@ class Images:
                     raise PullFailed(PullFailure.PRUNED, image, "it was removed as soon as it was here")
             except PullFailed as error:
                 pull.note_failure(error.failure)
+                if pull.progressed or error.failure.is_about_image:
+                    self._away.discard(name.registry)
                 found = {} if error.failure.is_about_image else self._inspect(image)
                 if not image_names.is_called(name, found):
                     raise
                 log.warning("%s; the image is here and is used as it is", error)
+            else:
+                self._away.discard(name.registry)
             return found
 
         try:
-            return retrying(cancelled, give_up=lambda state: _is_final(pull, errors, state))(once)
+            return retrying(
+                cancelled, give_up=lambda state: _is_final(pull, errors, state, is_away=name.registry in self._away)
+            )(once)
         except PullFailed as error:
+            if error.failure.blame is Blame.PASSING and error.failure is not PullFailure.PRUNED:
+                self._away.add(name.registry)
             raise self._verdict(error, image, name) from error
 
     def _verdict(self, error: PullFailed, image: str, name: ImageName) -> JobFailed:
@@ -133,8 +143,11 @@ class Images:
         return found
 
 
-def _is_final(pull: Pull, errors: EngineErrors, state: tenacity.RetryCallState) -> bool:
-    """Whether the worker gives up a pull. It waits for an engine that does not answer until it is cancelled."""
+def _is_final(pull: Pull, errors: EngineErrors, state: tenacity.RetryCallState, *, is_away: bool) -> bool:
+    """Whether the worker gives up a pull: at once, if the registry `is_away`.
+
+    It waits for an engine that does not answer until it is cancelled.
+    """
     error = state.outcome.exception() if state.outcome else None
     engine_fails = errors.are_final(error)
     if not isinstance(error, PullFailed):
@@ -143,4 +156,4 @@ def _is_final(pull: Pull, errors: EngineErrors, state: tenacity.RetryCallState) 
         return pull.failures.count(error.failure) >= BROKEN_TRIES
     if error.failure.blame is not Blame.PASSING:
         return True
-    return pull.failing_for_s + (error.retry_after_s or 0) > PATIENCE_S
+    return is_away or pull.failing_for_s + (error.retry_after_s or 0) > PATIENCE_S

@@ -6,11 +6,10 @@ import json
 import logging
 import secrets
 import tarfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-from docker.errors import APIError
 
 from job_fetcher.core.errors import EngineUnavailable, JobFailed
 from job_fetcher.core.job import JobSpecs, Outcome
@@ -43,7 +42,12 @@ def has_init(client: Client, image: str) -> bool:
     Raises `EngineUnavailable` if the engine does not answer, and `Missing` for the image.
     """
     if client.init_works is None:
-        client.init_works = _starts_with_init(client, image)
+        works = _starts(client, image, init=True)
+        if not works:
+            if not _starts(client, image, init=False):
+                return False  # the image or the moment is to blame: the next job tries again
+            works = _starts(client, image, init=True)
+        client.init_works = works
         if not client.init_works:
             log.warning("The Docker engine has no init (docker-init): the command of a job is PID 1 of its container")
     return client.init_works
@@ -61,7 +65,7 @@ def require_program(client: Client, container: str, specs: JobSpecs) -> None:
     if program is None or program.startswith("/files/"):  # the job's own file
         return
     what = f"its ENTRYPOINT '{program}'" if config.entrypoint else f"its command '{program}'"
-    with suppress(APIError, tarfile.TarError):
+    with suppress(_Untold):
         found = [
             each
             for each in config.paths_of(program, (specs.app.env or {}).get("PATH"))
@@ -114,26 +118,51 @@ def _foreign(client: Client, image: str) -> str | None:
     return None
 
 
-def _starts_with_init(client: Client, image: str) -> bool:
-    """Whether the init starts in a container. It runs nothing of the image: no image has a program of a random name."""
-    host_config = client.create_host_config(init=True, network_mode="none", **ISOLATION)
-    with translate_errors("create a container with an init"):
+class _Untold(Exception):
+    """The engine does not tell what is in a container."""
+
+
+@contextmanager
+def _looking() -> Iterator[None]:
+    """Translate errors of a look into a container. Raises `_Untold`, or `EngineUnavailable` if the engine is away."""
+    try:
+        with translate_errors("look into the job's container"):
+            yield
+    except (Missing, JobFailed, tarfile.TarError) as error:
+        raise _Untold from error
+    except EngineUnavailable as error:
+        if error.status is None:
+            raise
+        raise _Untold from error
+
+
+def _starts(client: Client, image: str, *, init: bool) -> bool:
+    """Whether a container starts, with the engine's init or without one.
+
+    It runs nothing of the image: no image has a program of a random name. Without an init, the error that names this
+    program counts as a start. The image's user and folder play no part.
+    """
+    program = f"/{secrets.token_hex(16)}"
+    host_config = client.create_host_config(init=init, network_mode="none", **ISOLATION)
+    with translate_errors("create a container on trial"):
         made: str = client.create_container(
             image,
-            entrypoint=[f"/{secrets.token_hex(16)}"],
+            entrypoint=[program],
             command=[],
+            user="0",
+            working_dir="/",
             host_config=host_config,
             **labelled({LABEL_BUILD: "probe"}, image_labels(client, image)),
         )["Id"]
     try:
-        with translate_errors("start a container with an init"):
+        with translate_errors("start a container on trial"):
             client.start(made)
-    except (JobFailed, Missing):
-        return False
+    except (JobFailed, Missing) as error:
+        return not init and program in str(error)
     except EngineUnavailable as error:
         if error.status is None:
             raise
-        return False
+        return not init and program in str(error)
     finally:
         with suppress(JobFailed, Missing, EngineUnavailable), translate_errors("remove a container"):
             client.remove_container(made, v=True, force=True)
@@ -141,8 +170,9 @@ def _starts_with_init(client: Client, image: str) -> bool:
 
 
 def _mode(client: Client, container: str, path: str, depth: int = 0) -> int | None:
-    """The mode of a file in a container, links followed; `None` if there is none. Raises `APIError`."""
-    stat = client.stat(container, path)
+    """The mode of a file in a container, links followed; `None` if there is none. Raises as `_looking` does."""
+    with _looking():
+        stat = client.stat(container, path)
     if stat is None:
         return None
     encoded: dict[str, Any] = json.loads(base64.b64decode(stat))
@@ -153,13 +183,14 @@ def _mode(client: Client, container: str, path: str, depth: int = 0) -> int | No
 
 
 def _head(client: Client, container: str, path: str) -> bytes:
-    """The first bytes of a file in a container; nothing where the engine gives a link instead. Raises `APIError`."""
-    stream, _ = client.get_archive(container, path, chunk_size=8192)
-    with tarfile.open(fileobj=io.BytesIO(next(stream, b"")), mode="r:") as archive:
-        stream.close()  # of a program, which may be large, no more than its beginning is fetched
-        entry = archive.next()
-        content = archive.extractfile(entry) if entry is not None and entry.isfile() else None
-        return content.read(HEAD) if content is not None else b""
+    """The first bytes of a file in a container; nothing where the engine gives a link instead."""
+    with _looking():
+        stream, _ = client.get_archive(container, path, chunk_size=8192)
+        with tarfile.open(fileobj=io.BytesIO(next(stream, b"")), mode="r:") as archive:
+            stream.close()  # of a program, which may be large, no more than its beginning is fetched
+            entry = archive.next()
+            content = archive.extractfile(entry) if entry is not None and entry.isfile() else None
+            return content.read(HEAD) if content is not None else b""
 
 
 def _tail(path: Path) -> str:

@@ -20,6 +20,15 @@ from job_fetcher.engine.registry_check import REFUSALS, login_refusal
 
 WELL_KNOWN = ("registry-1.docker.io", "ghcr.io", "quay.io", "public.ecr.aws")
 """Registries whose names resolve wherever a machine's DNS reaches the internet."""
+_EXISTING = {
+    "docker.io",
+    "registry.gitlab.com",
+    "mcr.microsoft.com",
+    "nvcr.io",
+    "gcr.io",
+    "registry.k8s.io",
+    *WELL_KNOWN,
+}
 _NEVER = (".invalid", ".example")
 """Top-level domains that never exist (RFC 6761, RFC 2606)."""
 
@@ -48,7 +57,7 @@ class Pull:
         self._hosts = (*hosts, *WELL_KNOWN)
         self._layers: set[str] = set()
         self._sizes: dict[str, tuple[int, int]] = {}
-        self._progressed = False
+        self.progressed = False
         self._failing_since: float | None = None
         self.failures: list[PullFailure] = []
 
@@ -57,7 +66,7 @@ class Pull:
 
         Without the login, if the registry refuses it: the image may be public.
         """
-        self._progressed = False
+        self.progressed = False
         registry = self._name.registry
         login = logins.find(registry)
         if login.problem:
@@ -75,7 +84,7 @@ class Pull:
 
     def note_failure(self, failure: PullFailure) -> None:
         """Count a failure; `failing_for_s` begins anew where a new layer has come before it."""
-        if self._progressed or self._failing_since is None:
+        if self.progressed or self._failing_since is None:
             self._failing_since = time.monotonic()
         self.failures.append(failure)
 
@@ -119,7 +128,7 @@ class Pull:
         layer = line.get("id")
         if line.get("status") in ("Download complete", "Pull complete") and layer and layer not in self._layers:
             self._layers.add(layer)
-            self._progressed = True
+            self.progressed = True
 
     def _tell_progress(self, line: Mapping[str, Any]) -> None:
         """Tell how many bytes of a layer have come since the last line (`progressDetail` of the engine's stream)."""
@@ -140,7 +149,10 @@ class Pull:
         failure = pull_failures.classify(words)
         if pulling and failure in (PullFailure.NO_ACCESS, PullFailure.LOGIN, PullFailure.NO_IMAGE):
             failure = PullFailure.EXPIRED if failure is not PullFailure.NO_IMAGE else PullFailure.PRUNED
-        if failure is PullFailure.NO_HOST and not _exists_nowhere(self._name.registry, self._hosts):
+        is_own_name = _looked_up(words) <= {self._name.registry.rsplit(":", 1)[0].lower()}
+        if failure is PullFailure.NO_HOST and (
+            pulling or not is_own_name or not _exists_nowhere(self._name.registry, self._hosts)
+        ):
             failure = PullFailure.DNS
         return PullFailed(failure, self._image, words)
 
@@ -148,7 +160,14 @@ class Pull:
 def _exists_nowhere(registry: str, hosts: Iterable[str]) -> bool:
     """Whether `registry` is no host's name, rather than this machine's DNS being broken: another name resolves."""
     name = registry.rsplit(":", 1)[0].lower()
+    if name in _EXISTING:
+        return False
     return name.endswith(_NEVER) or any(_resolves(host) for host in hosts if host.lower() != name)
+
+
+def _looked_up(words: str) -> set[str]:
+    """The host names that the engine's `words` say it has looked up."""
+    return {name.rstrip(".").lower() for name in re.findall(r"lookup ([^\s:]+)", words)}
 
 
 def _resolves(host: str) -> bool:

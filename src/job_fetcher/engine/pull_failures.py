@@ -170,7 +170,8 @@ TO_OWNER = {
     " /etc/docker/certs.d/{registry}/ca.crt, and check this machine's clock.",
     PullFailure.PLAIN_HTTP: "the registry has no TLS. If you trust this network, add {registry} to"
     " `insecure-registries` in /etc/docker/daemon.json and restart Docker.",
-    PullFailure.DNS: "this machine resolves no host names. Correct its DNS servers (/etc/resolv.conf).",
+    PullFailure.DNS: "this machine does not resolve the host names of registries. Correct its DNS servers"
+    " (/etc/resolv.conf).",
     PullFailure.PROXY: "the engine cannot use its proxy. Correct HTTPS_PROXY of the Docker service.",
     PullFailure.DISK: "the engine's disk is full or read-only. Make room on it, or raise MIN_FREE_GIB.",
 }

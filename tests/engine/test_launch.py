@@ -1,0 +1,128 @@
+"""The look into a created container, and the trial of the engine's init, with a stand-in for the engine."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import urllib3
+from docker.errors import APIError
+
+from job_fetcher.core.errors import EngineUnavailable
+from job_fetcher.core.job import JobSpecs
+from job_fetcher.engine import client as engine
+from job_fetcher.engine import launch
+from tests.support.fake_engine import FakeEngine, fake_engine
+
+START = "POST /start"
+
+
+@pytest.fixture
+def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
+    with fake_engine(tmp_path) as running:
+        monkeypatch.setenv("DOCKER_HOST", running.url)
+        yield running
+
+
+@pytest.fixture
+def client(scripted: FakeEngine) -> Iterator[engine.Client]:
+    connected = engine.connect()
+    yield connected
+    connected.close()
+
+
+def _trials(scripted: FakeEngine) -> int:
+    return scripted.calls.count("POST /containers/create")
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        (500, "device or resource busy"),
+        (400, "unable to find user app: no matching entries in passwd file"),
+        (400, "mkdir /etc/passwd: not a directory: unknown"),
+        (404, "the network is gone"),
+    ],
+)
+def test_container_that_does_not_start_for_another_reason_says_nothing_about_the_init(
+    scripted: FakeEngine, client: engine.Client, refusal: tuple[int, str]
+) -> None:
+    scripted.refusals[START] = refusal
+    assert not launch.has_init(client, "image")
+    assert client.init_works is None
+    scripted.refusals.clear()
+    assert launch.has_init(client, "image")
+    assert client.init_works is True
+    assert scripted.containers == {}
+
+
+def test_engine_without_init_is_believed_once_a_container_without_one_starts(
+    scripted: FakeEngine, client: engine.Client
+) -> None:
+    scripted.has_init = False
+    assert not launch.has_init(client, "image")
+    assert client.init_works is False
+    tried = _trials(scripted)
+    assert not launch.has_init(client, "image")
+    assert _trials(scripted) == tried
+    assert scripted.containers == {}
+
+
+def test_trial_needs_neither_the_images_user_nor_its_folder(
+    scripted: FakeEngine, client: engine.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+    create = FakeEngine._create
+
+    def noted(self: FakeEngine, name: str, config: dict[str, Any]) -> Any:
+        asked.append(config)
+        return create(self, name, config)
+
+    monkeypatch.setattr(FakeEngine, "_create", noted)
+    assert launch.has_init(client, "image")
+    assert [(each["User"], each["WorkingDir"]) for each in asked] == [("0", "/")]
+
+
+AWAY = [
+    requests.ConnectionError("Connection aborted."),
+    requests.ReadTimeout("Read timed out."),
+    requests.exceptions.ChunkedEncodingError("Connection broken"),
+    urllib3.exceptions.ProtocolError("Connection broken"),
+    ConnectionResetError("reset"),
+]
+
+
+@pytest.mark.parametrize("error", AWAY, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("look", ["stat", "get_archive"])
+def test_engine_that_goes_away_during_the_look_is_waited_for(
+    client: engine.Client, monkeypatch: pytest.MonkeyPatch, look: str, error: Exception
+) -> None:
+    def away(*_: object, **__: object) -> Any:
+        raise error
+
+    monkeypatch.setattr(client, "stat", lambda *_: "eyJtb2RlIjogNDkzfQ==")  # {"mode": 493}, an executable file
+    monkeypatch.setattr(client, look, away)
+    with pytest.raises(EngineUnavailable) as unavailable:
+        launch.require_program(client, "c", _specs())
+    assert unavailable.value.status is None
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 500, 501])
+@pytest.mark.parametrize("look", ["stat", "get_archive"])
+def test_engine_that_cannot_tell_what_is_in_a_container_is_not_believed(
+    client: engine.Client, monkeypatch: pytest.MonkeyPatch, look: str, status: int
+) -> None:
+    response = requests.Response()
+    response.status_code = status
+
+    def refused(*_: object, **__: object) -> Any:
+        raise APIError("refused", response=response)
+
+    monkeypatch.setattr(client, "stat", lambda *_: "eyJtb2RlIjogNDkzfQ==")
+    monkeypatch.setattr(client, look, refused)
+    launch.require_program(client, "c", _specs())
+
+
+def _specs() -> JobSpecs:
+    return JobSpecs.model_validate({"app": {"cmd": ["true"]}, "handler": {"image_url": "image"}})
