@@ -94,6 +94,8 @@ async def download(request: Request, mock: MockOf, bucket: str, key: str) -> Res
         raise S3Error(404, "NoSuchKey", "The specified key does not exist.", Key=key)
     if request.headers.get("if-match", etag(stored)) not in ("*", etag(stored)):
         raise S3Error(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+    if request.headers.get("if-none-match") in ("*", etag(stored)):
+        return Response(status_code=304, headers=_entity_headers(mock, stored) | {"etag": etag(stored)})
     try:
         part = requested_part(request, stored)
     except Unsatisfiable as error:

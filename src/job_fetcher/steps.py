@@ -36,6 +36,7 @@ from job_fetcher.transfer.presigned import PresignedRequest
 from job_fetcher.transfer.sender import Sender, WhenFailed
 from job_fetcher.transfer.upload_report import Summary, UploadReport, conclusion, in_words
 from job_fetcher.workspace.disk import is_broken, is_full, open_to_all
+from job_fetcher.workspace.input_cache import InputCache
 from job_fetcher.workspace.ledger import Ledger
 
 TRANSFERS = 8
@@ -53,11 +54,12 @@ def download_inputs(
     cancelled: Cancellation | None = None,
     transfers: int = TRANSFERS,
     job_id: str | None = None,
+    cache: InputCache | None = None,
 ) -> None:
     """Fetch every input of `specs` into `files`, by way of `parts`: two folders that exist, on the same file system.
 
     An input that is in `files` is complete and stays. `transfers` files come at the same time. Every input is writable
-    for the container's user. `job_id`, if given, is for the log.
+    for the container's user. `job_id`, if given, is for the log. What `cache` has in the storage's version is copied.
 
     Raises `JobFailed`, naming the file, for one that does not exist, is refused, or does not fit on the disk. Raises
     the reason of `cancelled`, and `OSError` if nothing can be written. Raises `CredentialsError`, `SettingsError` and
@@ -70,7 +72,7 @@ def download_inputs(
         folders |= {parent for parent in target.parents if files in parent.parents}
         if not _is_there(target, path):
             request = PresignedRequest(partial(api.input_request, file_id))
-            beginnings.append(Download(path, request, target, parts / str(number)).begin)
+            beginnings.append(Download(path, request, target, parts / str(number), file_id, cache).begin)
             missing.append(target)
 
     if job_id:

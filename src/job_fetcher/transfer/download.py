@@ -26,6 +26,8 @@ from job_fetcher.transfer.arrived import Arrived
 from job_fetcher.transfer.presigned import BLOCK, PresignedRequest, Refusals
 from job_fetcher.transfer.ranges import Answer, First, Next, Range, Version
 from job_fetcher.workspace.disk import GIB, free_bytes, is_broken, is_full, open_to_all
+from job_fetcher.workspace.input_cache import Entry, InputCache
+from job_fetcher.workspace.input_cache import Version as CachedVersion
 
 LARGE = 64 << 20
 """A file of at least this many bytes comes in parallel ranges, each at most this large."""
@@ -42,12 +44,22 @@ NOTED = 8 << 20
 class Download:
     """The input `name`, by way of `part`, into `target`, which appears only when it is complete.
 
-    `request` gives the request to make. Every call raises `JobFailed`, naming the input: if there is no such file, the
-    storage refuses it, or the disk is too full for it.
+    `request` gives the request to make for the file `file_id`. `cache`, if given, may have the file of an earlier job,
+    and keeps this one. Every call raises `JobFailed`, naming the input: if there is no such file, the storage refuses
+    it, or the disk is too full for it.
     """
 
-    def __init__(self, name: str, request: PresignedRequest, target: Path, part: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        request: PresignedRequest,
+        target: Path,
+        part: Path,
+        file_id: str = "",
+        cache: InputCache | None = None,
+    ) -> None:
         self._name, self._request, self._target, self._part = name, request, target, part
+        self._file_id, self._cache = file_id, cache
         self._arrived = Arrived(part.with_name(part.name + ".arrived"))
         self._is_committed = False
         self._lock = Lock()
@@ -55,12 +67,14 @@ class Download:
     def begin(self, cancelled: Cancellation) -> list[Task]:
         """Fetch the file, or the beginning of a large one; returns the calls that fetch the rest."""
         with self._named():
+            if self._copy_from_cache(cancelled):
+                return []
             for _ in range(MAX_VERSIONS):
                 if not self._arrived.load(self._part):
                     self._fetch_first(cancelled)
                 plan = ranges.plan(self._arrived.size, self._arrived.ranges, LARGE)
                 if all(self._fetch(each, cancelled) for each in plan.first):
-                    self._commit_if_complete()
+                    self._commit_if_complete(cancelled)
                     return [partial(self._fetch_rest, each) for each in plan.rest]
                 self._arrived.forget()
                 cancelled.wait(CHANGED_S)
@@ -70,21 +84,57 @@ class Download:
         with self._named():
             if not self._fetch(wanted, cancelled):
                 raise JobFailed("it was changed while it was fetched")
-            self._commit_if_complete()
+            self._commit_if_complete(cancelled)
         return []
 
-    def _commit_if_complete(self) -> None:
+    def _commit_if_complete(self, cancelled: Cancellation) -> None:
         with self._lock:
             arrived = self._arrived
             if self._is_committed or ranges.missing(arrived.size, arrived.ranges, LARGE):
                 return
-            try:
-                open_to_all(self._part, 0o666)  # the container's user may not be the worker's
-                self._part.rename(self._target)
-            except OSError as error:
-                _blame(error)
+            etag, size = arrived.version.etag, arrived.size
+            self._commit()
             arrived.forget()
             self._is_committed = True
+        if self._cache is not None and size and etag and not etag.startswith("W/"):
+            self._cache.keep(self._file_id, self._target, CachedVersion(etag=etag, size=size), cancelled)
+
+    def _commit(self) -> None:
+        try:
+            open_to_all(self._part, 0o666)  # the container's user may not be the worker's
+            self._part.rename(self._target)
+        except OSError as error:
+            _blame(error)
+
+    def _copy_from_cache(self, cancelled: Cancellation) -> bool:
+        """Take the file from the cache, if the storage says that it has this version still, and gives it to this job.
+
+        The API is asked for the request to make as for any file: its answer is the permission.
+        """
+        entry = self._cache.find(self._file_id) if self._cache is not None else None
+        if entry is None or self._cache is None:
+            return False
+        refusals = Refusals()
+        try:
+            if not retry.retrying(cancelled)(partial(self._is_current, entry, refusals)):
+                return False
+        except JobFailed:
+            self._cache.remove(self._file_id)
+            raise
+        try:
+            if not entry.copy_to(self._part, cancelled):
+                return False
+        except OSError as error:
+            _blame(error)
+        self._arrived.forget()
+        self._commit()
+        return True
+
+    def _is_current(self, entry: Entry, refusals: Refusals) -> bool:
+        """Ask the storage for one byte, unless it has the version in the cache (RFC 9110, 13.1.2)."""
+        with self._answer((0, 1), refusals, unless=entry.version.etag) as (_, answer):
+            is_same = (answer.version.etag, answer.size) == (entry.version.etag, entry.version.size)
+            return answer.status == 304 or is_same
 
     def _fetch_first(self, cancelled: Cancellation) -> None:
         """Learn size and version of the file, with its first bytes; of a host without ranges, fetch all of it."""
@@ -141,11 +191,11 @@ class Download:
 
     @contextmanager
     def _answer(
-        self, wanted: Range | None, refusals: Refusals, version: Version | None = None
+        self, wanted: Range | None, refusals: Refusals, version: Version | None = None, *, unless: str = ""
     ) -> Iterator[tuple[requests.Response, Answer]]:
         """The answer 200, 206 or 416 to a request for `wanted` (`None`: the whole file), and its head.
 
-        Raises what any other status means.
+        `unless`: an `ETag`; the answer is 304 if the file has it still. Raises what any other status means.
         """
         request = self._request.get(refusals.last)
         headers = {**request.headers, "Accept-Encoding": "identity"}
@@ -153,6 +203,8 @@ class Download:
             headers["Range"] = f"bytes={wanted[0]}-{wanted[1] - 1}"
         if version is not None and version.if_range:
             headers["If-Range"] = version.if_range
+        if unless:
+            headers["If-None-Match"] = unless
         try:
             response = http.send(request.method, request.url, headers=headers, stream=True, redirects=True)
         except http.UnusableRequest as error:
@@ -164,7 +216,7 @@ class Download:
             refusals.reset()
             if status == 404:
                 raise JobFailed("the storage has no such file")
-            if status not in (200, 206, 416):
+            if status not in (200, 206, 416) and not (unless and status == 304):
                 raise JobFailed(f"the storage answered {status}: {storage_errors.explain(response)}")
             yield response, Answer.of(response)
 
@@ -175,6 +227,9 @@ class Download:
                 return
             tell(Planned(Transfer.DOWNLOAD, size))
             free = free_bytes(self._part.parent)
+            if size > free and self._cache is not None:
+                self._cache.make_room(on_disk=size)
+                free = free_bytes(self._part.parent)
             if size > free:
                 raise JobFailed(f"it needs {size / GIB:.2f} GiB, and the worker's disk has {free / GIB:.2f} GiB left")
             try:

@@ -1,0 +1,118 @@
+"""An input that an earlier job brought: it is copied if the storage has the same version, and gives it to this job."""
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from job_fetcher.core.errors import JobFailed
+from job_fetcher.transfer.download import LARGE
+from job_fetcher.workspace.input_cache import InputCache
+from tests.support.files import own_and_s3
+from tests.support.platform import Platform
+from tests.support.stage import Stage
+
+pytestmark = pytest.mark.usefixtures("waits")
+
+FILE = "s3://bucket/frames.tif"
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> InputCache:
+    return InputCache(tmp_path, "ada at http://api", 1 << 30)
+
+
+@pytest.fixture
+def fetch(mock: Platform, cache: InputCache, tmp_path: Path) -> Callable[..., bytes]:
+    """Fetches the input into the folder of a new job; returns what the job sees."""
+
+    numbers = count()
+
+    def run(file_id: str = FILE) -> bytes:
+        folder = tmp_path / f"job-{next(numbers)}"
+        folder.mkdir()
+        stage = Stage(mock, folder, files={"frames.tif": file_id})
+        mock.state.requests.clear()
+        return stage.download(cache=cache)["frames.tif"]
+
+    return run
+
+
+def fetched(mock: Platform) -> int:
+    """Bytes that the storage has sent to the last job."""
+    return sum(each.sent for each in mock.requests("GET") if each.path.startswith(("/s3", "/files")) and each.range)
+
+
+@own_and_s3
+@pytest.mark.parametrize("size", [1, 100_000, LARGE + 5])
+def test_second_job_on_the_same_input_fetches_at_most_one_byte_of_it(
+    mock: Platform, fetch: Callable[..., bytes], storage: str, size: int
+) -> None:
+    mock.configure(storage=storage)
+    content = bytes(range(251)) * (size // 251) + bytes(size % 251)
+    mock.put_file(FILE, content)
+    assert fetch() == content
+    assert fetched(mock) == size
+    assert fetch() == content
+    assert fetched(mock) <= (0 if storage == "s3" else 1)
+
+
+@own_and_s3
+@pytest.mark.parametrize("changed", [b"new!", b"longer than before", b""])
+def test_input_that_was_changed_on_the_storage_is_fetched_anew(
+    mock: Platform, fetch: Callable[..., bytes], storage: str, changed: bytes
+) -> None:
+    mock.configure(storage=storage)
+    mock.put_file(FILE, b"old!")
+    assert fetch() == b"old!"
+    mock.put_file(FILE, changed)
+    assert fetch() == changed
+    assert fetch() == changed
+
+
+def test_job_that_overwrites_its_input_does_not_change_that_of_the_next_one(
+    mock: Platform, fetch: Callable[..., bytes], tmp_path: Path
+) -> None:
+    mock.put_file(FILE, b"frames")
+    for _ in range(3):
+        assert fetch() == b"frames"
+        for path in tmp_path.glob("job-*/files/frames.tif"):
+            path.write_bytes(b"mine!!")
+
+
+@own_and_s3
+def test_file_that_the_storage_no_longer_gives_leaves_the_cache(
+    mock: Platform, fetch: Callable[..., bytes], cache: InputCache, storage: str
+) -> None:
+    mock.configure(storage=storage)
+    mock.put_file(FILE, b"frames")
+    fetch()
+    mock.fault("re:/(files/.*/download|s3/.*)", method="GET", status=404)
+    with pytest.raises(JobFailed, match="no such file"):
+        fetch()
+    assert cache.entries() == []
+
+
+def test_file_that_this_account_may_not_read_any_more_leaves_the_cache(
+    mock: Platform, fetch: Callable[..., bytes], cache: InputCache
+) -> None:
+    mock.put_file(FILE, b"frames")
+    fetch()
+    mock.put_file(FILE, b"frames", allowed=False)
+    with pytest.raises(JobFailed):
+        fetch()
+    assert cache.entries() == []
+
+
+def test_another_files_copy_is_given_to_nobody(mock: Platform, fetch: Callable[..., bytes]) -> None:
+    mock.put_file(FILE, b"frames")
+    mock.put_file("s3://bucket/others.tif", b"others")
+    assert [fetch(), fetch("s3://bucket/others.tif"), fetch()] == [b"frames", b"others", b"frames"]
+
+
+def test_file_without_a_strong_etag_is_not_kept(mock: Platform, fetch: Callable[..., bytes], cache: InputCache) -> None:
+    mock.put_file(FILE, b"frames")
+    mock.fault("re:/(files/.*/download|s3/.*)", method="GET", headers={"etag": 'W/"weak"'})
+    fetch()
+    assert cache.entries() == []
