@@ -1,18 +1,16 @@
 """What answers in the platform's place, or refuses the account for a moment, ends no job and no worker."""
 
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 
 from app.config import Account
-from tests.support.fake_engine import FakeEngine, fake_engine
-from tests.support.leaks import Evidence
+from tests.support.fake_engine import FakeEngine
 from tests.support.platform import PASSWORD, TOKEN, USERNAME, Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
+from tests.worker.conftest import StartWorker
 
 WAIT = "echo ran > /files/output/ran; until [ -e /files/go ]; do sleep 0.02; done"
 IMPATIENT = "import job_fetcher.core.retry\njob_fetcher.core.retry.REFUSED_FOR_S = 1.0\n"
@@ -26,32 +24,6 @@ PAGES: dict[str, dict[str, Any]] = {
 }
 FIXED: dict[str, Any] = {"ACCESS_TOKEN": TOKEN, "USERNAME": None, "PASSWORD": None}
 every_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
-Start = Callable[..., WorkerProcess]
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[FakeEngine]:
-    (folder := tmp_path / "engine").mkdir()
-    with fake_engine(folder) as engine:
-        yield engine
-
-
-@pytest.fixture
-def start(mock: Platform, engine: FakeEngine, evidence: Evidence, tmp_path: Path) -> Iterator[Start]:
-    """Starts one worker, with settings besides the usual ones."""
-    client = docker.DockerClient(engine.url, version="1.41")
-    started: list[WorkerProcess] = []
-
-    def start_worker(**settings: str) -> WorkerProcess:
-        settings = {"DOCKER_HOST": engine.url, "MIN_FREE_GIB": "0", "TIMEOUT_STATUS": "0.2"} | settings
-        started.append(WorkerProcess(mock, client, tmp_path / "data", evidence.file("worker"), settings))
-        return started[0]
-
-    yield start_worker
-    for worker in started:
-        worker.end()
-        print(worker.log)  # noqa: T201 - pytest shows it if the test has failed
-    client.close()
 
 
 @pytest.fixture
@@ -79,7 +51,9 @@ def assert_finishes(mock: Platform, worker: WorkerProcess, job: str) -> None:
 
 @every_page
 @pytest.mark.parametrize("times", [1, 3])
-def test_pages_while_a_command_runs_end_nothing(mock: Platform, start: Start, page: dict[str, Any], times: int) -> None:
+def test_pages_while_a_command_runs_end_nothing(
+    mock: Platform, start: StartWorker, page: dict[str, Any], times: int
+) -> None:
     worker = start()
     job = begun(mock, worker)
     wrong = mock.fault("/jobs*", times=times, **page)
@@ -88,7 +62,7 @@ def test_pages_while_a_command_runs_end_nothing(mock: Platform, start: Start, pa
 
 
 @every_page
-def test_pages_on_the_way_in_and_out_lose_no_file(mock: Platform, start: Start, page: dict[str, Any]) -> None:
+def test_pages_on_the_way_in_and_out_lose_no_file(mock: Platform, start: StartWorker, page: dict[str, Any]) -> None:
     worker = start()
     for path in ("/files/*/url", "/jobs/*/files/url"):
         mock.fault(path, times=2, **page)
@@ -96,7 +70,7 @@ def test_pages_on_the_way_in_and_out_lose_no_file(mock: Platform, start: Start, 
 
 
 @every_page
-def test_pages_while_there_is_no_job_end_no_worker(mock: Platform, start: Start, page: dict[str, Any]) -> None:
+def test_pages_while_there_is_no_job_end_no_worker(mock: Platform, start: StartWorker, page: dict[str, Any]) -> None:
     wrong = mock.fault("/jobs", times=3, **page)
     worker = start()
     mock.wait_until(lambda: wrong.matched >= 3, "the pages")
@@ -104,7 +78,7 @@ def test_pages_while_there_is_no_job_end_no_worker(mock: Platform, start: Start,
     assert worker.is_running
 
 
-def test_requests_that_are_led_to_the_users_api_for_a_while_end_no_job(mock: Platform, start: Start) -> None:
+def test_requests_that_are_led_to_the_users_api_for_a_while_end_no_job(mock: Platform, start: StartWorker) -> None:
     worker = start()
     job = begun(mock, worker)
     mock.configure(api="users")
@@ -115,7 +89,7 @@ def test_requests_that_are_led_to_the_users_api_for_a_while_end_no_job(mock: Pla
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_credentials_that_are_refused_for_a_moment_end_no_job(mock: Platform, start: Start, status: int) -> None:
+def test_credentials_that_are_refused_for_a_moment_end_no_job(mock: Platform, start: StartWorker, status: int) -> None:
     worker = start()
     job = begun(mock, worker)
     refused = mock.fault("/jobs/*", status=status, detail="the keys cannot be fetched", times=5)
@@ -125,7 +99,7 @@ def test_credentials_that_are_refused_for_a_moment_end_no_job(mock: Platform, st
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_credentials_that_stay_refused_end_the_job_and_the_worker(
-    mock: Platform, engine: FakeEngine, start: Start, impatient: dict[str, str], status: int
+    mock: Platform, engine: FakeEngine, start: StartWorker, impatient: dict[str, str], status: int
 ) -> None:
     worker = start(**impatient)
     begun(mock, worker)
@@ -135,7 +109,9 @@ def test_credentials_that_stay_refused_end_the_job_and_the_worker(
     assert ("even a new one" if status == 401 else "Ask the platform to add it to the group 'workers'") in worker.log
 
 
-def test_account_that_cognito_refuses_while_a_command_runs_is_not_locked_by_it(mock: Platform, start: Start) -> None:
+def test_account_that_cognito_refuses_while_a_command_runs_is_not_locked_by_it(
+    mock: Platform, start: StartWorker
+) -> None:
     """Five wrong passwords lock it; each keep-alive would be one."""
     worker = start()
     job = begun(mock, worker)
@@ -155,7 +131,7 @@ def test_account_that_cognito_refuses_while_a_command_runs_is_not_locked_by_it(m
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("settings", [{}, FIXED], ids=["login", "ACCESS_TOKEN"])
 def test_credentials_that_are_refused_for_a_moment_end_no_idle_worker(
-    mock: Platform, start: Start, status: int, settings: dict[str, Any]
+    mock: Platform, start: StartWorker, status: int, settings: dict[str, Any]
 ) -> None:
     refused = mock.fault("/jobs", status=status, detail="the keys cannot be fetched", times=6)
     worker = start(**settings)
@@ -168,7 +144,7 @@ def test_credentials_that_are_refused_for_a_moment_end_no_idle_worker(
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("settings", [{}, FIXED], ids=["login", "ACCESS_TOKEN"])
 def test_credentials_that_stay_refused_end_an_idle_worker(
-    mock: Platform, start: Start, impatient: dict[str, str], status: int, settings: dict[str, Any]
+    mock: Platform, start: StartWorker, impatient: dict[str, str], status: int, settings: dict[str, Any]
 ) -> None:
     refused = mock.fault("/jobs", status=status, detail="no")
     worker = start(**impatient, **settings)
@@ -176,7 +152,7 @@ def test_credentials_that_stay_refused_end_an_idle_worker(
     assert refused.matched >= 3
 
 
-def test_outage_between_refusals_confirms_none(mock: Platform, start: Start, impatient: dict[str, str]) -> None:
+def test_outage_between_refusals_confirms_none(mock: Platform, start: StartWorker, impatient: dict[str, str]) -> None:
     worker = start(**impatient)
     for status in (503, 500, 404, 503):
         refused = mock.fault("/jobs", status=401, detail="no", times=2)
@@ -187,13 +163,13 @@ def test_outage_between_refusals_confirms_none(mock: Platform, start: Start, imp
     assert worker.is_running
 
 
-def test_idle_worker_whose_login_is_refused_ends_at_once(mock: Platform, start: Start) -> None:
+def test_idle_worker_whose_login_is_refused_ends_at_once(mock: Platform, start: StartWorker) -> None:
     worker = start(PASSWORD="another")
     assert worker.wait() == 3
     assert len(mock.requests("POST", "/cognito")) == 1
 
 
-def test_worker_at_the_users_api_ends_and_says_so(mock: Platform, start: Start) -> None:
+def test_worker_at_the_users_api_ends_and_says_so(mock: Platform, start: StartWorker) -> None:
     mock.configure(api="users")
     worker = start()
     assert worker.wait() == 2
@@ -202,7 +178,9 @@ def test_worker_at_the_users_api_ends_and_says_so(mock: Platform, start: Start) 
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_start_that_is_led_to_the_users_api_once_or_twice_goes_on(mock: Platform, start: Start, times: int) -> None:
+def test_start_that_is_led_to_the_users_api_once_or_twice_goes_on(
+    mock: Platform, start: StartWorker, times: int
+) -> None:
     wrong = mock.fault("/jobs", status=200, body="[]", times=2 * times)  # each poll, and the question after it
     worker = start()
     mock.wait_until(lambda: wrong.matched > 2 * times, "the next poll")
@@ -211,7 +189,7 @@ def test_start_that_is_led_to_the_users_api_once_or_twice_goes_on(mock: Platform
 
 
 @pytest.mark.parametrize("status", [429, 503, 500])
-def test_retry_after_of_a_poll_is_waited_out(mock: Platform, start: Start, status: int) -> None:
+def test_retry_after_of_a_poll_is_waited_out(mock: Platform, start: StartWorker, status: int) -> None:
     later = mock.fault("/jobs", status=status, headers={"Retry-After": "2"}, times=1)
     start()
     mock.wait_until(lambda: later.matched > 1, "the next poll")
@@ -221,7 +199,7 @@ def test_retry_after_of_a_poll_is_waited_out(mock: Platform, start: Start, statu
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1])
 def test_worker_that_waits_an_hour_for_its_next_poll_is_stopped_at_once(
-    mock: Platform, start: Start, number: signal.Signals
+    mock: Platform, start: StartWorker, number: signal.Signals
 ) -> None:
     later = mock.fault("/jobs", status=429, headers={"Retry-After": "3600"})
     worker = start()
@@ -232,7 +210,7 @@ def test_worker_that_waits_an_hour_for_its_next_poll_is_stopped_at_once(
     assert later.matched == 1
 
 
-def test_groups_of_the_settings_come_first(mock: Platform, start: Start) -> None:
+def test_groups_of_the_settings_come_first(mock: Platform, start: StartWorker) -> None:
     jobs = [mock.submit("true"), mock.submit("true", group="a"), mock.submit("true", group="b c")]
     start(JOB_GROUPS="a, b c")
     for job in jobs:

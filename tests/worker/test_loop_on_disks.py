@@ -7,7 +7,7 @@ import docker
 import pytest
 
 from tests.field.faults import Fault, mounted
-from tests.support.fake_engine import FakeEngine, fake_engine
+from tests.support.fake_engine import FakeEngine
 from tests.support.leaks import Evidence
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
@@ -28,13 +28,6 @@ def faults() -> tuple[Fault, ...]:
 def disk(needs_mounts: None, needs_time: None, tmp_path: Path, faults: tuple[Fault, ...]) -> Iterator[SetFaults]:
     with mounted(tmp_path / "data", *faults) as set_faults:
         yield set_faults
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[FakeEngine]:
-    (folder := tmp_path / "engine").mkdir()
-    with fake_engine(folder) as engine:
-        yield engine
 
 
 @pytest.fixture

@@ -13,19 +13,12 @@ import docker
 import pytest
 
 from job_fetcher.workspace.job_folder import JobState
-from tests.support.fake_engine import FakeEngine, fake_engine
+from tests.support.fake_engine import FakeEngine
 from tests.support.leaks import Evidence
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
 
 WAIT = "echo begun; echo ran >> /files/output/ran; until [ -e /files/go ]; do sleep 0.02; done; echo went"
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[FakeEngine]:
-    (folder := tmp_path / "engine").mkdir()
-    with fake_engine(folder) as engine:
-        yield engine
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ class JobEnd(StrEnum):
     DROPPED = "dropped"
     """Nobody waits for it any more: its user deleted it, another worker has it, or the API refuses its last status."""
     KEPT = "kept"
-    """Its folder stays: the next start goes on with it."""
+    """Its folder stays: the worker goes on with it before the next job, or at its next start."""
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,15 @@ class Course:
         self._api, self._runner, self._shutdown, self._settings = api, runner, shutdown, settings
         self._when_failed = when_failed
 
-    def run(self, folder: JobFolder, cancelled: Cancellation) -> Final:
-        """Run the job's command, or resume it, and upload what it left. Returns the last status."""
+    def run(self, folder: JobFolder, cancelled: Cancellation, *, resumed: bool) -> Final:
+        """Run the job's command, or resume it, and upload what it left. Returns the last status.
+
+        `resumed`: the job was left behind. One that has ended at the platform since is dropped (`JobGone`).
+        """
         with KeepAlive(
             self._api, folder.job_id, _first_status(folder), cancelled,
             interval_s=self._settings.timeout_status, hold_s=self._settings.status_hold,
+            resumed=resumed,
         ) as keep_alive:  # fmt: skip
             self._shutdown.call_when_stopped(keep_alive.lift_hold)
             specs = JobSpecs.parse(folder.state.job.raw)

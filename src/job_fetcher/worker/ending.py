@@ -30,7 +30,8 @@ class Ending:
     """How a job ends here.
 
     `final` is the last status to send, if there is one. `requeues` counts this time, too, if that is `queued`. `stays`:
-    the folder stays, and the next start resumes the job. `fatal` is the error that ends the worker afterwards.
+    the folder stays, and the worker resumes the job before it asks for the next one, or at its next start. `fatal` is
+    the error that ends the worker afterwards.
     `suspect`: try a container and the folder before the next job. `reason`: why there is no last status to send.
     """
 
@@ -45,7 +46,7 @@ class Ending:
     def verb(self) -> str:
         """What the worker does with the job, for the log."""
         if self.final is None:
-            return "kept for the next start" if self.stays else "dropped"
+            return "kept" if self.stays else "dropped"
         return "requeueing" if self.final.status is JobStatus.QUEUED else "failing"
 
     def record(self, folder: JobFolder) -> None:
@@ -64,7 +65,7 @@ def ending_of(error: Exception, folder: JobFolder) -> Ending:
     |---|---|---|
     | `JobGone` | nothing is sent, the folder is removed | next job |
     | `StopRequested` | requeued and noted (*) | ends |
-    | `DetachRequested` | stays for the next start | ends |
+    | `DetachRequested` | stays | ends, unless the engine has failed after the command's end |
     | `MachineFault`, `EngineUnavailable` | requeued and noted (*) | tries a container, then the next job |
     | `CredentialsError` | as for `StopRequested` | ends with its exit code |
     | another `WorkerError`: the platform's address answers with nonsense, say | stays for the next start | the same |
@@ -73,7 +74,7 @@ def ending_of(error: Exception, folder: JobFolder) -> Ending:
     | the disk is full, or somebody has removed the folder | `error` that says so | next job |
     | anything else | `error` with the exception's type and message | ends with its traceback |
 
-    (*) A job whose outcome is recorded is never requeued: its folder stays, and a start finishes it.
+    (*) A job whose outcome is recorded is never requeued: its folder stays, and the worker finishes it (`KeptJobs`).
     """
     state = folder.state
     error = _as_machine_fault(error)

@@ -37,6 +37,9 @@ class KeepAlive:
     It sets `cancelled` to `JobGone` when the API has confirmed that the job is gone (`StatusSender`). It sets it to
     `CredentialsError` when the API has refused the credentials for long enough (`CredentialRefusals`). The thread
     survives any other failure, and tries again no later than the next keep-alive is due.
+
+    `resumed`: the job was left behind. It is gone, too, if it has ended meanwhile: the API accepts a status in every
+    state, so that the first one would revive it.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class KeepAlive:
         interval_s: float,
         *,
         hold_s: float = 0,
+        resumed: bool = False,
     ) -> None:
         self._job_id, self._cancelled, self._interval_s = job_id, cancelled, interval_s
         self._sender = StatusSender(api, job_id, cancelled)
@@ -59,6 +63,7 @@ class KeepAlive:
         self._woken = False
         self._closed = False
         self._heard_500 = False
+        self._may_have_ended = resumed
         self._failures = 0
         self._ended: Future[None] = Future()
         self.tried: Future[None] = Future()
@@ -158,9 +163,13 @@ class KeepAlive:
             heard_500, self._heard_500 = self._heard_500, False
         if heard_500:
             self._sender.doubt()
+        timeout_s = max(10.0, self._interval_s / 2)
+        if self._may_have_ended:
+            self._sender.require_open(timeout_s=timeout_s)
+            self._may_have_ended = False
         news = self._news[0] if self._news and not self._hold.left_s else None  # more may come meanwhile
         status = news or self._last
-        self._sender.put(status, timeout_s=max(10.0, self._interval_s / 2))
+        self._sender.put(status, timeout_s=timeout_s)
         self._last = status
         if news is not None:
             with self._changed:

@@ -35,6 +35,7 @@ from job_fetcher.platform import diagnosis
 from job_fetcher.platform.api import WorkerApi
 from job_fetcher.worker.course import Course
 from job_fetcher.worker.ending import Ending, ending_of, ending_without_folder
+from job_fetcher.worker.kept_jobs import KeptJobs
 from job_fetcher.worker.readiness import Readiness
 from job_fetcher.worker.reporter import Reporter
 from job_fetcher.worker.runner import Runner
@@ -80,6 +81,7 @@ class Worker:
         self._readiness.stuck_containers = self._stuck_containers.reason_against
         notes = workspace.requeued
         self._reporter = Reporter(api, notes, self._shutdown, first_wait_s=settings.timeout_job)
+        self._kept_jobs = KeptJobs(first_wait_s=settings.timeout_job)
         self._take_back = TakeBack(api, notes, settings.image_patterns, self._shutdown.ending)
         self._has_polled = False
         self._wrong_answers = 0
@@ -93,8 +95,7 @@ class Worker:
             for folder in self._workspace.resumable(self._gpu_uuid):
                 with folder:
                     self._wait_for_stuck_containers(folder)
-                    log.info("job %s: resuming", folder.job_id)
-                    self.run_job(folder)
+                    self._resume(folder)
                 self._shutdown.ending.check()
             self._shutdown.ending.call(self._look_for_orphans, "remove-orphans")
             while True:
@@ -106,8 +107,15 @@ class Worker:
             log.info("The worker ends: %s", reason)
 
     def run_once(self) -> bool:
-        """Get a job and run it to its end. False if there is no job, or this machine cannot run one now."""
+        """Get a job and run it to its end. False if there is no job, or this machine cannot run one now.
+
+        Goes on with the jobs that stayed first.
+        """
         self._retry_after_s = 0.0
+        self._kept_jobs.resume(self._resume)
+        self._shutdown.ending.check()
+        if self._kept_jobs.keep_the_next_job_away:
+            return False
         if not self._shutdown.ending.call(self._readiness.is_ready, "readiness"):
             return False
         try:
@@ -132,13 +140,16 @@ class Worker:
             self.run_job(folder)
         return folder is not None
 
-    def run_job(self, folder: JobFolder) -> None:
-        """The life of a job, from wherever it stands to its last status and the removal of its folder."""
+    def run_job(self, folder: JobFolder, *, resumed: bool = False) -> None:
+        """The life of a job, from wherever it stands to its last status and the removal of its folder.
+
+        `resumed`: it was left behind, and may have ended at the platform since.
+        """
         with folder, self._shutdown.job() as cancelled:
             tell(JobBegan(folder.state.job, folder.log))
             recorded = folder.state.final
             if recorded is None:
-                self._end_job(folder, self._run(folder, cancelled), cancelled)
+                self._end_job(folder, self._run(folder, cancelled, resumed=resumed), cancelled, again=resumed)
             else:
                 self._end_job(folder, Ending(recorded, folder.state.requeues), cancelled, again=True)
 
@@ -204,10 +215,14 @@ class Worker:
                 self._reporter.report(job, ending.final, cancelled, requeues=ending.requeues)
             return None
 
-    def _run(self, folder: JobFolder, cancelled: Cancellation) -> Ending:
+    def _resume(self, folder: JobFolder) -> None:
+        log.info("job %s: resuming", folder.job_id)
+        self.run_job(folder, resumed=True)
+
+    def _run(self, folder: JobFolder, cancelled: Cancellation, *, resumed: bool) -> Ending:
         """Do the job, whatever of it is left to do. How it ends is recorded before anybody hears of it."""
         try:
-            ending = Ending(self._course.run(folder, cancelled))
+            ending = Ending(self._course.run(folder, cancelled, resumed=resumed))
         except Exception as error:  # noqa: BLE001 - the table says what each one means
             ending = ending_of(error, folder)
             level = logging.INFO if isinstance(error, Cancelled) else logging.WARNING
@@ -218,9 +233,9 @@ class Worker:
         return ending
 
     def _end_job(self, folder: JobFolder, ending: Ending, cancelled: Cancellation, *, again: bool = False) -> None:
-        """Send the last status, and clean up if the job is over. Raises the error that ends the worker, if any.
+        """Send the last status, and clean up if the job is over, else keep it. Raises the error that ends the worker.
 
-        `again`: an earlier start may have sent the status.
+        `again`: somebody may have ended the job before.
         """
         is_over = not ending.stays
         if ending.final is not None:
@@ -238,6 +253,8 @@ class Worker:
             self._clean_up(folder)
         if ending.fatal is not None:
             raise ending.fatal
+        if not is_over and not self._shutdown.stopped.is_set():
+            self._kept_jobs.keep(folder)
 
     def _after_failure(self) -> None:
         """A command has failed: where it had a GPU, that may be the reason."""

@@ -44,7 +44,7 @@ class Reporter:
         untold: bool = False,
         when_untold: Callable[[], None] = lambda: None,
     ) -> bool:
-        """Send the last status. Whether the job is over then; if not, its folder stays for the next start.
+        """Send the last status. Whether the job is over then; if not, its folder stays.
 
         `requeues` counts this time, too, if `final` is `queued`. `again`: an earlier start may have sent it.
         `worker_ends`: the worker ends afterwards, and waits for no answer but for some seconds. `untold` and
@@ -63,7 +63,7 @@ class Reporter:
             log.error("job %s: last status refused: %s", job.id, refusal)  # noqa: TRY400
             tell(JobEnded(job.id, JobEnd.DROPPED, str(refusal)))
         except (Cancelled, Unavailable) as reason:
-            log.info("job %s: kept for the next start: %s", job.id, reason)
+            log.info("job %s: kept: %s", job.id, reason)
             tell(JobEnded(job.id, JobEnd.KEPT, str(reason)))
             return False
         else:
