@@ -4,8 +4,10 @@ Each step has a platform, a worker and a folder for itself, so that one that fai
 """
 
 import json
+import os
 import re
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +30,7 @@ RAN = "echo ran >> /files/output/ran"
 WAIT_FOR_GO = "until [ -e /files/go ]; do sleep 0.1; done"
 SENTENCES = {SettingsError.exit_code, EngineError.exit_code}
 """The exit codes of a worker that has said what its owner has to do."""
+_TIME_AND_LEVEL = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z]+ +")
 _NO_JOB = re.compile(r"The worker asks for no job: (.*)")
 
 
@@ -36,6 +39,8 @@ class Verdict(StrEnum):
     TOLD = "told"
     """It does not work, or not all of it. The worker says so, and no job is lost to it."""
     FAILS = "**does not**"
+    NONE = "-"
+    """Not tried: the disk is too large to fill."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,13 @@ class Stage:
     def until_it_runs(self, job: str) -> None:
         """Wait for the command of a job that begins with `RAN`, and for the status that says so."""
         ran = self.worker.base / job / "files" / "output" / "ran"
-        self.until(lambda: ran.exists() and self.platform.job(job).status == "running", "the command to begin")
+
+        def is_running() -> bool:
+            if (status := self.platform.job(job).status) in ("finished", "error"):
+                raise AssertionError(f"the job ended as {status}: {self.platform.details(job)}")
+            return ran.exists() and status == "running"
+
+        self.until(is_running, "the command to begin")
 
     def containers(self) -> list[Container]:
         """The jobs' containers that this step has made."""
@@ -124,7 +135,12 @@ class FieldWorker(WorkerProcess):
     def __init__(self, stage: Stage, *arguments: str) -> None:
         place, self._stage = stage.place, stage
         self.run_by, self.python, self.arguments = place.run_by, place.python, arguments
-        settings = {"DOCKER_HOST": place.url, "MIN_FREE_GIB": "0.01"} | dict(place.settings(stage.folder))
+        settings = {
+            "DOCKER_HOST": place.url,
+            "MIN_FREE_GIB": "0.01",
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        }
+        settings |= place.settings
         log_file = place.scratch / f"{stage.folder.name}.log"
         super().__init__(stage.platform, place.client, stage.folder, log_file, settings)
 
@@ -146,17 +162,18 @@ def check(stage: Stage) -> str:
 
 
 def job(stage: Stage) -> str:
-    """Inputs, outputs, and a log of 20,000 lines."""
+    """Inputs, to which the command writes, outputs that are its user's alone, and a log of 20,000 lines."""
     worker = stage.start()
-    made = stage.submit(f"cp /files/data/in.bin /files/output/out.bin; seq {LINES}")
+    lines = ["set -e; umask 077; mkdir /files/output/own", "cp /files/data/in.bin /files/output/own/out.bin"]
+    made = stage.submit("; ".join([*lines, "echo more >> /files/data/in.bin", f"seq {LINES}"]))
     stage.until_over(made, "finished")
     outputs = stage.platform.outputs(made)
-    assert outputs["output/output/out.bin"] == bytes(range(256)) * 4_096, "the output differs from the input"
-    lines = outputs["log/log/container.log"].split(b"\n")[:-1]
+    assert outputs["output/output/own/out.bin"] == bytes(range(256)) * 4_096, "the output differs from the input"
+    lines = outputs["log/log/container.log"].decode().split("\n")[:-1]
     numbers = [line for line in lines if line.isdigit()]
     if len(numbers) == LINES:
         return ""
-    hole = next((line.decode() for line in lines if not line.isdigit()), "")
+    hole = next((line for line in lines if not line.isdigit()), "")
     assert hole, f"the log has {len(numbers)} of {LINES} lines, and does not say so: {worker.log_file}"
     raise Told(hole)
 
@@ -208,6 +225,18 @@ def stop(stage: Stage) -> str:
     return ""
 
 
+def full_disk(stage: Stage) -> str:
+    """A job fills the disk: what it had made before arrives, and the next job runs."""
+    stage.start()
+    made = stage.submit(f"echo kept > /files/output/kept; {stage.place.filler}")
+    stage.until_over(made, "error")
+    details = stage.platform.details(made)
+    assert "exit code 1" in details, f"the details do not name exit code 1: {details}"
+    assert stage.platform.outputs(made).get("output/output/kept") == b"kept\n", f"the outputs are lost: {details}"
+    stage.until_over(stage.submit("true"), "finished")
+    return ""
+
+
 STEPS: dict[str, Callable[[Stage], str]] = {
     "check": check,
     "job": job,
@@ -215,6 +244,7 @@ STEPS: dict[str, Callable[[Stage], str]] = {
     "kill -9": kill,
     "cancel": cancel,
     "stop": stop,
+    "full disk": full_disk,
 }
 """The steps. Each returns what else the worker says, and raises `Told` or `AssertionError`."""
 
@@ -223,6 +253,9 @@ def run(place: Place, note: Callable[[str], None]) -> dict[str, Cell]:
     """All steps in this place, by their names. `note` is told each result as soon as there is one."""
     cells = {}
     for name, step in STEPS.items():
+        if step is full_disk and not place.filler:
+            cells[name] = Cell(Verdict.NONE)
+            continue
         with _stage(place) as stage:
             cells[name] = cell = _cell(step, stage)
         note(f"{name}: {cell.verdict} {cell.sentence}".rstrip())
@@ -232,20 +265,23 @@ def run(place: Place, note: Callable[[str], None]) -> dict[str, Cell]:
 def _cell(step: Callable[[Stage], str], stage: Stage) -> Cell:
     try:
         sentence = step(stage)
+        verdict = Verdict.TOLD if sentence else Verdict.WORKS
     except Told as told:
-        return Cell(Verdict.TOLD, str(told))
+        verdict, sentence = Verdict.TOLD, str(told)
     except (AssertionError, OSError, KeyError) as error:
-        return Cell(Verdict.FAILS, " ".join(str(error).split()) or type(error).__name__)
-    return Cell(Verdict.TOLD if sentence else Verdict.WORKS, sentence)
+        verdict, sentence = Verdict.FAILS, str(error) or type(error).__name__
+    return Cell(verdict, _TIME_AND_LEVEL.sub("", " ".join(sentence.replace(str(stage.folder), "PATH_BASE").split())))
 
 
 @contextmanager
 def _stage(place: Place) -> Iterator[Stage]:
     folder = Path(tempfile.mkdtemp(prefix="step-", dir=place.folder))
     place.give(folder)
+    folder.with_name(f"{folder.name}-cwd").mkdir()
     with running_platform() as platform:
         stage = Stage(place, platform, folder)
         try:
-            yield stage
+            with place.spoiled():
+                yield stage
         finally:
             stage.worker.end()

@@ -3,7 +3,8 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import docker
@@ -13,13 +14,11 @@ IMAGE = "127.0.0.1:1/job:latest"
 PROBE_IMAGE = "job-fetcher:field"
 """Stands in for the worker's own image, which containers are tried with."""
 
+Spoiled = Callable[[], AbstractContextManager[None]]
+
 
 class NotHad(Exception):
     """This machine cannot have such an environment. The message says why."""
-
-
-def _no_settings(base: Path) -> Mapping[str, str]:
-    return {}
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,12 @@ class Place:
     uid: int = 0
     groups: tuple[int, ...] = ()
     python: str = sys.executable
-    settings: Callable[[Path], Mapping[str, str]] = _no_settings
-    """Further settings of a worker whose PATH_BASE is the argument."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Further settings of the worker."""
+    spoiled: Spoiled = nullcontext
+    """Lets the disk fail from the moment on where a worker has its folder."""
+    filler: str = ""
+    """The shell line of a job that fills this disk, if it is so small: it ends with 1, since the disk is full."""
 
     @property
     def run_by(self) -> tuple[str, ...]:

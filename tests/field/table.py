@@ -120,6 +120,7 @@ Run on {date}: {machine}.
 | kill -9 | the worker is killed and started again: it goes on with the job, which runs once |
 | cancel | the user deletes the job: its container and folder go, and the next job runs |
 | stop | the worker is stopped: it requeues the job, and leaves nothing |
+| full disk | a job fills a small disk: what it had made before arrives, and the next job runs |
 
 *told*: the worker names in a sentence what does not hold there, before a job is lost to it.
 
