@@ -213,3 +213,23 @@ def test_an_env_file_in_another_encoding_is_told(here: Installation) -> None:
     here.env_file.write_bytes("PASSWORD=süß".encode("latin-1"))
     with pytest.raises(SettingsError, match=r"cannot read .* as UTF-8 text"):
         here.read()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [r"C:\Users\ada\jobs", "D:/jobs", "c:", r"\\wsl$\Ubuntu\home\ada", r"\\wsl.localhost\Ubuntu", "//server/jobs"],
+)
+def test_a_path_of_windows_for_the_host_is_better_left_out(here: Installation, path: str) -> None:
+    [told] = here.refusal(**ENOUGH, PATH_HOST_BASE=path)
+    assert told == f"PATH_HOST_BASE (is {path!r}): leave it out: the worker finds it out, also on Windows"
+
+
+@pytest.mark.parametrize("zone", ["Berlin", "Europe", "CEST+2", "../etc/passwd", "europe\\berlin"])
+def test_what_is_no_time_zone_is_refused(here: Installation, zone: str) -> None:
+    [told] = here.refusal(**ENOUGH, QUIET_HOURS_TZ=zone)
+    assert told == f"QUIET_HOURS_TZ (is {zone!r}): write a time zone, such as Europe/Berlin"
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "UTC", "America/Argentina/Ushuaia"])
+def test_a_time_zone_has_its_name_in_the_tz_database(here: Installation, zone: str) -> None:
+    assert here.read(**ENOUGH, QUIET_HOURS_TZ=zone).quiet_hours_tz == zone

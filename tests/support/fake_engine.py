@@ -56,6 +56,8 @@ class FakeContainer:
         for bind in self.config["HostConfig"].get("Binds") or []:
             source, target, *_ = bind.split(":")
             words = [word.replace(target, source) for word in words]
+        for mount in self.config["HostConfig"].get("Mounts") or []:
+            words = [word.replace(mount["Target"], mount["Source"]) for word in words]
         return words
 
     @property
@@ -111,6 +113,14 @@ class FakeEngine:
     pull_lines: list[dict[str, str]] = field(default_factory=list)
     """What a pull streams, in place of its usual answer."""
     has_init: bool = True
+    info: dict[str, Any] = field(default_factory=dict)
+    """What `GET /info` says besides the usual, or in place of it."""
+    version: dict[str, Any] = field(default_factory=dict)
+    """As `info`, of `GET /version`."""
+    warnings: list[str] = field(default_factory=list)
+    """What a creation warns of."""
+    created: list[dict[str, Any]] = field(default_factory=list)
+    """What each creation asked for, also of containers that are gone."""
     refusals: dict[str, tuple[int, str]] = field(default_factory=dict)
     containers: dict[str, FakeContainer] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
@@ -132,7 +142,7 @@ class FakeEngine:
             case ["_ping"]:
                 return PlainTextResponse("OK")
             case ["version"]:
-                return JSONResponse({"Version": "0-fake", "ApiVersion": API, "MinAPIVersion": "1.12"})
+                return JSONResponse({"Version": "0-fake", "ApiVersion": API, "MinAPIVersion": "1.12"} | self.version)
             case ["info"]:
                 return JSONResponse(self._info())
             case ["networks", name]:
@@ -156,7 +166,7 @@ class FakeEngine:
         return {
             "NCPU": 2, "MemTotal": 4 << 30, "Name": "fake", "DockerRootDir": str(self.folder),
             "SystemTime": _now(), "Swarm": {"LocalNodeState": "inactive"},
-        }  # fmt: skip
+        } | self.info  # fmt: skip
 
     def _image(self, request: Request, rest: list[str]) -> Response:
         if rest == ["create"]:
@@ -192,10 +202,15 @@ class FakeEngine:
         image = config["Image"] if ":" in config["Image"] else f"{config['Image']}:latest"
         if image not in self.images:
             return JSONResponse({"message": f"No such image: {image}"}, 404)
+        for mount in config["HostConfig"].get("Mounts") or []:
+            if not Path(mount["Source"]).exists():
+                message = f"invalid mount config: bind source path does not exist: {mount['Source']}"
+                return JSONResponse({"message": message}, 400)
         container = FakeContainer(uuid.uuid4().hex * 2, name, config, self.folder / f"{uuid.uuid4().hex}.log")
         container.log.touch()
         self.containers[container.id] = container
-        return JSONResponse({"Id": container.id, "Warnings": []}, 201)
+        self.created.append(config)
+        return JSONResponse({"Id": container.id, "Warnings": self.warnings}, 201)
 
     async def _do(self, request: Request, container: FakeContainer, action: str) -> Response:
         match request.method, action:

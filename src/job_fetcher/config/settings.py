@@ -39,6 +39,7 @@ from job_fetcher.config.values import (
     SecretFile,
     Token,
     Words,
+    Zone,
     is_near,
     read_secret,
 )
@@ -156,6 +157,10 @@ class Polling(_Group):
     quiet_hours: Hours | None = Field(
         default=None,
         description="No new job in these hours of the host: `08:00-18:00`, or `Mon-Fri 08:00-18:00, Sat 10:00-14:00`",
+    )
+
+    quiet_hours_tz: Zone | None = Field(
+        default=None, description="Time zone of `QUIET_HOURS`, such as `Europe/Berlin`; unset: the host's own clock"
     )
 
     @property

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from socket import inet_aton, inet_ntoa
 from typing import Annotated, Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -22,6 +23,10 @@ MAX_GIB = 1_000_000.0
 """More than any disk has."""
 
 
+_WINDOWS_PATH = re.compile(r"[A-Za-z]:([\\/]|$)|\\|//")
+"""`C:\\jobs`, `C:/jobs`, `\\\\wsl$\\Ubuntu\\jobs`, `//wsl$/…`. Git Bash's `/c/jobs` may be a folder of Linux, too."""
+
+
 def _absolute(path: PurePosixPath) -> PurePosixPath:
     if not path.is_absolute():
         raise ValueError("write an absolute path, such as /data")
@@ -32,6 +37,8 @@ def _absolute(path: PurePosixPath) -> PurePosixPath:
 
 def _host_path(text: Any) -> Any:
     """`None` for a path such as `./jobs`, which the platform's own Compose file sets: only Compose knows from where."""
+    if isinstance(text, str) and _WINDOWS_PATH.match(text):
+        raise ValueError("leave it out: the worker finds it out, also on Windows")
     return None if isinstance(text, str) and text.startswith("./") else text
 
 
@@ -98,6 +105,14 @@ def _hours(text: str) -> str:
     return text
 
 
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):  # OSError: "Europe", which is a folder
+        raise ValueError("write a time zone, such as Europe/Berlin") from None
+    return name
+
+
 def is_near(url: str) -> bool:
     """Whether `url` is on this host or in a private network, judged by its name."""
     host = urlsplit(url).hostname or ""
@@ -124,4 +139,5 @@ Token = Annotated[SecretStr, AfterValidator(_token)]
 Network = Annotated[str, AfterValidator(_network)]
 Words = Annotated[str, AfterValidator(_words)]
 Hours = Annotated[str, AfterValidator(_hours)]
+Zone = Annotated[str, AfterValidator(_zone)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

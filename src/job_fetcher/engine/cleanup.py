@@ -13,6 +13,7 @@ from docker.errors import APIError
 from job_fetcher.core.errors import EngineUnavailable, JobFailed
 from job_fetcher.engine import probe
 from job_fetcher.engine.client import Client, Missing, translate_errors
+from job_fetcher.engine.engine_info import ContainerRoot, describe
 from job_fetcher.engine.isolation import (
     LABEL_BUILD,
     LABEL_FOLDER,
@@ -53,21 +54,24 @@ def give_files_to_worker(client: Client, container: str, folder: PurePosixPath) 
     """Let a worker that is not root read and remove what the job has made as root.
 
     Only root can change the owner of a file. A container does so that has no more rights than the job had. Its image is
-    the worker's own, or else that of the job's `container`.
+    the worker's own, or else that of the job's `container`. The users of a container may be others on the host:
+
+    | the engine | the helper gives the files to | and runs as |
+    |---|---|---|
+    | as root | the worker's user | root of the host |
+    | rootless | root of the container, which is the engine's user, and so the worker's | that user |
+    | `userns-remap` | the worker's user | root of the host (`--userns=host`), and never the job's image |
     """
     with translate_errors("give the job's files to the worker"):
+        root = describe(client).root
         try:
             image = probe.image(client)
-        except probe.ProbeFailed:
+        except probe.ProbeFailed as error:
+            if root is ContainerRoot.REMAPPED:
+                log.warning("job %s: files of root not taken over: %s", folder.name, error)
+                return
             image = client.inspect_container(container)["Image"]
-        helper = client.create_container(
-            image=image,
-            entrypoint=["chown", "-R", "-h", f"{os.geteuid()}:{os.getegid()}", "/files"],
-            command=[],
-            user="0",
-            **labelled({LABEL_HELPER: str(folder)}, image_labels(client, image)),
-            host_config=host_config(client, folder, Resources(CHOWN_MEMORY_MIB, None, "none")),
-        )["Id"]
+        helper = _create_helper(client, image, folder, root)
         try:
             with translate_errors("run the image's chown"):
                 client.start(helper)
@@ -76,6 +80,25 @@ def give_files_to_worker(client: Client, container: str, folder: PurePosixPath) 
             log.warning("job %s: files of root not taken over: no working chown in the image: %s", folder.name, error)
         finally:
             _try_to_remove(client, helper)
+
+
+def _create_helper(client: Client, image: str, folder: PurePosixPath, root: ContainerRoot) -> str:
+    """The id of the container that gives the files of `folder` to the worker's user."""
+    config = host_config(client, folder, Resources(CHOWN_MEMORY_MIB, None, "none"))
+    owner = f"{os.geteuid()}:{os.getegid()}"
+    if root is ContainerRoot.ENGINE_USER:
+        owner = "0:0"
+    if root is ContainerRoot.REMAPPED:
+        config["UsernsMode"] = "host"
+    made: str = client.create_container(
+        image=image,
+        entrypoint=["chown", "-R", "-h", owner, "/files"],
+        command=[],
+        user="0",
+        **labelled({LABEL_HELPER: str(folder)}, image_labels(client, image)),
+        host_config=config,
+    )["Id"]
+    return made
 
 
 def remove_orphans(client: Client, host_base: PurePosixPath, is_there: Callable[[str], bool]) -> list[str]:

@@ -166,13 +166,6 @@ def is_up(client: Client) -> bool:
         return False
 
 
-def version(client: Client) -> tuple[str, str]:
-    """The engine's version and that of its newest API."""
-    with translate_errors("give its version"):
-        versions = client.version(api_version=False)
-    return versions["Version"], versions["ApiVersion"]
-
-
 def machine(client: Client, reserve_mib: int = 0) -> Machine:
     """What jobs may have of the host: its CPUs and memory by the engine's `info` (`MemTotal` in bytes), less a reserve.
 

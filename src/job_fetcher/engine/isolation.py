@@ -8,6 +8,7 @@ from typing import Any
 from docker.types import DeviceRequest, LogConfig
 
 from job_fetcher.engine.client import Client
+from job_fetcher.engine.engine_info import EngineInfo, Product, describe
 from job_fetcher.engine.hardware import Gpu
 
 PIDS_LIMIT = 4096
@@ -28,10 +29,20 @@ ISOLATION: dict[str, Any] = {
     "security_opt": ["no-new-privileges"],
     "cap_drop": ["ALL"],
     "cap_add": list(CAPABILITIES),
+    "log_config": LogConfig(
+        type=LogConfig.types.JSON,
+        config={"max-size": f"{LOG_SIZE_MB}m", "max-file": str(LOG_FILES), "mode": "blocking"},
+    ),
 }
-"""Of `HostConfig`: what the worker gives every container that it creates."""
+"""Of `HostConfig`: what the worker gives every container that it creates.
+
+The log has a driver of its own: the owner's default may keep nothing (`none`), lose lines (`mode=non-blocking`), or
+need a service that does not answer (`journald`, `syslog`, `fluentd`).
+"""
 
 
+CDI_KIND = "nvidia.com/gpu"
+"""What NVIDIA's CDI specification calls a GPU."""
 LABEL_FOLDER = "job-fetcher.folder"
 LABEL_HELPER = "job-fetcher.helper"
 LABEL_BUILD = "job-fetcher.build"
@@ -62,16 +73,12 @@ def host_config(client: Client, folder: PurePosixPath, resources: Resources, *, 
         network_mode=resources.network,
         init=init or None,
         ipc_mode="private",
-        device_requests=device_requests(gpu),
+        device_requests=device_requests(client, gpu),
         mem_limit=f"{resources.memory_mib}m",
         memswap_limit=f"{resources.memory_mib}m",  # no swap on top of it
         oom_score_adj=500,  # before the worker and the engine
         shm_size=f"{resources.memory_mib // 2}m",  # PyTorch's data loaders pass their batches through it
         **ISOLATION,
-        log_config=LogConfig(
-            type=LogConfig.types.JSON,
-            config={"max-size": f"{LOG_SIZE_MB}m", "max-file": str(LOG_FILES), "mode": "blocking"},
-        ),
     )
     return config
 
@@ -93,9 +100,30 @@ def image_labels(client: Client, image: str) -> tuple[str, ...]:
     return tuple((inspected.get("Config") or {}).get("Labels") or ())
 
 
-def device_requests(gpu: Gpu | None) -> list[DeviceRequest] | None:
-    """The request that makes NVIDIA's container toolkit give a container this GPU, and no other."""
-    return [DeviceRequest(device_ids=[gpu.uuid], capabilities=[["gpu"]])] if gpu else None
+def device_requests(client: Client, gpu: Gpu | None) -> list[DeviceRequest] | None:
+    """The request that gives a container this GPU, and no other: by NVIDIA's runtime hook, or by CDI.
+
+    The hook is Docker's own way (`DeviceRequest` without a driver). CDI is the only way of Podman, which drops other
+    requests without a word. Docker takes it where its `info` lists the GPU (from API 1.50 on), or where the owner has
+    switched CDI on and has not set up NVIDIA's runtime. NVIDIA's toolkit names a GPU by its UUID, too
+    (nvidia-container-toolkit#314). Raises what `translate_errors` does.
+    """
+    if gpu is None:
+        return None
+    if uses_cdi(describe(client), gpu):
+        return [DeviceRequest(driver="cdi", device_ids=[f"{CDI_KIND}={gpu.uuid}"])]
+    return [DeviceRequest(device_ids=[gpu.uuid], capabilities=[["gpu"]])]
+
+
+def uses_cdi(engine: EngineInfo, gpu: Gpu) -> bool:
+    """Whether a container gets the GPU by CDI: see `device_requests`. Files of CDI that nobody renews may be stale."""
+    if engine.product is Product.PODMAN:
+        return True
+    if engine.has_nvidia_runtime:
+        return False
+    if engine.cdi_devices is None:
+        return engine.takes_cdi
+    return f"{CDI_KIND}={gpu.uuid}" in engine.cdi_devices
 
 
 def environment(wanted: Mapping[str, str], gpu: Gpu | None) -> dict[str, str]:

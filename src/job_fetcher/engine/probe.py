@@ -19,6 +19,8 @@ _OURS = re.compile("job-fetcher:")
 """What `docker-build` calls the worker's own images: a label alone may be on a job's, which is not to be trusted."""
 FALLBACK = "busybox:latest"
 PROBE_S, LINES = 60, 100
+LEAST_MIB = 64
+"""MiB of a container that is not started: more than any engine's least."""
 LIST_GPUS = "nvidia-smi -L || { [ $? -ge 126 ] && cat /proc/driver/nvidia/gpus/*/information; }"
 """NVIDIA's container toolkit gives a container both, with the UUIDs of its GPUs. The program asks the GPU itself, but
 does not run in an image without glibc (126, 127)."""
@@ -71,13 +73,13 @@ def run(
 
     `folder` of the host is mounted at /probe; it has to be there.
     """
-    host_config = client.create_host_config(
-        mounts=[_mount(folder)] if folder else None,
-        device_requests=device_requests(gpu),
-        network_mode=network,
-        **ISOLATION,
-    )
     try:
+        host_config = client.create_host_config(
+            mounts=[_mount(folder)] if folder else None,
+            device_requests=device_requests(client, gpu),
+            network_mode=network,
+            **ISOLATION,
+        )
         with translate_errors("start a container"):
             container = client.create_container(
                 image, entrypoint=["/bin/sh", "-c", line], command=[], user="0", host_config=host_config,
@@ -104,6 +106,21 @@ def start_as_job(client: Client, network: str, gpu: Gpu | None) -> None:
         raise ProbeFailed(f"a container with {gpu.uuid} sees other GPUs, or none")
 
 
+def creation_warnings(client: Client) -> list[str]:
+    """What the engine warns of when it creates a container with the limits of a job. None is started.
+
+    Raises `NoImage`, and what `translate_errors` does.
+    """
+    probe_image = image(client)
+    limit = f"{LEAST_MIB}m"
+    host_config = client.create_host_config(mem_limit=limit, memswap_limit=limit, network_mode="none", **ISOLATION)
+    with translate_errors("make a container"):
+        labels = labelled({LABEL_BUILD: "probe"}, image_labels(client, probe_image))
+        made = client.create_container(probe_image, ["true"], host_config=host_config, **labels)
+        client.remove_container(made["Id"], v=True, force=True)
+    return [str(each) for each in made.get("Warnings") or ()]
+
+
 def is_seen(client: Client, on_host: PurePosixPath, here: Path) -> bool:
     """Whether the engine sees in `on_host` what this process makes in `here`.
 
@@ -112,7 +129,7 @@ def is_seen(client: Client, on_host: PurePosixPath, here: Path) -> bool:
     """
     probe_image = image(client)
     with _folder_to_try(here) as folder:
-        host_config = client.create_host_config(mounts=[_mount(on_host / folder.name)])
+        host_config = client.create_host_config(mounts=[_mount(on_host / folder.name)], **ISOLATION)
         try:
             with translate_errors("make a container"):
                 labels = labelled({LABEL_BUILD: "probe"}, image_labels(client, probe_image))

@@ -2,12 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from job_fetcher.config.settings import Settings
 from job_fetcher.core.errors import JobFetcherError
 from job_fetcher.engine import client as engine
-from job_fetcher.engine import hardware, images, probe, registry_check
+from job_fetcher.engine import desktop, engine_info, hardware, images, probe, registry_check
 from job_fetcher.platform import http
 from job_fetcher.preflight import machine, online
 from job_fetcher.preflight.finding import Failed, Finding, sentences
@@ -34,6 +33,7 @@ class Preflight:
             ("network", self._check_network, {"settings", "container"}),
             ("folder", self._check_folder, {"settings"}),
             ("folder on the host", self._check_folder_on_host, {"folder", "container"}),
+            ("limits", self._check_limits, {"settings", "container", "folder on the host"}),
             ("disk", self._check_disk, {"folder", "engine"}),
             ("GPU", self._check_gpu, {"engine"}),
             ("GPU in a container", self._check_gpu_in_container, {"GPU", "container"}),
@@ -71,7 +71,7 @@ class Preflight:
 
     def _check_engine(self) -> str:
         self._client = engine.connect(ANSWER_S)
-        return "Docker {}, API {}".format(*engine.version(self._client))
+        return engine_info.describe(self._client).name
 
     def _check_container(self) -> str:
         self._image = probe.image(self._client)
@@ -94,8 +94,13 @@ class Preflight:
     def _check_folder_on_host(self) -> str:
         base = self._settings.path_base
         on_host = self._settings.path_host_base or wiring.host_path(self._client, base)
-        probe.same_folder(self._client, on_host, Path(base))
-        return f"{base} is {on_host} of the host, and containers write to it"
+        wiring.require_same_folder(self._settings, self._client, on_host)
+        self._on_host = on_host
+        return f"{base} is {desktop.in_words(on_host)} of the host, and containers write to it"
+
+    def _check_limits(self) -> str:
+        found = wiring.limits(self._settings, self._client, self._on_host)
+        return "; but ".join(["jobs run", *found]) if found else "memory, swap and processes of jobs are limited"
 
     def _check_disk(self) -> str:
         return machine.check_disk(self._settings, self._client)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from job_fetcher.config.settings import Settings
 from job_fetcher.core.errors import GpuUnavailable
-from job_fetcher.engine import hardware, image_cleanup, probe
+from job_fetcher.engine import hardware, image_cleanup, isolation, probe
 from job_fetcher.engine.client import Client
+from job_fetcher.engine.engine_info import ContainerRoot, Product, describe
 from job_fetcher.preflight.finding import Failed
 from job_fetcher.workspace.disk import GIB, MIN_FREE_INODES, free_bytes, free_inodes
 
@@ -14,6 +15,12 @@ NO_GPU = (
     "none. Jobs that need one can come all the same, since most jobs do not name it: allow only images that need none"
     " (ALLOWED_IMAGES). If this machine has one: install its driver and the toolkit, and add --gpus '\"device=0\"'"
 )
+SET_UP = "nvidia-ctk runtime configure --runtime=docker, then systemctl restart docker"
+SET_UP_ROOTLESS = (
+    "nvidia-ctk runtime configure --runtime=docker --config=$HOME/.config/docker/daemon.json, then"
+    " sudo nvidia-ctk config --set nvidia-container-cli.no-cgroups --in-place, then systemctl --user restart docker"
+)
+WRITE_CDI = "write it anew with sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
 
 
 def check_disk(settings: Settings, client: Client) -> str:
@@ -56,12 +63,19 @@ def check_gpu_in_container(client: Client, gpu: hardware.Gpu | None) -> str:
     try:
         probe.start_as_job(client, "none", gpu)
     except probe.ProbeFailed as error:
-        do = (
-            "install NVIDIA's container toolkit"
-            if "select device driver" in str(error)
-            else "set up NVIDIA's container toolkit anew"
-        )
-        raise Failed(
-            f"{error} - {do}: nvidia-ctk runtime configure --runtime=docker, then systemctl restart docker"
-        ) from error
+        raise Failed(f"{error} - {_gpu_cure(client, gpu, str(error))}") from error
     return f"a container sees {gpu.uuid}"
+
+
+def _gpu_cure(client: Client, gpu: hardware.Gpu, error: str) -> str:
+    """What lets this engine give a container the GPU, after `error`."""
+    engine = describe(client)
+    if engine.product is Product.PODMAN and not engine.takes_cdi:
+        return "install Podman 5.4 or newer: older ones drop a request for a GPU"
+    if isolation.uses_cdi(engine, gpu):
+        return f"{engine.product.value} takes the GPU from NVIDIA's CDI file: {WRITE_CDI}"
+    if engine.product is Product.DOCKER_DESKTOP:
+        return "update Docker Desktop and the NVIDIA driver of Windows, then restart Windows"
+    missing = "select device driver" in error
+    do = "install NVIDIA's container toolkit" if missing else "set up NVIDIA's container toolkit anew"
+    return f"{do}: {SET_UP_ROOTLESS if engine.root is ContainerRoot.ENGINE_USER else SET_UP}"

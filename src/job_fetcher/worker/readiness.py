@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Iterator
+from zoneinfo import ZoneInfo
 
 from job_fetcher.config.settings import Polling
 from job_fetcher.core.errors import GpuUnavailable, Unavailable
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 class Readiness:
     """What has to be true before the worker asks for a job. It logs each reason against that once, when it comes up.
 
-    `network`: of jobs. The quiet hours are those of the engine's host.
+    `network`: of jobs. The quiet hours are those of QUIET_HOURS_TZ, or else of the engine's host.
     """
 
     def __init__(
@@ -93,6 +94,9 @@ class Readiness:
             now = engine.local_time(self._client)
         except Unavailable:
             return True
+        zone = self._polling.quiet_hours_tz
+        if zone is not None:
+            now = now.astimezone(ZoneInfo(zone))
         return any(now in hours for hours in self._polling.quiet)
 
     def _reasons_of_gpu(self, gpu: hardware.Gpu) -> Iterator[str]:

@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from job_fetcher.config.settings import Settings
-from job_fetcher.core.errors import EngineError, EngineUnavailable, SettingsError
+from job_fetcher.core.errors import EngineError, EngineUnavailable, GpuError, JobFailed, SettingsError
 from job_fetcher.core.events import Offered, tell
 from job_fetcher.engine import client as engine
-from job_fetcher.engine import probe
+from job_fetcher.engine import desktop, engine_info, hardware, probe
 from job_fetcher.platform.api import WorkerApi, user_pool
 from job_fetcher.platform.auth import CognitoToken, FixedToken, Token
 from job_fetcher.worker.loop import Worker
@@ -26,7 +26,11 @@ def worker(settings: Settings, shutdown: Shutdown) -> Worker:
     client = engine.connect()
     try:
         engine.require_network(client, settings.job_network)
-        made = Worker(api(settings), client, folders, host_base(settings, client), settings, shutdown)
+        on_host = host_base(settings, client)
+        made = Worker(api(settings), client, folders, on_host, settings, shutdown)
+        with suppress(JobFailed, engine.Missing):
+            for each in limits(settings, client, on_host):
+                log.warning("Jobs run, but %s", each)
     except EngineUnavailable as error:
         raise EngineError(f"The Docker engine went away while the worker started: {error}") from error
     tell(Offered(made.offer()))
@@ -77,7 +81,7 @@ def host_base(settings: Settings, client: engine.Client) -> PurePosixPath:
     here = Path(settings.path_base)
     try:
         if on_host != found or not (engine.own_container() or probe.is_seen(client, on_host, here)):
-            probe.same_folder(client, on_host, here)
+            require_same_folder(settings, client, on_host)
     except (probe.ProbeFailed, OSError) as error:
         log.warning(
             "The worker assumes that PATH_BASE is %s of the host. It cannot check that with a container: %s",
@@ -85,6 +89,37 @@ def host_base(settings: Settings, client: engine.Client) -> PurePosixPath:
             error,
         )
     return on_host
+
+
+def require_same_folder(settings: Settings, client: engine.Client, on_host: PurePosixPath) -> None:
+    """Raise `SettingsError` if `on_host` of the engine's host is not PATH_BASE. Raises `ProbeFailed`, `OSError`."""
+    try:
+        probe.same_folder(client, on_host, Path(settings.path_base))
+    except SettingsError:
+        if settings.path_host_base is None or not desktop.looks_foreign(on_host):
+            raise
+        raise SettingsError(
+            f"PATH_HOST_BASE ({on_host}) is a path of Windows, which the Docker engine does not know. Leave it out: the"
+            " worker finds it out"
+        ) from None
+
+
+def limits(settings: Settings, client: engine.Client, on_host: PurePosixPath) -> list[str]:
+    """A sentence for each thing that does not hold on this engine, though jobs run, with the cure.
+
+    `on_host` is PATH_BASE there. Whatever the engine does not tell is not among them.
+    """
+    info = engine_info.describe(client)
+    with suppress(probe.ProbeFailed, EngineUnavailable, JobFailed, engine.Missing):
+        info = info.with_warnings(probe.creation_warnings(client))
+    found = info.limits
+    if info.product is engine_info.Product.DOCKER_DESKTOP:
+        gpus = 0
+        with suppress(GpuError):
+            gpus = len(hardware.gpus())
+        hours_without_zone = bool(settings.quiet_hours) and settings.quiet_hours_tz is None
+        found += desktop.limits(on_host, hours_without_zone=hours_without_zone, gpus=gpus)
+    return found
 
 
 def host_path(client: engine.Client, path: PurePosixPath) -> PurePosixPath:
