@@ -69,9 +69,12 @@ def stop() -> None:
 
 
 def cleanup() -> None:
-    """Remove all images of this package."""
-    _parser("Remove the worker's images, and what their builds have left.").parse_args()
-    _tell(lambda client: _all_removed(removal.remove_images(client, package()["name"])))
+    """Remove all images of this package, and the inputs that workers kept."""
+    parser = _parser("Remove the worker's images, what their builds have left, and the inputs that workers kept.")
+    parser.add_argument("--env-file", type=Path, default=Path(".env"), help="settings (default: %(default)s)")
+    options = parser.parse_args()
+    problems = removal.remove_cache(jobs_folder(options.env_file))
+    _tell(lambda client: _all_removed(problems + removal.remove_images(client, package()["name"])))
 
 
 def package() -> Any:
@@ -172,6 +175,14 @@ def read_environment(env_file: Path) -> dict[str, str]:
         if not PurePosixPath(path).is_absolute():
             raise Failed(f"{name} is {path!r}: an absolute path is needed, such as /data")
     return environment | {"PATH_BASE": base, "PATH_HOST_BASE": host_base}
+
+
+def jobs_folder(env_file: Path) -> Path:
+    """The jobs' folder on this machine, as `docker-run` takes it; without settings, the default."""
+    try:
+        return Path(read_environment(env_file)["PATH_HOST_BASE"])
+    except Failed:
+        return Path(HOST_BASE)
 
 
 def engine_host() -> str:

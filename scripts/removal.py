@@ -6,6 +6,8 @@ one that gives a job's files back: the path of the job's folder on this machine.
 """
 
 import fcntl
+import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -114,3 +116,12 @@ def _remove(container: Container) -> None:
 
 def _containers(client: docker.DockerClient, label: str) -> Iterable[Container]:
     return client.containers.list(all=True, ignore_removed=True, filters={"label": label})
+
+
+def remove_cache(base: Path) -> list[str]:
+    """Remove the inputs that the workers of the jobs' folder `base` kept. Returns what is wrong, if something stays."""
+    cache = base / ".cache"
+    shutil.rmtree(cache, ignore_errors=True)
+    if os.path.lexists(cache):
+        return [f"{cache} is not removed: it belongs to the worker's user. Remove it with: sudo rm -rf {cache}"]
+    return []

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -37,6 +38,9 @@ def main() -> NoReturn:
     pausing = commands.add_parser("pause", help="take no new job, even after a restart; the job in hand goes on")
     pausing.set_defaults(call=lambda _: _pause(True))
     commands.add_parser("resume", help="take jobs again").set_defaults(call=lambda _: _pause(False))
+    caching = commands.add_parser("cache", help="list the inputs that are kept for the next job (CACHE_GIB)")
+    caching.add_argument("--empty", action="store_true", help="remove them")
+    caching.set_defaults(call=lambda options: _with_settings(partial(_cache, options.empty)))
     options = parser.parse_args()
     try:
         sys.exit(options.call(options) if hasattr(options, "call") else _run())
@@ -114,6 +118,23 @@ def _set_paused(paused: bool, settings: "Settings") -> int:
         print(f"PATH_BASE ({settings.path_base}) cannot be written to: {error.strerror}", file=sys.stderr)  # noqa: T201
         return SettingsError.exit_code
     print("The worker takes no new job until `resume`." if paused else "The worker takes jobs again.")  # noqa: T201
+    return 0
+
+
+def _cache(empty: bool, settings: "Settings") -> int:
+    from job_fetcher.worker import wiring
+
+    cache = wiring.input_cache(settings)
+    entries = sorted(cache.entries(), key=lambda entry: entry.used_at)
+    for each in entries:
+        used = datetime.fromtimestamp(each.used_at).isoformat(" ", "minutes")
+        print(f"{each.version.size / 2**30:8.2f} GiB  last used {used}  {each.folder}")  # noqa: T201
+    print(f"{sum(each.version.size for each in entries) / 2**30:8.2f} GiB in {len(entries)} inputs")  # noqa: T201
+    if empty:
+        cache.clear()
+        left = cache.entries()
+        print("The worker's user has to remove them." if left else "The cache is empty.")  # noqa: T201
+        return NOT_WELL if left else 0
     return 0
 
 

@@ -173,3 +173,14 @@ def test_cleanup_removes_images_of_this_package_and_says_what_is_in_use(
             docker_client.images.get(name)
     assert docker_client.images.get(own)
     assert docker_client.images.get(job_image)
+
+
+def test_cleanup_removes_the_inputs_that_workers_kept_and_nothing_else_of_the_jobs_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / ".cache" / "a" / "content", tmp_path / "1" / "job.json"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    env_file = tmp_path / ".env"
+    env_file.write_text(f"PATH_HOST_BASE={tmp_path}\n")
+    assert removal.remove_cache(command.jobs_folder(env_file)) == []
+    assert removal.remove_cache(command.jobs_folder(tmp_path / "no.env")) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".env", "1"]

@@ -4,18 +4,15 @@
 stand in groups. Each room takes the group that it needs: `Settings`, which has them all, is one of each.
 """
 
-import os
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.request import getproxies_environment
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -23,9 +20,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from job_fetcher.config import problems
+from job_fetcher.config import reading
 from job_fetcher.config.quiet_hours import QuietHours, parse
-from job_fetcher.config.sources import DesktopUsername, lower_case, written
+from job_fetcher.config.sources import DesktopUsername
 from job_fetcher.config.values import (
     GIB,
     MAX_GIB,
@@ -43,7 +40,6 @@ from job_fetcher.config.values import (
     is_near,
     read_secret,
 )
-from job_fetcher.core.errors import SettingsError
 
 ENV_FILE = Path(".env")
 
@@ -189,6 +185,31 @@ class Reporting(_Group):
     )
 
 
+class Cache(_Group):
+    """Which inputs of earlier jobs stay for the next one."""
+
+    cache_gib: float = Field(
+        default=0,
+        ge=0,
+        le=MAX_GIB,
+        allow_inf_nan=False,
+        description="GiB of inputs to keep in `PATH_BASE` for the next job that is given the same files; 0: keep none",
+    )
+    cache_days: float = Field(
+        default=7, gt=0, le=3650, allow_inf_nan=False, description="Days after which a kept input is removed"
+    )
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of inputs to keep."""
+        return int(self.cache_gib * GIB)
+
+    @property
+    def cache_max_age_s(self) -> float:
+        """Seconds after which a kept input is removed."""
+        return self.cache_days * 86400
+
+
 class JobLimits(_Group):
     """What a job gets, and may do."""
 
@@ -217,11 +238,11 @@ class JobLimits(_Group):
         return tuple(self.allowed_images.split(","))
 
 
-GROUPS: tuple[type[BaseModel], ...] = (Account, Folders, Offer, Polling, Reporting, JobLimits)
+GROUPS: tuple[type[BaseModel], ...] = (Account, Folders, Offer, Polling, Reporting, JobLimits, Cache)
 """In the order of the README's table."""
 
 
-class WorkerSettings(JobLimits, Reporting, Polling, Offer):
+class WorkerSettings(Cache, JobLimits, Reporting, Polling, Offer):
     """What the worker reads once it has its account and its folders; each setting has a default."""
 
 
@@ -254,27 +275,7 @@ class Settings(WorkerSettings, Folders, Account, BaseSettings):
     @classmethod
     def read(cls, env_file: Path | None = ENV_FILE) -> "Settings":
         """The settings of this process. Raises `SettingsError`, which names everything that is wrong."""
-        fields, environment = described(), lower_case(os.environ)
-        values, cut = written(env_file) if env_file and env_file.is_file() else ({}, {})
-        in_env_file = lower_case(values)
-        known = {name: value for name, value in in_env_file.items() if name in fields}
-        secrets = {name for name, field in fields.items() if "SecretStr" in str(field.annotation)}
-        commented = {name: value for name, value in known.items() if value.startswith("#")}
-        commented |= {name: text for name, text in lower_case(cut).items() if name in secrets}
-        found = (
-            problems.with_more_than_the_value(commented | environment, set(fields), secrets)
-            | problems.of_names(in_env_file | environment, fields)
-            | problems.of_proxies(getproxies_environment())
-        )
-        settings = None
-        try:
-            settings = cls(**known)  # type: ignore[arg-type] # text, which is parsed
-        except ValidationError as error:
-            found = problems.of_validation(error, known | environment, secrets) | found
-        if settings is None or found:
-            lines = "\n".join(f"  {found[name]}" for name in sorted(found, key=[*fields, *found].index))
-            raise SettingsError(f"The worker cannot use its settings:\n{lines}")
-        return settings
+        return reading.read(cls, described(), env_file)
 
 
 def described() -> dict[str, Any]:

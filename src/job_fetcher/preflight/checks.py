@@ -130,7 +130,7 @@ class Preflight:
         if free_gpu is not None and not folders.claim_gpu(free_gpu.uuid):
             free_gpu = None  # a worker uses it: what its job holds of the GPU is no reason against the next job
         folder_images = images.Images(self._client, folders, settings.min_free, may_remove=False)
-        ready = Readiness(self._client, folders, folder_images, free_gpu, settings, network=settings.job_network)
+        ready = Readiness(self._client, folders, folder_images, free_gpu, settings, settings.job_network)
         reason = ready.reason_against()
         if reason is not None:
             raise Failed(f"The worker asks for no job: {reason}")

@@ -36,6 +36,7 @@ from job_fetcher.platform.api import WorkerApi
 from job_fetcher.worker.course import Course
 from job_fetcher.worker.ending import Ending, ending_of, ending_without_folder
 from job_fetcher.worker.kept_jobs import KeptJobs
+from job_fetcher.worker.preparation import Preparation
 from job_fetcher.worker.readiness import Readiness
 from job_fetcher.worker.reporter import Reporter
 from job_fetcher.worker.runner import Runner
@@ -71,9 +72,11 @@ class Worker:
         self._gpu = hardware.find_gpu()
         self._gpu_uuid = self._gpu.uuid if self._gpu else None
         images = Images(client, workspace, settings.min_free, settings.image_patterns, hosts=[api.host])
-        self._readiness = Readiness(client, workspace, images, self._gpu, settings, network=settings.job_network)
+        cache = workspace.input_cache(settings.cache_bytes, settings.cache_max_age_s, settings.min_free)
+        self._readiness = Readiness(client, workspace, images, self._gpu, settings, settings.job_network, cache)
         resources = Resources(self._machine.memory_mib, self._gpu, settings.job_network)
-        self._runner = Runner(api, client, images, host_base, resources, self._shutdown, settings)
+        preparation = Preparation(api, images, settings, cache)
+        self._runner = Runner(preparation, client, images, host_base, resources, self._shutdown, settings)
         self._course = Course(api, self._runner, self._shutdown, settings, when_failed=self._after_failure)
         self._stuck_containers = StuckContainers(
             partial(self._runner.remove_container, patience_s=0), self._remove_orphans

@@ -9,16 +9,17 @@ from job_fetcher.core.background import Cancellation, run_all
 from job_fetcher.core.job import JobSpecs
 from job_fetcher.engine.images import Images
 from job_fetcher.platform.api import WorkerApi
+from job_fetcher.workspace.input_cache import InputCache
 from job_fetcher.workspace.job_folder import JobFolder
 
 log = logging.getLogger(__name__)
 
 
 class Preparation:
-    """Fetches what jobs need, `limits.transfers` files at a time."""
+    """Fetches what jobs need, `limits.transfers` files at a time. `cache` may have inputs of earlier jobs."""
 
-    def __init__(self, api: WorkerApi, images: Images, limits: JobLimits) -> None:
-        self._api, self._images, self._limits = api, images, limits
+    def __init__(self, api: WorkerApi, images: Images, limits: JobLimits, cache: InputCache | None) -> None:
+        self._api, self._images, self._limits, self._cache = api, images, limits, cache
 
     def prepare(self, folder: JobFolder, specs: JobSpecs, cancelled: Cancellation, *, anew: bool) -> None:
         """Get the image and the inputs, both at the same time; `anew`: from clean inputs and outputs."""
@@ -36,6 +37,7 @@ class Preparation:
             folder.parts,
             transfers=self._limits.transfers,
             job_id=folder.job_id,
+            cache=self._cache,
         )
         run_all(
             lambda task, left: task(cancelled=left), [pull, download], threads=2, cancelled=cancelled, name="prepare"

@@ -12,6 +12,7 @@ from job_fetcher.engine import client as engine
 from job_fetcher.engine import hardware, probe
 from job_fetcher.engine.images import Images
 from job_fetcher.workspace.disk import MIN_FREE_INODES, free_bytes, free_inodes
+from job_fetcher.workspace.input_cache import InputCache
 from job_fetcher.workspace.workspace import Workspace
 
 _NUMBER = re.compile(r"[0-9a-f]*[0-9][0-9a-f]*")
@@ -23,7 +24,8 @@ log = logging.getLogger(__name__)
 class Readiness:
     """What has to be true before the worker asks for a job. It logs each reason against that once, when it comes up.
 
-    `network`: of jobs. The quiet hours are those of QUIET_HOURS_TZ, or else of the engine's host.
+    `network`: of jobs. `cache`: it gives room before images do, and before no job is asked for. The quiet hours are
+    those of QUIET_HOURS_TZ, or else of the engine's host.
     """
 
     def __init__(
@@ -33,11 +35,11 @@ class Readiness:
         images: Images,
         gpu: hardware.Gpu | None,
         polling: Polling,
-        *,
         network: str,
+        cache: InputCache | None = None,
     ) -> None:
         self._client, self._workspace, self._images, self._gpu = client, workspace, images, gpu
-        self._polling, self._network = polling, network
+        self._polling, self._network, self._cache = polling, network, cache
         self._trial_due = gpu is not None
         self._reported = ""
         self.stuck_containers: Callable[[], str | None] = lambda: None
@@ -84,6 +86,8 @@ class Readiness:
             yield from self._reasons_of_gpu(self._gpu)
         if self._trial_due:
             yield from self._reasons_of_containers()
+        if self._cache is not None:
+            self._cache.make_room()
         if not self._images.make_room() or free_bytes(self._workspace.base) < self._polling.min_free:
             yield "less than MIN_FREE_GIB is free on the disk"
         if free_inodes(self._workspace.base) < MIN_FREE_INODES:

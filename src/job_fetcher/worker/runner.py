@@ -19,7 +19,6 @@ from job_fetcher.engine.container_log import ContainerLog
 from job_fetcher.engine.container_wait import Hooks
 from job_fetcher.engine.images import Images
 from job_fetcher.engine.isolation import Resources
-from job_fetcher.platform.api import WorkerApi
 from job_fetcher.worker.container_start import ContainerStart
 from job_fetcher.worker.ending import ending_of
 from job_fetcher.worker.keepalive import KeepAlive
@@ -47,7 +46,7 @@ class Runner:
 
     def __init__(
         self,
-        api: WorkerApi,
+        preparation: Preparation,
         client: Client,
         images: Images,
         host_base: PurePosixPath,
@@ -56,7 +55,7 @@ class Runner:
         limits: JobLimits,
     ) -> None:
         self._client, self._host_base, self._shutdown, self._limits = client, host_base, shutdown, limits
-        self._preparation = Preparation(api, images, limits)
+        self._preparation = preparation
         self._start = ContainerStart(client, images, resources)
         self._cleanup_deadline = shutdown.cleanup_deadline
         self._removals: dict[str, Future[None]] = {}

@@ -14,6 +14,7 @@ from job_fetcher.platform.api import WorkerApi, user_pool
 from job_fetcher.platform.auth import CognitoToken, FixedToken, Token
 from job_fetcher.worker.loop import Worker
 from job_fetcher.worker.shutdown import Shutdown
+from job_fetcher.workspace.input_cache import InputCache
 from job_fetcher.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,11 @@ def workspace(settings: Settings) -> Workspace:
     """The folders of this account's jobs."""
     account = "ACCESS_TOKEN" if settings.access_token is not None else settings.username
     return Workspace(Path(settings.path_base), owner=f"{account} at {settings.api_url}")
+
+
+def input_cache(settings: Settings) -> InputCache:
+    """The inputs of earlier jobs that are kept for the next one."""
+    return workspace(settings).input_cache(settings.cache_bytes, settings.cache_max_age_s, settings.min_free)
 
 
 def host_base(settings: Settings, client: engine.Client) -> PurePosixPath:

@@ -8,6 +8,7 @@
       .images.json          the images that jobs have brought
       .requeued-….json      the jobs that workers have requeued and may take back (`requeued`)
       .requeued.lock        held (flock) by the worker that takes one back
+      .cache/               inputs of earlier jobs, for the next one that is given them (`input_cache`)
       .paused               exists while no worker here may ask for a job
       .making-…/            a job's folder that is not complete yet
       .probe-…/             exists while a container tests whether it sees the folder
@@ -40,6 +41,7 @@ from pydantic import ValidationError
 from job_fetcher.core.errors import JobFailed, MachineFault, SettingsError
 from job_fetcher.core.job import Job
 from job_fetcher.workspace.disk import boot_id, is_there, remove_tree, sync_names
+from job_fetcher.workspace.input_cache import InputCache
 from job_fetcher.workspace.job_folder import VERSION, JobFolder, JobState
 from job_fetcher.workspace.locks import lock, locked
 from job_fetcher.workspace.requeued import RequeuedJobs, Requeues
@@ -128,6 +130,10 @@ class Workspace:
             self._gpu_lock = self._gpu_lock or lock(self.base / f".gpu-{gpu}")
             return self._gpu_lock is not None
         return True
+
+    def input_cache(self, max_bytes: int, max_age_s: float, min_free: int) -> InputCache:
+        """The cache of inputs of this owner. With 0 for `max_bytes` it keeps nothing, and removes what it has."""
+        return InputCache(self.base, self._owner, max_bytes, max_age_s=max_age_s, min_free=min_free)
 
     def create(self, job: Job, gpu: str | None = None, requeues: Requeues | None = None) -> JobFolder:
         """A new, empty folder for `job`. Removes first what an earlier try of the same job has left.
