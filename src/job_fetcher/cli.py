@@ -62,11 +62,13 @@ def _run() -> int:
 
 
 def _work(settings: "Settings") -> int:
+    from job_fetcher.monitoring import monitor
     from job_fetcher.worker import wiring
     from job_fetcher.worker.shutdown import Shutdown
 
     shutdown = Shutdown()
     signals.handle(shutdown)
+    monitor.start(settings)
     try:
         shutdown.ending.call(partial(wiring.worker, settings, shutdown), "start").run_forever()
     except Cancelled as reason:

@@ -67,6 +67,7 @@ _EXPECTED = {
     "finite_number": "write a number, such as 30",
     "greater_than": "write a number above {gt:g}",
     "greater_than_equal": "write a number of {ge:g} or more",
+    "enum": "write {expected}",
     "less_than_equal": "write a number of {le:.15g} or less",
 }
 """pydantic's kinds of errors, in words for the owner of a machine; all others have words of ours already."""

@@ -31,6 +31,8 @@ from job_fetcher.config.values import (
     HostPath,
     Hours,
     HttpUrl,
+    LogFormat,
+    LogLevel,
     Network,
     Seconds,
     SecretFile,
@@ -238,7 +240,24 @@ class JobLimits(_Group):
         return tuple(self.allowed_images.split(","))
 
 
-GROUPS: tuple[type[BaseModel], ...] = (Account, Folders, Offer, Polling, Reporting, JobLimits, Cache)
+class Watching(_Group):
+    """What the worker tells the owner of its machine."""
+
+    status_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_535,
+        description="Port of the worker's page and metrics, on this machine only, e.g. 17417; unset: none",
+    )
+    log_level: LogLevel = Field(
+        default=LogLevel.INFO, description="What the log has at least: `DEBUG`, `INFO`, `WARNING` or `ERROR`"
+    )
+    log_format: LogFormat = Field(
+        default=LogFormat.TEXT, description="The log's lines: `text`, or `json` for programs that collect logs"
+    )
+
+
+GROUPS: tuple[type[BaseModel], ...] = (Account, Folders, Offer, Polling, Reporting, JobLimits, Cache, Watching)
 """In the order of the README's table."""
 
 
@@ -246,7 +265,7 @@ class WorkerSettings(Cache, JobLimits, Reporting, Polling, Offer):
     """What the worker reads once it has its account and its folders; each setting has a default."""
 
 
-class Settings(WorkerSettings, Folders, Account, BaseSettings):
+class Settings(WorkerSettings, Watching, Folders, Account, BaseSettings):
     """All settings: from the environment, then from `.env`, then the default."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)

@@ -2,6 +2,7 @@
 
 import errno
 import re
+from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
 from socket import inet_aton, inet_ntoa
@@ -129,6 +130,27 @@ def _dotted(host: str) -> str:
         return inet_ntoa(inet_aton(host))
     except (OSError, UnicodeError):
         return host
+
+
+class LogLevel(StrEnum):
+    """The levels of `logging`, by name."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "LogLevel | None":
+        """In lower case, too."""
+        return cls.__members__.get(str(value).upper())
+
+
+class LogFormat(StrEnum):
+    """What a line of the log is."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 AbsolutePath = Annotated[PurePosixPath, AfterValidator(_absolute)]

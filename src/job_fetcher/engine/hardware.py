@@ -64,7 +64,7 @@ def gpus() -> list[Gpu]:
     Raises `GpuError` if the driver fails: a worker that went on without the GPU would never use it again.
     """
     try:
-        with _nvml():
+        with nvml():
             return [_gpu(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(pynvml.nvmlDeviceGetCount())]
     except GpuUnavailable as error:
         if isinstance(error.__cause__, _NO_DRIVER):
@@ -78,29 +78,30 @@ def used_mib(gpu: Gpu) -> int:
 
     In a container NVML lists none of the processes outside of it: then all that is in use counts.
     """
-    with _nvml():
+    with nvml():
         handle = pynvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
-        used = _used(handle)
+        in_use = used(handle)
         with suppress(pynvml.NVMLError):  # not supported everywhere (WSL)
             processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
             processes += pynvml.nvmlDeviceGetGraphicsRunningProcesses(handle)
             by_pid = {process.pid: process.usedGpuMemory for process in processes}
             if by_pid and None not in by_pid.values():
-                used = sum(by_pid.values())
-        return used // 2**20
+                in_use = sum(by_pid.values())
+        return in_use // 2**20
 
 
-def _used(handle: object) -> int:
+def used(handle: object) -> int:
     """Bytes of the GPU that are in use. Drivers from 510 on do not count their own."""
     try:
-        used: int = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2).used
+        in_use: int = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2).used
     except pynvml.NVMLError_FunctionNotFound:
-        used = pynvml.nvmlDeviceGetMemoryInfo(handle).used
-    return used
+        in_use = pynvml.nvmlDeviceGetMemoryInfo(handle).used
+    return in_use
 
 
 @contextmanager
-def _nvml() -> Iterator[None]:
+def nvml() -> Iterator[None]:
+    """NVML, for this block. Raises `GpuUnavailable` for its errors."""
     try:
         pynvml.nvmlInit()
         try:

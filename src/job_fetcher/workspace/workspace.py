@@ -6,6 +6,7 @@
       .lock                 held (flock) for the moment in which a folder appears or a worker takes one up
       .gpu-…                held (flock) by the worker of that GPU
       .images.json          the images that jobs have brought
+      .history.jsonl        the last jobs of the workers here, for the page (`monitoring.history`)
       .requeued-….json      the jobs that workers have requeued and may take back (`requeued`)
       .requeued.lock        held (flock) by the worker that takes one back
       .cache/               inputs of earlier jobs, for the next one that is given them (`input_cache`)

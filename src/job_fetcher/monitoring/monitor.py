@@ -1,0 +1,85 @@
+"""Starts what watches the worker: the recorder, the history, the GPU's samples, the status file, and the page."""
+
+import importlib.metadata
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from job_fetcher.config.settings import Settings, described
+from job_fetcher.core import events
+from job_fetcher.core.background import in_background
+from job_fetcher.monitoring import gpu, status_file
+from job_fetcher.monitoring.history import History
+from job_fetcher.monitoring.log_tail import tail
+from job_fetcher.monitoring.recorder import Recorder
+from job_fetcher.workspace.disk import free_bytes
+
+HISTORY = ".history.jsonl"
+
+log = logging.getLogger(__name__)
+
+
+def start(settings: Settings) -> None:
+    """Listen from now on, in threads that end with the process. It never raises: jobs run without a page, too."""
+    try:
+        _start(settings)
+    except Exception:
+        log.exception("The worker does not watch itself: an unforeseen error. Its jobs go on")
+
+
+def _start(settings: Settings) -> None:
+    base = Path(settings.path_base)
+    recorder = Recorder(
+        worker_version=importlib.metadata.version("job-fetcher"),
+        account=f"{settings.username or 'ACCESS_TOKEN'} at {settings.api_url}",
+        settings=shown(settings),
+        reserve_bytes=settings.min_free,
+        free_bytes=partial(_free_bytes, base),
+    )
+    watch = gpu.GpuWatch(lambda: recorder.gpu, gpu.look)
+    recorder.gpu_state = watch.state
+    history = History(base / HISTORY)
+    recorder.when_over = history.add
+    events.listen(recorder)
+    _keep("gpu-samples", watch.run)
+    _keep("status-file", partial(status_file.keep_writing, status_file.path_for(base), recorder.status))
+    if settings.status_port:
+        _keep("page", partial(_serve, settings.status_port, recorder, history))
+
+
+def _keep(name: str, work: Callable[[], None]) -> None:
+    """Do `work`, which does not end, in a thread `name`. If it ends by an error, the log says so once."""
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException:
+            log.exception("The thread `%s` has ended: an unforeseen error. The jobs go on", name)
+
+    in_background(run, name)
+
+
+def _serve(port: int, recorder: Recorder, history: History) -> None:
+    from job_fetcher.monitoring.server import serve  # the server's packages take a while, in this thread alone
+
+    serve(port, recorder, history, partial(tail, recorder))
+
+
+def shown(settings: Settings) -> dict[str, str]:
+    """The settings as the page shows them: of a secret only that it is set."""
+    values = {name: getattr(settings, name) for name in described()}
+    return {
+        name.upper(): "(set)" if isinstance(value, SecretStr) else str(value)
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _free_bytes(base: Path) -> int | None:
+    with suppress(OSError):
+        return free_bytes(base)
+    return None
