@@ -67,3 +67,23 @@ def test_the_architecture_names_every_module() -> None:
     source = ROOT / "src" / "job_fetcher"
     modules = {f"../{path.relative_to(ROOT)}" for path in source.rglob("*.py") if not path.stem.startswith("__")}
     assert modules - set(links(DOCS / "architecture.md")) == set()
+
+
+def test_each_source_file_has_tests_of_its_name_or_a_row_that_says_where_they_are() -> None:
+    source, tests = ROOT / "src" / "job_fetcher", ROOT / "tests"
+    text = (tests / "README.md").read_text(encoding="utf-8").split("| source | tests |")[1].split("\n\n")[0]
+    table = re.findall(r"^\| (`.*) \| (.*) \|$", text, re.M)
+    elsewhere = {name: re.findall(r"`(\S*test_\S*\.py)`", where) for names, where in table for name in _code(names)}
+    assert [name for name in elsewhere if not (source / name).is_file()] == [], "rows for files that are not there"
+    for path in source.rglob("*.py"):
+        name = path.relative_to(source)
+        if name.stem.startswith("__") or name.parts[0] == "preflight":
+            continue
+        found = [*tests.glob(f"{name.parent}/test_{name.stem}*.py")]
+        patterns = elsewhere.get(str(name), [])
+        assert found or patterns, f"no tests of {name} are known: name them so, or add a row to tests/README.md"
+        assert all([*tests.glob(pattern)] for pattern in patterns), f"{name}: {patterns}"
+
+
+def _code(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
