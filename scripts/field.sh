@@ -9,6 +9,8 @@ source "$(dirname "$0")/setup.sh"
 {
     [ "$(id -u)" = 0 ] || die "The field lab mounts file systems and starts engines: run it as root."
     set_up tests
-    install_missing mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.ext4:e2fsprogs
+    install_missing mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.ext4:e2fsprogs debootstrap:debootstrap
 } >&2
+FIELD_ROOT=$(scripts/field_root.sh) || say "No Debian 13: its rows say so" >&2
+export FIELD_ROOT
 PYTHONPATH=.:mock_api exec .venv/bin/python -m tests.field "$@"

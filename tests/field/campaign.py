@@ -141,6 +141,8 @@ class FieldWorker(WorkerProcess):
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
         settings |= place.settings
+        if place.host_folder:
+            settings["PATH_HOST_BASE"] = f"{place.host_folder}/{stage.folder.name}"
         log_file = place.scratch / f"{stage.folder.name}.log"
         super().__init__(stage.platform, place.client, stage.folder, log_file, settings)
 

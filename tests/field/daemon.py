@@ -45,7 +45,7 @@ def scratch() -> Iterator[Path]:
 
 @contextmanager
 def running(
-    command: Sequence[str | Path], folder: Path, *, root: Path | None = None, setup: str = "", net: bool = True
+    command: Sequence[str], folder: Path, *, root: Path | None = None, setup: str = "", net: bool = True
 ) -> Iterator[docker.DockerClient]:
     """Run an engine that listens at `folder/docker.sock`, and give its client, with both images there.
 
@@ -55,7 +55,7 @@ def running(
     script = ["set -e", _MOUNTS]
     if root is not None:
         script.append(_OTHER_ROOT.format(root=shlex.quote(str(root)), folder=shlex.quote(str(folder))))
-    script += [setup, f"exec {shlex.join(map(str, command))}"]
+    script += [setup, f"exec {shlex.join(command)}"]
     namespaces = ["unshare", "--mount", *(["--net"] if net else [])]
     log_file, url = folder / "engine.log", f"unix://{folder / 'docker.sock'}"
     with log_file.open("wb") as log:

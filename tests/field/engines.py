@@ -4,21 +4,35 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from docker.errors import APIError
 
-from tests.field.daemon import prepare, running, scratch
+from tests.field import desktop
+from tests.field.daemon import prepare, root_of_debian, running, scratch
 from tests.field.place import IMAGE, PROBE_IMAGE, NotHad, Place, Spoiled
 from tests.support.engine import connect
 
+HOME = "/run/engine"
+"""What an engine without root has for a home and for its sockets."""
+_FOR_USERS = """
+mkdir -m 700 {home}; chown {uid} {home}
+mknod -m 666 /run/tun c 10 200; mount --bind /run/tun /dev/net/tun
+"""
+_ROOTLESSKIT = (
+    f"rootlesskit --state-dir={HOME}/rootlesskit --net=slirp4netns --mtu=65520 --disable-host-loopback"
+    " --port-driver=builtin --copy-up=/etc --copy-up=/run --propagation=rslave"
+).split()
+Command = Callable[[Path], Sequence[str]]
+"""The command of an engine that keeps everything in a folder."""
 Disk = Callable[[Path], AbstractContextManager[Spoiled | None]]
 """Mounts something at a folder, and gives the place's `spoiled` if it can fail."""
 SOCKET = "unix:///var/run/docker.sock"
 USER = 1000
-"""The user of a worker that is not root. It needs no name."""
+"""The user of a worker that is not root. scripts/field_root.sh makes it for the engines without root."""
 
 
 @contextmanager
@@ -49,16 +63,15 @@ def own() -> Iterator[Place]:
         client.close()
 
 
-def dockerd(folder: Path, *options: str) -> list[str | Path]:
+def dockerd(folder: Path, *options: str) -> list[str]:
     """The command of an engine that keeps everything in `folder`."""
-    return [
-        "dockerd",
-        "--data-root", folder / "data",
-        "--exec-root", folder / "exec",
-        "--pidfile", folder / "docker.pid",
-        "--host", f"unix://{folder / 'docker.sock'}",
-        *options,
-    ]  # fmt: skip
+    places = {
+        "data-root": folder / "data",
+        "exec-root": folder / "exec",
+        "pidfile": folder / "docker.pid",
+        "host": f"unix://{folder / 'docker.sock'}",
+    }
+    return ["dockerd", *(f"--{name}={place}" for name, place in places.items()), *options]
 
 
 @contextmanager
@@ -113,3 +126,59 @@ def python_for(uid: int) -> str:
             if subprocess.run(command, check=False, capture_output=True).returncode == 0:
                 return candidate
     raise NotHad("A user of this machine cannot run this Python: no environment with a worker that is not root.")
+
+
+@contextmanager
+def debian_13(command: Command, *, setup: str = "", uid: int = 0) -> Iterator[Place]:
+    """An engine of Debian 13, in a root folder of its own. It and the worker are processes of the user `uid`."""
+    root, python = root_of_debian(), python_for(uid)
+    with scratch() as folder:
+        os.chown(folder, uid, uid)
+        if uid:
+            setup += _FOR_USERS.format(home=HOME, uid=uid)
+        with running([*_as_user(uid), *command(folder)], folder, root=root, setup=setup, net=not uid) as client:
+            yield Place(f"unix://{folder / 'docker.sock'}", client, jobs(folder), folder, uid, python=python)
+
+
+def docker_26(*, containerd: bool = False) -> AbstractContextManager[Place]:
+    """`containerd`: with its image store, which became the default of later versions."""
+    if not containerd:
+        return debian_13(dockerd)
+    config = """echo '{"features": {"containerd-snapshotter": true}}' > /run/daemon.json"""
+    return debian_13(lambda folder: [*dockerd(folder), "--config-file", "/run/daemon.json"], setup=config)
+
+
+def without_controllers() -> AbstractContextManager[Place]:
+    """Only cgroup v2 is mounted, of which other hierarchies have taken the controllers."""
+    return debian_13(dockerd, setup="umount --lazy /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup")
+
+
+def rootless_docker() -> AbstractContextManager[Place]:
+    """As `dockerd-rootless.sh` of Docker starts it."""
+    return debian_13(lambda folder: [*_ROOTLESSKIT, *dockerd(folder)], uid=USER)
+
+
+def podman(*, uid: int = 0) -> AbstractContextManager[Place]:
+    """Its runtime, crun, knows cgroup v1 and v2, but not both at once."""
+    return debian_13(_podman, setup="umount --lazy /sys/fs/cgroup/unified 2>&1 || true", uid=uid)
+
+
+def _podman(folder: Path) -> list[str]:
+    places = [f"--root={folder / 'storage'}", f"--runroot={folder / 'run'}", "--cgroup-manager=cgroupfs"]
+    return ["podman", *places, "system", "service", "--time=0", f"unix://{folder / 'docker.sock'}"]
+
+
+def _as_user(uid: int) -> list[str]:
+    if not uid:
+        return []
+    variables = [f"HOME={HOME}", f"XDG_RUNTIME_DIR={HOME}", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--init-groups", "env", *variables]
+
+
+@contextmanager
+def docker_desktop() -> Iterator[Place]:
+    """A second engine behind a proxy that translates paths as Docker Desktop does."""
+    with second() as place:
+        listening = place.scratch / "desktop.sock"
+        with desktop.proxy(place.scratch / "docker.sock", listening, place.folder):
+            yield replace(place, url=f"unix://{listening}", host_folder=desktop.HOST)

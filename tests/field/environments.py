@@ -1,12 +1,12 @@
 """The environments of the field lab, by the names that `scripts/field.sh` takes."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from tests.field import engines, filesystems
-from tests.field.place import Place
+from tests.field.place import NotHad, Place
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,12 @@ class Environment:
     name: str
     title: str
     open: Callable[[], AbstractContextManager[Place]]
+
+
+@contextmanager
+def _not_had(reason: str) -> Iterator[Place]:
+    raise NotHad(reason)
+    yield
 
 
 ENVIRONMENTS = (
@@ -40,6 +46,32 @@ ENVIRONMENTS = (
         "log-non-blocking",
         "log option `mode=non-blocking`",
         partial(engines.second, "--log-opt=mode=non-blocking", "--log-opt=max-buffer-size=64k"),
+    ),
+    Environment("docker-26", "Docker of Debian 13", engines.docker_26),
+    Environment(
+        "docker-26-containerd", "the same, containerd's image store", partial(engines.docker_26, containerd=True)
+    ),
+    Environment("no-controllers", "the same, cgroup v2 without controllers", engines.without_controllers),
+    Environment("docker-rootless", "the same, rootless", engines.rootless_docker),
+    Environment("podman", "Podman of Debian 13, as root", engines.podman),
+    Environment("podman-rootless", "the same, rootless", partial(engines.podman, uid=engines.USER)),
+    Environment("docker-desktop", "the paths of Docker Desktop for Windows, by a proxy", engines.docker_desktop),
+    *(
+        Environment(name, title, partial(_not_had, reason))
+        for name, title, reason in (
+            (
+                "docker-28",
+                "Docker 28 and 29",
+                "No registry of Debian packages in reach has them: they are Docker's own packages.",
+            ),
+            ("windows", "Docker Desktop on Windows", "It needs Windows; `docker-desktop` above has its paths."),
+            (
+                "mac",
+                "Docker Desktop on macOS",
+                "It needs macOS; `fuse-macos` and `fuse-shared-flock` below have its disk.",
+            ),
+            ("gpu", "GPUs by NVIDIA's toolkit and by CDI", "This machine has no GPU."),
+        )
     ),
     Environment("xfs", "an xfs of its own", partial(filesystems.on_disk, "mkfs.xfs")),
     Environment("btrfs", "a btrfs of its own", partial(filesystems.on_disk, "mkfs.btrfs")),

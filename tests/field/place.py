@@ -34,6 +34,8 @@ class Place:
     python: str = sys.executable
     settings: Mapping[str, str] = field(default_factory=dict)
     """Further settings of the worker."""
+    host_folder: str = ""
+    """What the engine's host calls `folder`, if that is another name: PATH_HOST_BASE is a folder in it."""
     spoiled: Spoiled = nullcontext
     """Lets the disk fail from the moment on where a worker has its folder."""
     filler: str = ""
