@@ -4,23 +4,18 @@
 stand in groups. Each room takes the group that it needs: `Settings`, which has them all, is one of each.
 """
 
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
-    ValidationInfo,
-    field_validator,
-    model_validator,
 )
-from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from job_fetcher.config import reading
+from job_fetcher.config.account import Account, Group
 from job_fetcher.config.quiet_hours import QuietHours, parse
 from job_fetcher.config.sources import DesktopUsername
 from job_fetcher.config.values import (
@@ -30,83 +25,18 @@ from job_fetcher.config.values import (
     AbsolutePath,
     HostPath,
     Hours,
-    HttpUrl,
     LogFormat,
     LogLevel,
     Network,
     Seconds,
-    SecretFile,
-    Token,
     Words,
     Zone,
-    is_near,
-    read_secret,
 )
 
 ENV_FILE = Path(".env")
 
 
-class _Group(BaseModel):
-    """Settings that belong together; frozen, and without values in its errors, since some values are secrets."""
-
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
-
-
-class Account(_Group):
-    """Which platform, and who the worker is there."""
-
-    api_url: HttpUrl = Field(description="Address of the platform's API")
-    access_token: Token | None = Field(default=None, description="A fixed token, in place of `USERNAME` and `PASSWORD`")
-    username: str | None = Field(default=None, description="Your account on the platform")
-    password: SecretStr | None = Field(default=None, description="The password of this account", validate_default=True)
-    access_token_file: SecretFile | None = Field(
-        default=None, description="File that holds the token, e.g. a Docker secret"
-    )
-    password_file: SecretFile | None = Field(
-        default=None, description="File that holds the password, e.g. a Docker secret"
-    )
-    aws_endpoint_url_cognito_identity_provider: HttpUrl | None = Field(
-        default=None, description="Address of the login service, in place of AWS's own: that of a mock or a proxy"
-    )
-    allow_insecure_http: bool = Field(
-        default=False, description="Send credentials over plain http:// to other networks", validate_default=True
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Take `PASSWORD` and `ACCESS_TOKEN` from their files. A file's own setting reports what is wrong with it."""
-        for name in ("password", "access_token"):
-            if (file := values.get(f"{name}_file")) and not values.get(name):
-                with suppress(OSError, UnicodeError):
-                    values[name] = read_secret(Path(file)) or None
-        return values
-
-    @field_validator("allow_insecure_http")
-    @classmethod
-    def _hides_credentials(cls, allowed: bool, info: ValidationInfo) -> bool:
-        for url in filter(None, map(info.data.get, ("api_url", "aws_endpoint_url_cognito_identity_provider"))):
-            if url.startswith("http://") and not is_near(url) and not allowed:
-                raise ValueError(
-                    f"the worker would send credentials to {url} unencrypted; write https://, or set this to"
-                    " true if you mean it"
-                )
-        return allowed
-
-    @field_validator("password")
-    @classmethod
-    def _has_credentials(cls, password: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        """Runs for the last of the three settings, so that it reports beside the other errors."""
-        username = info.data.get("username")
-        token = info.data.get("access_token", "refused")  # absent if the token itself is wrong
-        if token is None and (username is None or password is None):
-            if username is None and password is None:
-                raise _not_set("Neither USERNAME and PASSWORD nor ACCESS_TOKEN are set")
-            raise _not_set("PASSWORD is not set" if password is None else "USERNAME is not set")
-        return password
-
-
-class Folders(_Group):
+class Folders(Group):
     """Where the jobs' folders lie."""
 
     path_base: AbsolutePath = Field(
@@ -117,7 +47,7 @@ class Folders(_Group):
     )
 
 
-class Offer(_Group):
+class Offer(Group):
     """What the worker advertises to the platform."""
 
     gpu_model: str | None = Field(
@@ -136,7 +66,7 @@ class Offer(_Group):
         return tuple(filter(None, map(str.strip, (self.job_groups or "").split(","))))
 
 
-class Polling(_Group):
+class Polling(Group):
     """When the worker asks for a job."""
 
     timeout_job: Seconds = Field(default=10, le=TEN_DAYS_S, description="Seconds between two requests for a job")
@@ -172,7 +102,7 @@ class Polling(_Group):
         return parse(self.quiet_hours) if self.quiet_hours else ()
 
 
-class Reporting(_Group):
+class Reporting(Group):
     """How the worker reports a job's status."""
 
     timeout_status: Seconds = Field(
@@ -187,7 +117,7 @@ class Reporting(_Group):
     )
 
 
-class Cache(_Group):
+class Cache(Group):
     """Which inputs of earlier jobs stay for the next one."""
 
     cache_gib: float = Field(
@@ -212,7 +142,7 @@ class Cache(_Group):
         return self.cache_days * 86400
 
 
-class JobLimits(_Group):
+class JobLimits(Group):
     """What a job gets, and may do."""
 
     max_runtime: Seconds | None = Field(
@@ -240,7 +170,7 @@ class JobLimits(_Group):
         return tuple(self.allowed_images.split(","))
 
 
-class Watching(_Group):
+class Watching(Group):
     """What the worker tells the owner of its machine."""
 
     status_port: int | None = Field(
@@ -300,7 +230,3 @@ class Settings(WorkerSettings, Watching, Folders, Account, BaseSettings):
 def described() -> dict[str, Any]:
     """Each setting's pydantic `FieldInfo` by its name in lower case, in the order of the README's table."""
     return {name: field for group in GROUPS for name, field in group.model_fields.items()}
-
-
-def _not_set(sentence: str) -> PydanticCustomError:
-    return PydanticCustomError("not_set", "{sentence}", {"sentence": sentence})
