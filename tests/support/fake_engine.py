@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -43,6 +43,8 @@ class FakeContainer:
     config: dict[str, Any]
     log: Path
     process: "subprocess.Popen[bytes] | None" = None
+    signals: list[signal.Signals] = field(default_factory=list)
+    """What the engine has sent."""
     started_at: str = NEVER
     finished_at: str = NEVER
 
@@ -121,6 +123,8 @@ class FakeEngine:
     """What a creation warns of."""
     created: list[dict[str, Any]] = field(default_factory=list)
     """What each creation asked for, also of containers that are gone."""
+    tells_ends: bool = True
+    """Whether its `wait` and its events say that a container has ended. An inspection does in any case."""
     refusals: dict[str, tuple[int, str]] = field(default_factory=dict)
     containers: dict[str, FakeContainer] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
@@ -148,7 +152,7 @@ class FakeEngine:
             case ["networks", name]:
                 return JSONResponse({"Name": name, "Driver": "bridge", "Created": STARTED})
             case ["events"]:
-                return StreamingResponse(self._events(json.loads(request.query_params["filters"])))
+                return StreamingResponse(self._events(request.query_params))
             case ["images", *rest]:
                 return self._image(request, rest)
             case ["containers", "json"]:
@@ -230,12 +234,14 @@ class FakeEngine:
                     if not init:
                         return JSONResponse({"message": f'exec: "{error.filename}": no such file or directory'}, 400)
             case "POST", "stop":
+                container.signals.append(signal.SIGTERM)
                 container.kill(signal.SIGTERM)
                 await self._ended(container, float(request.query_params.get("t", 10)))
                 container.kill(signal.SIGKILL)
                 await self._ended(container)
             case "POST", "wait":
                 await self._ended(container)
+                await self._told()
                 return JSONResponse({"StatusCode": container.exit_code})
             case "DELETE", "":
                 container.kill(signal.SIGKILL)
@@ -260,11 +266,25 @@ class FakeEngine:
         while container.status == "running" and time.monotonic() < end:
             await asyncio.sleep(LOOK_S)
 
-    async def _events(self, filters: dict[str, list[str]]) -> AsyncIterator[bytes]:
-        """The event `die` of one container."""
-        [container] = filters["container"]
+    async def _told(self) -> None:
+        while not self.tells_ends:
+            await asyncio.sleep(LOOK_S)
+
+    async def _events(self, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """The events `kill` and `die` of one container."""
+        [container] = json.loads(query["filters"])["container"]
         while (found := self.containers.get(container)) is not None:
             if found.status == "exited":
+                if "until" not in query:
+                    await self._told()
+                for number in found.signals:
+                    attributes = {"signal": str(int(number))}
+                    event = {
+                        "Type": "container",
+                        "Action": "kill",
+                        "Actor": {"ID": container, "Attributes": attributes},
+                    }
+                    yield json.dumps(event | {"timeNano": time.time_ns()}).encode() + b"\n"
                 attributes = {"exitCode": str(found.exit_code)}
                 event = {"Type": "container", "Action": "die", "Actor": {"ID": container, "Attributes": attributes}}
                 yield json.dumps(event).encode() + b"\n"

@@ -9,7 +9,15 @@ from pathlib import PurePosixPath
 
 from job_fetcher.config.settings import JobLimits
 from job_fetcher.core.background import Cancellation, in_background
-from job_fetcher.core.errors import DetachRequested, EngineUnavailable, JobFailed, MachineFault, StopRequested
+from job_fetcher.core.errors import (
+    CredentialsError,
+    DetachRequested,
+    EngineUnavailable,
+    JobFailed,
+    JobFetcherError,
+    MachineFault,
+    StopRequested,
+)
 from job_fetcher.core.job import JobSpecs, JobStatus, Outcome
 from job_fetcher.engine import launch
 from job_fetcher.engine.client import Client
@@ -19,6 +27,7 @@ from job_fetcher.engine.container_log import ContainerLog
 from job_fetcher.engine.container_wait import Hooks
 from job_fetcher.engine.images import Images
 from job_fetcher.engine.isolation import Resources
+from job_fetcher.engine.last_look import has_exited_by_itself
 from job_fetcher.worker.container_start import ContainerStart
 from job_fetcher.worker.ending import ending_of
 from job_fetcher.worker.keepalive import KeepAlive
@@ -69,7 +78,7 @@ class Runner:
         while True:
             begun = folder.state.runs > 0 or folder.state.outcome is not None
             container = self._container(folder, cancelled, patient=begun)
-            with removed_on_failure(container), _recording_a_stop(folder, self._shutdown):
+            with removed_on_failure(container), self._keeping_what_has_ended(folder, container):
                 if folder.state.runs:  # left behind: the job may be gone by now, which ends its container
                     cancelled.result_of(keep_alive.tried)
                 action = next_action(folder.state, container.state, rebooted=folder.survived_reboot)
@@ -135,6 +144,30 @@ class Runner:
             cancelled.result_of(in_background(folder.flush, "flush"))
             ended = launch.explained_end(self._client, container.id, ended, folder.log)
             folder.keep(outcome=ended)
+
+    @contextmanager
+    def _keeping_what_has_ended(self, folder: JobFolder, container: JobContainer) -> Iterator[None]:
+        """A container whose command has ended stays, with all that is known of it: the job is resumed, not requeued.
+
+        Record the stop of any other first. Otherwise the next start takes the container's end for the command's own,
+        if the worker is killed before it has removed the container.
+        """
+        try:
+            yield
+        except (EngineUnavailable, CredentialsError, StopRequested) as reason:
+            if folder.state.outcome is None and self._has_ended(folder, container, reason):
+                raise DetachRequested(str(reason)) from reason
+            if isinstance(reason, StopRequested):
+                ending_of(reason, folder).record(folder)
+            raise
+
+    def _has_ended(self, folder: JobFolder, container: JobContainer, reason: JobFetcherError) -> bool:
+        """Whether the command has ended, by the engine's word or by a last look."""
+        if self._shutdown.is_finishing:
+            return True
+        if isinstance(reason, EngineUnavailable) or not folder.state.runs or container.state is ContainerState.NONE:
+            return False
+        return has_exited_by_itself(self._client, container.id, self._cleanup_deadline)
 
     def _hooks(self, folder: JobFolder, keep_alive: KeepAlive) -> Hooks:
         return Hooks(
@@ -211,23 +244,3 @@ def _stopped(ended: Outcome | None, after_s: float) -> Outcome:
             " raise that for a longer run."
         ),
     )
-
-
-@contextmanager
-def _recording_a_stop(folder: JobFolder, shutdown: Shutdown) -> Iterator[None]:
-    """Record the stop first. Otherwise the next start takes the container's end for the command's own.
-
-    That happens if the worker is killed before it has removed the container. A container whose command has ended stays,
-    with all that is known of it: the next start reads it. So it does if the engine fails then.
-    """
-    try:
-        yield
-    except EngineUnavailable as error:
-        if shutdown.is_finishing and folder.state.outcome is None:
-            raise DetachRequested(str(error)) from error
-        raise
-    except StopRequested as reason:
-        if shutdown.is_finishing and folder.state.outcome is None:
-            raise DetachRequested(str(reason)) from reason
-        ending_of(reason, folder).record(folder)
-        raise
