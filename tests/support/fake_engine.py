@@ -45,6 +45,8 @@ class FakeContainer:
     process: "subprocess.Popen[bytes] | None" = None
     signals: list[signal.Signals] = field(default_factory=list)
     """What the engine has sent."""
+    lines: list[tuple[float, bytes]] = field(default_factory=list)
+    """What it has printed, and when, in seconds since the epoch: in place of its log."""
     started_at: str = NEVER
     finished_at: str = NEVER
 
@@ -221,9 +223,7 @@ class FakeEngine:
             case "GET", "json":
                 return JSONResponse(self._inspected(container))
             case "GET", "logs":
-                content = container.log.read_bytes()
-                frame = b"\x01\0\0\0" + len(content).to_bytes(4, "big") + content if content else b""
-                return Response(frame, media_type="application/vnd.docker.raw-stream")
+                return Response(_frames(container, request), media_type="application/vnd.docker.raw-stream")
             case "POST", "start":
                 init = container.config["HostConfig"].get("Init")
                 if init and not self.has_init:
@@ -290,6 +290,19 @@ class FakeEngine:
                 yield json.dumps(event).encode() + b"\n"
                 return
             await asyncio.sleep(LOOK_S)
+
+
+def _frames(container: FakeContainer, request: Request) -> bytes:
+    """The log as the engine streams it."""
+    asked = request.query_params
+    since, until = float(asked.get("since", 0)), float(asked.get("until", "inf"))
+    pieces = [container.log.read_bytes()]
+    if container.lines:
+        stamped = asked.get("timestamps") in ("1", "true", "True")
+        chosen = [(at, line) for at, line in container.lines if since <= at <= until]
+        stamps = [f"{datetime.fromtimestamp(at, UTC).isoformat()} ".encode() if stamped else b"" for at, _ in chosen]
+        pieces = [stamp + line for stamp, (_, line) in zip(stamps, chosen, strict=True)]
+    return b"".join(b"\x01\0\0\0" + len(each).to_bytes(4, "big") + each for each in pieces if each)
 
 
 def _now() -> str:

@@ -70,8 +70,8 @@ class JobContainer:
     ) -> None:
         self._client, self._folder, self._token = client, folder, token
         self._cancelled, self._cleanup_deadline = cancelled, cleanup_deadline
-        self.engine_restarted = False
-        """Whether the engine was restarted since the container's start, known after `wait`."""
+        self.log_gaps: tuple[float, ...] = ()
+        """When the engine may have missed what the command printed, known after `wait`: see `ContainerWait.gaps`."""
         self._creating: Future[None] | None = None
         self._found: str | None = None
         self._state_found = ContainerState.NONE
@@ -151,7 +151,7 @@ class JobContainer:
         """
         waiting = ContainerWait(self._client, self.id, self._cancelled, hooks or Hooks())
         outcome = waiting.outcome(left_s, self._stop, first_started_at)
-        self.engine_restarted = waiting.engine_restarted
+        self.log_gaps = tuple(waiting.gaps)
         return outcome
 
     def ensure_ended(self) -> None:

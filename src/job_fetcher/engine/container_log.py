@@ -1,21 +1,37 @@
-"""The log of a job's container, kept as a file: what the engine has of it, and a word where some is missing."""
+"""The log of a job's container, kept as a file: what the engine has of it, and a word where some may be missing."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, suppress
+from itertools import pairwise
 from pathlib import Path
 
 from job_fetcher.core.background import Cancellation
 from job_fetcher.core.errors import EngineUnavailable, JobFailed
 from job_fetcher.core.retry import call_engine
-from job_fetcher.engine.client import Client, Missing, translate_errors
+from job_fetcher.engine import image_cleanup
+from job_fetcher.engine.client import Client, Missing, seconds, translate_errors
+from job_fetcher.engine.engine_info import Product, describe
 from job_fetcher.engine.isolation import LOG_FILES, LOG_SIZE_MB
-from job_fetcher.workspace.disk import is_broken, is_full
+from job_fetcher.workspace.disk import free_bytes, is_broken, is_full
 
 LOG_OVERHEAD = 80
 BEGINNING_MISSING = (
     f"\n[job-fetcher] The last {LOG_SIZE_MB * LOG_FILES} MB of this log are kept: its beginning may be missing.\n"
 )
-LINES_MISSING = "\n[job-fetcher] The Docker engine was restarted while the command ran: lines may be missing.\n"
+LINES_MISSING = "\n[job-fetcher] The Docker engine was restarted while the command ran: lines may be missing here.\n"
+DISK_FULL = "\n[job-fetcher] The disk of the Docker engine is full: lines may be missing.\n"
+PODMAN_BEGINNING = (
+    f"[job-fetcher] Podman keeps the last {LOG_SIZE_MB} MB of a log. Its first line here was printed {{:.0f}} s after"
+    " the start: the beginning may be missing.\n"
+)
+LEAST_FREE = 1 << 20
+"""Bytes on the engine's disk. With less, the engine drops lines without a word (moby: `json-file` driver)."""
+FIRST_LINE_S = 1.0
+"""Seconds from the start of a command to its first line, in which none prints more than Podman keeps.
+
+Podman begins the file of a log anew when it is full (conmon: `reopen_k8s_file`), and tells nobody.
+"""
 END_MISSING = "\n[job-fetcher] The end of this log may be missing. {}\n"
 NOT_READ = "The log could not be read. {}\n"
 REMOVED = "Somebody removed the container before the worker had read the log."
@@ -37,21 +53,22 @@ class ContainerLog:
         self._client, self._container, self._path = client, container, path
         self._cancelled, self._in_memory = cancelled, in_memory
 
-    def save(self, *, lines_missing: bool = False) -> None:
-        """Write all that the container has printed; `lines_missing`: what is said then may have a hole."""
+    def save(self, gaps: Sequence[float] = ()) -> None:
+        """Write all that the container has printed. It may have holes at `gaps`, in seconds since the epoch."""
+        self._gaps = sorted(gaps)
         try:
-            self._save(self._read, lines_missing=lines_missing)
+            self._save(self._read)
         except OSError as error:
             if not (is_full(error) or is_broken(error)):
                 raise
             self._path = self._in_memory()
-            self._save(self._read_end, lines_missing=lines_missing)
+            self._save(self._read_end)
 
-    def _save(self, read: Callable[[Path], None], *, lines_missing: bool) -> None:
+    def _save(self, read: Callable[[Path], None]) -> None:
         try:
             call_engine(self._cancelled)(read, self._path)
-            if lines_missing:
-                self._add(LINES_MISSING)
+            if self._engine_disk_is_full():
+                self._add(DISK_FULL)
         except (EngineUnavailable, JobFailed, Missing) as error:
             self._save_what_there_is(REMOVED if isinstance(error, Missing) else str(error))
 
@@ -68,7 +85,8 @@ class ContainerLog:
     def _read(self, path: Path) -> None:
         kept = 0
         with path.open("wb") as file:
-            for chunk in _chunks(self._client, self._container):
+            file.write(self._beginning().encode())
+            for chunk in self._chunks():
                 file.write(chunk)
                 kept += _size_kept(chunk)
             if kept > LOG_SIZE_MB * 10**6 * (LOG_FILES - 1):
@@ -76,17 +94,45 @@ class ContainerLog:
 
     def _read_end(self, path: Path) -> None:
         end = bytearray()
-        for chunk in _chunks(self._client, self._container):
+        for chunk in self._chunks():
             end += chunk
             if len(end) > 2 * MAX_IN_MEMORY:
                 del end[:-MAX_IN_MEMORY]
         path.write_bytes(DISK_FAILS.encode() + end[-MAX_IN_MEMORY:])
 
+    def _chunks(self) -> Iterator[bytes]:
+        """What the container has printed, with a sentence at each gap."""
+        for since, until in pairwise([None, *self._gaps, None]):
+            yield from _printed(self._client, self._container, since=since, until=until)
+            if until is not None:
+                yield LINES_MISSING.encode()
 
-def _chunks(client: Client, container: str) -> Iterator[bytes]:
+    def _beginning(self) -> str:
+        """A sentence for a log of Podman that does not begin with the command; "" for all others."""
+        with suppress(EngineUnavailable, JobFailed, Missing, ValueError):
+            if describe(self._client).product is not Product.PODMAN:
+                return ""
+            with translate_errors("inspect the job's container"):
+                started = seconds(self._client.inspect_container(self._container)["State"]["StartedAt"])
+            with closing(_printed(self._client, self._container, timestamps=True)) as chunks:
+                first = next(chunks, b"").split(b" ", 1)[0].decode(errors="replace")
+            after_s = seconds(first) - started
+            return PODMAN_BEGINNING.format(after_s) if after_s > FIRST_LINE_S else ""
+        return ""
+
+    def _engine_disk_is_full(self) -> bool:
+        with suppress(OSError, EngineUnavailable, JobFailed, Missing):
+            return free_bytes(image_cleanup.disk(self._client)) < LEAST_FREE
+        return False
+
+
+def _printed(
+    client: Client, container: str, *, since: float | None = None, until: float | None = None, timestamps: bool = False
+) -> Generator[bytes, None, None]:
+    """What the container has printed from `since` on and up to `until`, in seconds since the epoch."""
     with translate_errors("read the job's log"):
         client.inspect_container(container)  # docker-py would leave a connection open where there is no container
-        chunks = client.logs(container, stream=True, follow=False)
+        chunks = client.logs(container, stream=True, follow=False, since=since, until=until, timestamps=timestamps)
     while True:
         with translate_errors("read the job's log"):
             chunk = next(chunks, None)

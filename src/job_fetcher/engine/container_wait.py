@@ -28,6 +28,8 @@ from job_fetcher.engine.container_events import ContainerEvent, Events
 
 RUNNING = ("running", "paused", "restarting")
 """`State.Status` of a container whose command has not ended; `removing` and `dead` are said of one that has."""
+MAX_GAPS = 20
+"""More gaps than these are not told one by one."""
 STOP_EVENT_S = 0.3
 """The engine tells of a `docker stop` some 20 ms after the container's end."""
 
@@ -61,6 +63,11 @@ class ContainerWait:
         self._exit_code: int | None = None
         self.engine_restarted = False
         """Whether the engine was restarted since the container's start, known with the outcome."""
+        self.gaps: list[float] = []
+        """When the engine went away while the container ran, or was started anew, in seconds since the epoch.
+
+        With `live-restore` the container runs on, and nothing but the connection tells.
+        """
 
     def outcome(
         self, left_s: float | None, stop: Callable[[], None], first_started_at: str | None = None
@@ -104,11 +111,14 @@ class ContainerWait:
     def _until_ended(self) -> dict[str, Any] | None:
         """The container's `State` when it has ended, or was started anew; `None` if somebody has removed it."""
         while True:
+            begun = time.monotonic()
             try:
                 with translate_errors("wait for the job's container"):
                     self._exit_code = self._client.wait(self._id, timeout=WAIT_S)["StatusCode"]
-            except EngineUnavailable:  # the time-out of a wait, or the engine is gone: the inspection tells
+            except EngineUnavailable as error:  # the time-out of a wait, or the engine is gone: the inspection tells
                 self._lost_at = time.time()
+                if error.status is None and time.monotonic() - begun < WAIT_S and len(self.gaps) < MAX_GAPS:
+                    self.gaps.append(self._lost_at)
                 self._cancelled.wait(0.1)
             except (JobFailed, Missing):
                 self._cancelled.wait(0.1)
@@ -145,6 +155,8 @@ class ContainerWait:
         self._client.close()  # an engine that goes down first stops to listen; only old connections reach it still
         engine_started = self._engine_started()
         self.engine_restarted = bool(started and engine_started and engine_started > seconds(started))
+        if self.engine_restarted and engine_started and not self.gaps:
+            self.gaps.append(engine_started)
         watch = Watch(engine_started, was_running, self._lost_at, ran_out_of_memory)
         if end is None:
             return removed(engine_restarted=self.engine_restarted)

@@ -140,7 +140,7 @@ class Runner:
             return
         self._command_has_ended(keep_alive)
         with _kept_for_the_next_start():
-            job_log.save(lines_missing=container.engine_restarted)
+            job_log.save(container.log_gaps)
             cancelled.result_of(in_background(folder.flush, "flush"))
             ended = launch.explained_end(self._client, container.id, ended, folder.log)
             folder.keep(outcome=ended)

@@ -1,0 +1,144 @@
+"""The log of a job says where lines of it may be missing. The engine is a stand-in."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job_fetcher.core.background import Cancellation
+from job_fetcher.core.errors import EngineUnavailable
+from job_fetcher.engine import client as engine
+from job_fetcher.engine import container_wait
+from job_fetcher.engine.client import Client
+from job_fetcher.engine.container_log import DISK_FULL, LINES_MISSING, PODMAN_BEGINNING, ContainerLog
+from job_fetcher.engine.container_wait import ContainerWait, Hooks
+from tests.support.engines import DESKTOP, DOCKER, OLD_PODMAN, PODMAN, ROOTLESS_DOCKER, ROOTLESS_PODMAN, Says
+from tests.support.fake_engine import FakeContainer, FakeEngine, fake_engine
+
+BEGAN_AT = "2026-11-23T08:00:00Z"
+BEGAN = datetime.fromisoformat(BEGAN_AT).timestamp()
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeEngine]:
+    (folder := tmp_path / "engine").mkdir()
+    with fake_engine(folder) as fake:
+        yield fake
+
+
+@pytest.fixture
+def client(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    monkeypatch.setenv("DOCKER_HOST", fake.url)
+    client = engine.connect()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def container(fake: FakeEngine, client: Client) -> FakeContainer:
+    """A container that printed a line each 10 seconds: 5, 15, 25 and 35 seconds after its start."""
+    client.create_container("image", ["true"], host_config={})
+    [made] = fake.containers.values()
+    made.started_at = BEGAN_AT
+    made.lines = [(BEGAN + at, f"line {at}\n".encode()) for at in (5, 15, 25, 35)]
+    return made
+
+
+def saved(client: Client, container: FakeContainer, folder: Path, *gaps: float) -> str:
+    path = folder / "container.log"
+    ContainerLog(client, container.id, path, Cancellation(), lambda: path).save([BEGAN + gap for gap in gaps])
+    return path.read_text()
+
+
+ALL = "line 5\nline 15\nline 25\nline 35\n"
+
+
+@pytest.mark.parametrize(
+    ("gaps", "text"),
+    [
+        ((), ALL),
+        ((20,), f"line 5\nline 15\n{LINES_MISSING}line 25\nline 35\n"),
+        ((2,), f"{LINES_MISSING}{ALL}"),
+        ((40,), f"{ALL}{LINES_MISSING}"),
+        ((30, 10), f"line 5\n{LINES_MISSING}line 15\nline 25\n{LINES_MISSING}line 35\n"),
+    ],
+    ids=["none", "in between", "before", "after", "two"],
+)
+def test_a_log_says_where_the_engine_was_restarted(
+    client: Client, container: FakeContainer, tmp_path: Path, gaps: tuple[float, ...], text: str
+) -> None:
+    assert saved(client, container, tmp_path, *gaps) == text
+
+
+@pytest.mark.parametrize("says", [PODMAN, ROOTLESS_PODMAN, OLD_PODMAN], ids=["Podman", "rootless", "old"])
+def test_podman_drops_the_beginning_of_a_log_without_a_word_and_so_the_log_says_it(
+    fake: FakeEngine, client: Client, container: FakeContainer, tmp_path: Path, says: Says
+) -> None:
+    fake.info, fake.version = says.info, says.version
+    text = saved(client, container, tmp_path)
+    assert text == PODMAN_BEGINNING.format(5) + ALL
+    assert "Its first line here was printed 5 s after the start: the beginning may be missing" in text
+
+
+@pytest.mark.parametrize(
+    ("says", "first_line"), [(PODMAN, 0.5), (DOCKER, 5), (ROOTLESS_DOCKER, 5), (DESKTOP, 5), (PODMAN, None)]
+)
+def test_a_log_that_begins_with_the_command_and_a_log_of_docker_have_no_such_word(
+    fake: FakeEngine, client: Client, container: FakeContainer, tmp_path: Path, says: Says, first_line: float | None
+) -> None:
+    fake.info, fake.version = says.info, says.version
+    container.lines = [(BEGAN + first_line, b"first\n")] if first_line is not None else []
+    assert saved(client, container, tmp_path) == ("first\n" if container.lines else "")
+
+
+@pytest.mark.parametrize(("left_kib", "told"), [(0, True), (8, True), (512, True), (4096, False)])
+def test_a_log_says_that_the_disk_of_the_engine_is_full(
+    fake: FakeEngine, client: Client, container: FakeContainer, tmp_path: Path,
+    needs_mounts: None, left_kib: int, told: bool,
+) -> None:  # fmt: skip
+    (disk := tmp_path / "disk").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8M", "none", str(disk)], check=True)
+    try:
+        (disk / "layers").write_bytes(bytes((8192 - left_kib) << 10))
+        fake.info = {"DockerRootDir": str(disk)}
+        assert saved(client, container, tmp_path) == ALL + (DISK_FULL if told else "")
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("failures", "gaps"),
+    [
+        ([EngineUnavailable("gone")], 1),
+        ([EngineUnavailable("gone")] * 3, 3),
+        ([EngineUnavailable("busy", status=503)] * 3, 0),
+        ([EngineUnavailable("gone")] * 50, container_wait.MAX_GAPS),
+        ([], 0),
+    ],
+    ids=["lost once", "three times", "answers with errors", "without end", "never"],
+)
+def test_an_engine_that_goes_away_while_a_container_runs_on_leaves_a_gap(
+    fake: FakeEngine, client: Client, monkeypatch: pytest.MonkeyPatch, failures: list[EngineUnavailable], gaps: int
+) -> None:
+    """As with `live-restore`, where nothing but the connection tells of a restart."""
+    client.create_container("image", ["sleep", "60"], host_config={})
+    [made] = fake.containers.values()
+    client.start(made.id)
+    left = list(failures)
+
+    def wait(*_: Any, **__: Any) -> dict[str, int]:
+        if left:
+            raise left.pop()
+        made.kill(signal.SIGTERM)
+        assert made.process is not None
+        return {"StatusCode": made.process.wait()}
+
+    monkeypatch.setattr(client, "wait", wait)
+    monkeypatch.setattr(Cancellation, "wait", lambda *_: None)
+    waiting = ContainerWait(client, made.id, Cancellation(), Hooks())
+    waiting.outcome(None, lambda: None)
+    assert len(waiting.gaps) == gaps
