@@ -37,6 +37,10 @@ def main() -> NoReturn:
     checking.set_defaults(call=lambda options: _check(as_json=options.json))
     pausing = commands.add_parser("pause", help="take no new job, even after a restart; the job in hand goes on")
     pausing.set_defaults(call=lambda _: _pause(True))
+    telling = commands.add_parser("status", help="say what the worker of this PATH_BASE is doing")
+    telling.add_argument("--json", action="store_true", help="print what /status.json has (docs/monitoring.md)")
+    telling.add_argument("--watch", action="store_true", help="go on showing it")
+    telling.set_defaults(call=lambda options: _with_settings(partial(_status, options.json, options.watch)))
     commands.add_parser("resume", help="take jobs again").set_defaults(call=lambda _: _pause(False))
     caching = commands.add_parser("cache", help="list the inputs that are kept for the next job (CACHE_GIB)")
     caching.add_argument("--empty", action="store_true", help="remove them")
@@ -52,6 +56,18 @@ def check() -> NoReturn:
     """`poetry run check`."""
     sys.argv.insert(1, "check")
     main()
+
+
+def status() -> NoReturn:
+    """`poetry run status`."""
+    sys.argv.insert(1, "status")
+    main()
+
+
+def _status(as_json: bool, watch: bool, settings: "Settings") -> int:
+    from job_fetcher.monitoring import terminal  # rich takes a while
+
+    return terminal.show(settings.path_base, as_json=as_json, watch=watch)
 
 
 def _run() -> int:
@@ -143,6 +159,7 @@ def _cache(empty: bool, settings: "Settings") -> int:
 def _with_settings(command: "Callable[[Settings], int]") -> int:
     """Run `command` with the settings; from here on the log hides their secrets."""
     from job_fetcher.config.settings import Settings
+    from job_fetcher.config.values import LogFormat
     from job_fetcher.core import logs
 
     try:
@@ -150,5 +167,5 @@ def _with_settings(command: "Callable[[Settings], int]") -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - there is no log yet
         return error.exit_code
-    logs.configure(settings.secrets)
+    logs.configure(settings.secrets, settings.log_level, as_json=settings.log_format is LogFormat.JSON)
     return command(settings)

@@ -1,5 +1,6 @@
 """The worker's own log: readable, and without a secret."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -58,3 +59,32 @@ def test_only_our_own_package_is_heard_of_from_info_on() -> None:
     ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert [line.split(maxsplit=3)[3] for line in ran.stderr.splitlines()] == ["…: a job", "a warning"]
     assert ran.stdout == ""
+
+
+def test_json_lines_have_the_same_without_secrets() -> None:
+    code = (
+        "import logging; from job_fetcher.core.logs import configure; configure(['hush'], 'DEBUG', as_json=True)\n"
+        "log = logging.getLogger('job_fetcher.x')\n"
+        "log.debug('job %s: pulled\\n{', '17'); log.warning('hush \\x1b[2J \\ud800 ü https://h/x?sig=1')\n"
+        "try: 1 / 0\n"
+        "except ZeroDivisionError: log.exception('hush')"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    first, second, third = map(json.loads, ran.stderr.splitlines())
+    assert first.pop("time").endswith("+00:00")
+    assert first == {"level": "DEBUG", "logger": "job_fetcher.x", "message": "job 17: pulled\n{", "job": "17"}
+    assert second["message"] == "… \\x1b[2J \\ud800 ü https://h/x?…"
+    assert third["message"] == "…"
+    assert "ZeroDivisionError" in third["exception"]
+    assert "hush" not in ran.stderr
+
+
+@pytest.mark.parametrize(("level", "lines"), [("DEBUG", 4), ("INFO", 3), ("WARNING", 2), ("ERROR", 1)])
+def test_log_has_what_its_level_says(level: str, lines: int) -> None:
+    code = (
+        f"import logging; from job_fetcher.core.logs import configure; configure([], {level!r})\n"
+        "log = logging.getLogger('job_fetcher.x')\n"
+        "log.debug('d'); log.info('i'); log.warning('w'); log.error('e')"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert len(ran.stderr.splitlines()) == lines

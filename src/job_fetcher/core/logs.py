@@ -1,8 +1,11 @@
-"""The worker's own log: one line each on standard error, without a secret."""
+"""The worker's own log on standard error, without a secret: a line for each event, or a JSON object."""
 
 import logging
 import re
 import sys
+from typing import TextIO
+
+from job_fetcher.core.repeats import Repeats
 
 LONGEST = 64 << 10
 """Characters of a record; whoever describes a job, or answers in a server's place, might else fill the log."""
@@ -23,14 +26,17 @@ class RedactingFormatter(logging.Formatter):
         self._secrets = [secret for secret in secrets if secret]
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        for secret in self._secrets:
-            text = text.replace(secret, "…")
-        text = _cut(text)
-        return _escaped(without_secrets(text), but="\n")
+        return redacted(super().format(record), self._secrets)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return _escaped(_cut(super().formatMessage(record)))
+
+
+def redacted(text: str, secrets: list[str]) -> str:
+    """`text` without `secrets` and what looks like some, not too long, and printable but for its line breaks."""
+    for secret in secrets:
+        text = text.replace(secret, "…")
+    return _escaped(without_secrets(_cut(text)), but="\n")
 
 
 def without_secrets(text: str) -> str:
@@ -46,9 +52,24 @@ def _escaped(text: str, but: str = "") -> str:
     return "".join(each if each.isprintable() or each in but else ascii(each)[1:-1] for each in text)
 
 
-def configure(secrets: list[str]) -> None:
-    """Log to standard error from level INFO on; of other packages only warnings."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(RedactingFormatter(secrets))
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what is standard error now: progress bars on a terminal replace it for a while."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+def configure(secrets: list[str], level: str = "INFO", *, as_json: bool = False) -> None:
+    """Log to standard error from `level` on; of other packages only warnings. Leaves out repetitions (`repeats`)."""
+    handler = _StandardError()
+    handler.setFormatter(_json_formatter(secrets) if as_json else RedactingFormatter(secrets))
+    handler.addFilter(Repeats())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("job_fetcher").setLevel(logging.INFO)
+    logging.getLogger("job_fetcher").setLevel(level)
+
+
+def _json_formatter(secrets: list[str]) -> logging.Formatter:
+    from job_fetcher.core.json_log import JsonLines  # its package takes a while
+
+    return JsonLines(secrets)

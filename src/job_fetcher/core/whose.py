@@ -37,6 +37,12 @@ class Whose:
         return ", ".join(filter(None, (number, self.application or self.image)))
 
 
+def noted(raw: Any) -> str:
+    """` (user's job 2, decode/v0_10_1)` for the log, with the blank before it; nothing, if nothing is known."""
+    whose = str(Whose.of(raw))
+    return f" ({whose})" if whose else ""
+
+
 def plain(text: Any, longest: int = LONGEST) -> str | None:
     """`text` as one line of printable characters, `longest` at most; `None` if it is no text, or empty."""
     if not isinstance(text, str) or not text:

@@ -13,6 +13,8 @@ from pydantic import ValidationError
 
 from job_fetcher.monitoring.snapshot import PastJob
 
+HISTORY = ".history.jsonl"
+"""Its name in `PATH_BASE`."""
 KEPT = 1_000
 """Jobs in the history."""
 MAX_LINE = 16 << 10
@@ -24,13 +26,16 @@ log = logging.getLogger(__name__)
 
 
 class History:
-    """The history in the file `path`; `None`: it ends with the process. Every method is safe for threads."""
+    """The history in the file `path`; `None`: it ends with the process. Every method is safe for threads.
 
-    def __init__(self, path: Path | None) -> None:
+    `tells`: whether the log says what is wrong with it.
+    """
+
+    def __init__(self, path: Path | None, *, tells: bool = True) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._lines = 0
-        self._has_failed = False
+        self._has_failed = not tells
         self._jobs: deque[PastJob] = deque(maxlen=KEPT)
         for line in self._read():
             self._lines += 1

@@ -12,13 +12,11 @@ from pydantic import SecretStr
 from job_fetcher.config.settings import Settings, described
 from job_fetcher.core import events
 from job_fetcher.core.background import in_background
-from job_fetcher.monitoring import gpu, status_file
-from job_fetcher.monitoring.history import History
+from job_fetcher.monitoring import gpu, progress_bars, status_file
+from job_fetcher.monitoring.history import HISTORY, History
 from job_fetcher.monitoring.log_tail import tail
 from job_fetcher.monitoring.recorder import Recorder
 from job_fetcher.workspace.disk import free_bytes
-
-HISTORY = ".history.jsonl"
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +45,7 @@ def _start(settings: Settings) -> None:
     events.listen(recorder)
     _keep("gpu-samples", watch.run)
     _keep("status-file", partial(status_file.keep_writing, status_file.path_for(base), recorder.status))
+    _keep("progress", partial(progress_bars.keep_showing, recorder))
     if settings.status_port:
         _keep("page", partial(_serve, settings.status_port, recorder, history))
 

@@ -31,7 +31,7 @@ from job_fetcher.core.log_text import clean
 from job_fetcher.core.whose import Whose, plain
 from job_fetcher.monitoring import words
 from job_fetcher.monitoring.job_in_hand import JobInHand
-from job_fetcher.monitoring.snapshot import GpuState, PastJob, Status
+from job_fetcher.monitoring.snapshot import GpuState, JobNow, PastJob, Status
 
 MAX_SENTENCE = 500
 """Characters of the sentence that says how a job ended."""
@@ -103,6 +103,11 @@ class Recorder:
                 disk_free_bytes=free_bytes,
                 gpu=gpu,
             )
+
+    def job(self) -> JobNow | None:
+        """The job in hand as it is now; `None` without one."""
+        with self._lock:
+            return self._job.now() if self._job else None
 
     @property
     def log(self) -> Path | None:

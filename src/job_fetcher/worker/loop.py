@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from job_fetcher.config.settings import WorkerSettings
+from job_fetcher.core import whose
 from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import (
     Cancelled,
@@ -183,7 +184,7 @@ class Worker:
         job = self._api.pull_job(self.offer(), self._settings.groups)
         if job is None:
             return None
-        log.info("job %s: pulled", job.id)
+        log.info("job %s: pulled%s", job.id, whose.noted(job.raw))
         return self._make_folder(job, Requeues())
 
     def _after_failed_poll(self, error: Unavailable | JobFailed) -> None:
@@ -219,7 +220,7 @@ class Worker:
             return None
 
     def _resume(self, folder: JobFolder) -> None:
-        log.info("job %s: resuming", folder.job_id)
+        log.info("job %s: resuming%s", folder.job_id, whose.noted(folder.state.job.raw))
         self.run_job(folder, resumed=True)
 
     def _run(self, folder: JobFolder, cancelled: Cancellation, *, resumed: bool) -> Ending:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from job_fetcher import steps
+from job_fetcher.core import whose
 from job_fetcher.core.background import Cancellation
 from job_fetcher.core.errors import JobFailed, JobGone, Unavailable
 from job_fetcher.core.job import Job, JobStatus
@@ -110,7 +111,7 @@ class TakeBack:
             return None
         self._notes.write(job, requeues, confirmed=False)
         self._api.put_status(job.id, JobStatus.PREPROCESSING)
-        log.info("job %s: taken back", job.id)
+        log.info("job %s: taken back%s", job.id, whose.noted(job.raw))
         folder = begin(job, requeues)
         if folder is not None:
             self._notes.remove(job)
