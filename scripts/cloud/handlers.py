@@ -9,6 +9,7 @@ it was pulled, and how it ends; the files stay in its folder on the shared file 
       parts/            inputs on their way
       container.log     what the container wrote to its standard output and error
       uploads.jsonl     what has arrived
+      untold            made when the API has answered 500 to the last status: the job's user may not know it
 
 The folder is there from the pull to the end of the job. So every call may be repeated, however the one before it
 ended: one for a job that is over does nothing, any other goes on where it was.
@@ -17,6 +18,7 @@ ended: one for a job that is over does nothing, any other goes on where it was.
 import fcntl
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -48,7 +50,9 @@ Step = Callable[[Job, Path, Event, Cancellation], Event]
 MARGIN_S = 90.0
 """Seconds before its end in which a Lambda begins nothing more: a request that hangs ends within `http`'s time-outs."""
 KEEP_ALIVE_S = 60.0
-LOG = "container.log"
+LOG, UNTOLD = "container.log", "untold"
+RESENT_FOR_S = 1800.0
+"""For so long after a 500 the last status is sent again, by as many calls as that takes."""
 THREADS = ("down-", "upload-", "keep-alive-")
 """How the names of the steps' threads begin."""
 LOST = {"exit_code": 125, "reason": "The machine that ran the container was lost.", "succeeded": False}
@@ -169,7 +173,10 @@ class Cloud:
         return event | {"final": final.model_dump(mode="json"), "next": "report"}
 
     def _report(self, job: Job, folder: Path, event: Event, cancelled: Cancellation) -> Event:
-        steps.report(self._api, job.id, Final.model_validate(event["final"]), again=True, cancelled=cancelled)
+        steps.report(
+            self._api, job.id, Final.model_validate(event["final"]), again=True, cancelled=cancelled,
+            untold=_is_untold(folder), when_untold=(folder / UNTOLD).touch,
+        )  # fmt: skip
         _remove(folder)
         return {"next": "end"}
 
@@ -187,13 +194,19 @@ class Cloud:
         return status
 
     def _do(self, name: str, step: Step, event: Event, context: Context) -> Event:
-        """Do `step`, unless the job is over. One that has no time left is the `next` once more."""
+        """Do `step`, unless the job is over. One that has no time left is the `next` once more.
+
+        A job whose user may not know that it is over is left to `report`, whatever the API says.
+        """
         job = Job.model_validate(event["job"])
         folder = self._base / job.folder_name
         with _held(folder) as is_there:
+            if (is_untold := _is_untold(folder)) and step != self._report:
+                return {"next": "end"}
             try:
-                with suppress(Unavailable) if is_there else nullcontext():
-                    self._status(job, is_there)
+                if not is_untold:
+                    with suppress(Unavailable) if is_there else nullcontext():
+                        self._status(job, is_there)
                 with within(context) as cancelled:
                     return step(job, folder, event, cancelled)
             except TimeIsUp:
@@ -237,6 +250,13 @@ def _held(folder: Path) -> Iterator[bool]:
         except BlockingIOError as error:
             raise Unavailable("Another call works on this job") from error
         yield folder.exists()
+
+
+def _is_untold(folder: Path) -> bool:
+    """Whether the API has answered 500 to the last status, less than `RESENT_FOR_S` ago."""
+    with suppress(FileNotFoundError):
+        return time.time() - (folder / UNTOLD).stat().st_mtime < RESENT_FOR_S
+    return False
 
 
 def _remove(folder: Path) -> None:
