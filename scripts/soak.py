@@ -144,7 +144,7 @@ class Soak:
         copied, log = {"output/output/in/x": data}, "log/log/container.log"
         kinds: list[tuple[Expected, list[str], dict[str, Any]]] = [
             (Expected("finished", outputs=copied | {log: b"x\n"}), [copy, "; echo x"], {}),
-            (Expected("error", outputs=copied | {log: b""}), [copy, "; exit 3"], {}),
+            (Expected("error", outputs=copied), [copy, "; exit 3"], {}),
             (Expected("finished", outputs={log: b"own command\n"}), [], {}),
             (Expected("error", starts=0), ["true"], {"files": {"in/x": "s3://bucket/nothing"}}),
             (Expected("error", starts=0), ["true"], {"image": self.images.missing}),

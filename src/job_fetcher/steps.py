@@ -30,7 +30,7 @@ from job_fetcher.core.log_text import log_tail as log_tail  # for callers of thi
 from job_fetcher.platform.api import WorkerApi
 from job_fetcher.platform.last_status import LastStatus
 from job_fetcher.transfer.download import Download
-from job_fetcher.transfer.outbox import CONTAINER_LOG, LEFT_OUT, Outbox
+from job_fetcher.transfer.outbox import LEFT_OUT, Outbox, Upload
 from job_fetcher.transfer.outputs import LeftOut
 from job_fetcher.transfer.presigned import PresignedRequest
 from job_fetcher.transfer.sender import Sender, WhenFailed
@@ -152,11 +152,13 @@ def upload_outputs(
     when_failed: WhenFailed | None = None,
     cancelled: Cancellation | None = None,
     transfers: int = TRANSFERS,
+    before_logs: Callable[[Cancellation], None] = lambda _: None,
 ) -> UploadReport:
     """Send every file of the output folders, then the container's log, except what `ledger` has as arrived.
 
     `files` is the folder that the container saw as `/files`, `container_log` a file outside of it. `transfers` files
-    are sent at the same time, `max_bytes` bytes at most in all. `when_failed` hears of failures that may mean that the
+    are sent at the same time, `max_bytes` bytes at most in all; an empty container's log is not sent. `before_logs`
+    returns when files of type `log` may be sent, the last ones. `when_failed` hears of failures that may mean that the
     job is gone; without it, the API is asked. Raises `JobGone` if it is; the reason of `cancelled`; `CredentialsError`
     and `SettingsError` as every step does.
 
@@ -173,16 +175,22 @@ def upload_outputs(
     for output_type, name in folders.items():
         outbox.look_into(output_type, name)
     log_folder = folders.get(OutputType.LOG, "log")
-    outbox.add_log(log_folder, CONTAINER_LOG, lambda: container_log.open("rb"))
-    log.info("job %s: uploading %d outputs (%s) and the log", job_id, len(outbox.uploads) - 1, in_words(outbox.size))
-
+    log.info("job %s: uploading %d outputs (%s) and the log", job_id, len(outbox.uploads), in_words(outbox.size))
+    outbox.add_container_log(log_folder, container_log)
     tell(Planned(Transfer.UPLOAD, outbox.size))
     sender = Sender(api, job_id, ledger, when_failed or _ask_api(api, job_id))
-    run_all(sender.send, outbox.uploads, threads=transfers, cancelled=cancelled, name="upload")
+    send = partial(_send, sender, before_logs)
+    run_all(send, outbox.logs_last(), threads=transfers, cancelled=cancelled, name="upload")
     list_path = _send_list(outbox, sender, log_folder, cancelled)
     problems = sorted(outbox.problems) + sorted(f"The {each.type} '{each.path}' {why}." for each, why in sender.failed)
     summary = Summary(sender.arrived, outbox.empty, outbox.left_out.count, outbox.left_out.named, list_path)
     return UploadReport(problems, summary.sentences())
+
+
+def _send(sender: Sender, before_logs: Callable[[Cancellation], None], each: Upload, left: Cancellation) -> None:
+    if each.type is OutputType.LOG:
+        before_logs(left)
+    sender.send(each, left)
 
 
 def _send_list(outbox: Outbox, sender: Sender, log_folder: str, cancelled: Cancellation) -> str:

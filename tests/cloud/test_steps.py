@@ -70,6 +70,7 @@ def test_steps_that_are_killed_go_on_where_they_were(mock: Platform, cloud: Clou
 
     for name in "123":
         (cloud.files(job_id) / "output" / name).write_text(name)
+    (cloud.base / job_id / "container.log").write_text("said\n")
     ledger = cloud.base / job_id / "uploads.jsonl"
     last = mock.fault("/store/*", "POST", skip=3, hang=True)
     cloud.killed("upload", event, lambda: last.matched == 4 and ledger.exists() and ledger.read_text().count("\n") == 3)
@@ -98,7 +99,7 @@ def test_a_kill_at_any_step_does_no_harm(mock: Platform, cloud: Cloud) -> None:
     event = cloud.call("upload", event | {"outcome": OUTCOME}, kill_at_each_step="begin anew")
     assert (event["next"], event["final"]["status"]) == ("report", "finished")
     assert cloud.call("report", event, kill_at_each_step="go on") == {"next": "end"}
-    assert mock.outputs(job_id) == {"output/output/x": b"3", "log/log/container.log": b""}
+    assert mock.outputs(job_id) == {"output/output/x": b"3"}
     assert [update.status.value for update in mock.job(job_id).history].count("finished") == 1, "the user gets one mail"
     assert mock.statuses(job_id) == ["preprocessing", "postprocessing", "finished"]
     assert cloud.folders() == []

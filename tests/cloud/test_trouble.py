@@ -74,6 +74,7 @@ def test_a_job_that_has_ended_stays_ended_whatever_call_comes_late(mock: Platfor
 def test_a_late_keep_alive_takes_no_status_back(mock: Platform, cloud: Cloud) -> None:
     job_id, event = cloud.pulled()
     event = cloud.call("fetch", event) | {"outcome": OUTCOME}
+    (cloud.base / job_id / "container.log").write_text("said")
     sent = mock.fault("/store/*", hang=True)
     with cloud.running("upload", event):
         wait_until(lambda: sent.matched > 0, "the upload to be in the middle")
@@ -148,7 +149,7 @@ def test_a_machine_that_was_lost_is_an_outcome(mock: Platform, cloud: Cloud) -> 
     _, event = cloud.pulled()
     event = cloud.call("fetch", event)
     event = cloud.call("upload", event | {"outcome": {"exit_code": None, "reason": None, "succeeded": False}})
-    told = "The machine that ran the container was lost. The worker uploaded 1 log file (0 bytes)."
+    told = "The machine that ran the container was lost. The worker uploaded no file."
     assert event["final"] == {"status": "error", "details": told}
 
 

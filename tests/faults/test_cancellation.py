@@ -19,7 +19,7 @@ IGNORES_SIGTERM = "trap '' TERM; echo ready; while :; do sleep 1; done"
 class Stage:
     """Where a job is: what it does, which requests about it hang, and how it is seen to be there."""
 
-    line: str = "true"
+    line: str = "echo said"
     hanging: tuple[str, str] | None = None
     status: str = "running"
 

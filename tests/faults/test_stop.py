@@ -21,7 +21,7 @@ class Stage:
     """Where the worker is: the request that hangs then, what its command does, the status seen before."""
 
     hanging: tuple[str, str, str] | None = None
-    line: str = "true"
+    line: str = "echo said"
     status: str = "running"
 
 

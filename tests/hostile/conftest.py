@@ -30,7 +30,7 @@ class Fate:
 
     @property
     def log(self) -> str:
-        return self.outputs[LOG].decode(errors="replace")
+        return self.outputs.get(LOG, b"").decode(errors="replace")
 
     @property
     def left_out(self) -> str:
@@ -76,7 +76,7 @@ class Victim:
         )
         assert self.worker.is_running, f"the worker has ended:\n{self.worker.log[-5000:]}"
         assert self.platform.statuses(good) == ["preprocessing", "running", "postprocessing", "finished"]
-        assert self.platform.outputs(good) == {"output/output/x": b"good\n", LOG: b""}
+        assert self.platform.outputs(good) == {"output/output/x": b"good\n"}
         assert "Traceback" not in self.worker.log
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.hostile.conftest import LOG, Fate, Victim
+from tests.hostile.conftest import Fate, Victim
 from tests.support.raw_server import RawServer, answer, raw_server
 
 SIGNED = {"X-File-Store": "own", "X-Signature": "hush", "Authorization": "storage's own"}
@@ -79,7 +79,7 @@ def test_request_that_is_not_of_the_contract_is_not_made_for_an_output(victim: V
         victim.platform.fault("/jobs/*/files/url", "POST", query=query, status=201, body=json.dumps(request))
     line = f"cd /files/output; for i in $(seq 0 {len(to_send) - 1}); do mkdir $i; echo x > $i/x; done; echo > kept"
     fate = victim.attack(line, up={"output": "output"})
-    assert (fate.status, set(fate.outputs)) == ("error", {LOG, "log/log/left-out.txt", "output/output/kept"})
+    assert (fate.status, set(fate.outputs)) == ("error", {"log/log/left-out.txt", "output/output/kept"})
     assert "The output 'output/0/x' cannot be uploaded: the API " in fate.told
     left_out = fate.outputs["log/log/left-out.txt"].decode()
     assert [number for number in range(len(to_send)) if f"output/{number}/x: " not in left_out] == []

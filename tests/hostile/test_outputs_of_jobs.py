@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.hostile.conftest import LEFT_OUT, LOG, Victim
+from tests.hostile.conftest import LEFT_OUT, Victim
 
-KEPT = {"output/output/kept": b"kept\n", LOG: b""}
+KEPT = {"output/output/kept": b"kept\n"}
 LEADS_OUT = "is a link that leads out of the job's files"
 RING = "is a link in a ring, or in a chain of too many"
 DEEP = "/".join(["d"] * 1000)
@@ -110,7 +110,7 @@ def test_output_folder_that_has_become_something_else_is_not_entered(victim: Vic
     line, folder, told = FOLDERS[what]
     fate = victim.attack(line, up={"output": folder})
     assert fate.status == "finished"
-    assert set(fate.outputs) == {LOG, LEFT_OUT}
+    assert set(fate.outputs) == {LEFT_OUT}
     assert f"{folder}{told}" in fate.left_out
     assert f"{folder}{told}" in fate.told
 
@@ -126,12 +126,12 @@ WITHIN = {
 def test_output_folder_that_has_become_something_else_of_the_jobs_files_arrives(victim: Victim, what: str) -> None:
     line, folder, name = WITHIN[what]
     fate = victim.attack(line, up={"output": folder})
-    assert (fate.status, fate.outputs) == ("finished", {f"output/{folder}/{name}": b"x\n", LOG: b""})
+    assert (fate.status, fate.outputs) == ("finished", {f"output/{folder}/{name}": b"x\n"})
 
 
 def test_job_that_deletes_all_of_its_files_has_no_outputs(victim: Victim) -> None:
     fate = victim.attack("rm -rf /files/*", files={"a/b": b""}, up={"output": "output"})
-    assert (fate.status, fate.outputs) == ("finished", {LOG: b""})
+    assert (fate.status, fate.outputs) == ("finished", {})
     assert "The job left no file in its output folder 'output'." in fate.told
 
 

@@ -8,7 +8,7 @@ from tests.support.worker import WorkerProcess
 
 FOLDERS = [f"f{number}" for number in range(4)]
 LINE = " && ".join(f"mkdir /files/output/{name} && echo {name} > /files/output/{name}/x" for name in FOLDERS)
-OUTPUTS = {f"output/output/{name}/x": f"{name}\n".encode() for name in FOLDERS} | {"log/log/container.log": b""}
+OUTPUTS = {f"output/output/{name}/x": f"{name}\n".encode() for name in FOLDERS}
 
 
 def _uploads(mock: Platform, name: str) -> int:

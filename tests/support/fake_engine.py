@@ -11,7 +11,8 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -223,7 +224,7 @@ class FakeEngine:
             case "GET", "json":
                 return JSONResponse(self._inspected(container))
             case "GET", "logs":
-                return Response(_frames(container, request), media_type="application/vnd.docker.raw-stream")
+                return StreamingResponse(_frames(container, request), media_type="application/vnd.docker.raw-stream")
             case "POST", "start":
                 init = container.config["HostConfig"].get("Init")
                 if init and not self.has_init:
@@ -292,17 +293,21 @@ class FakeEngine:
             await asyncio.sleep(LOOK_S)
 
 
-def _frames(container: FakeContainer, request: Request) -> bytes:
-    """The log as the engine streams it."""
+def _frames(container: FakeContainer, request: Request) -> Iterator[bytes]:
+    """The log as the engine streams it: a line each, or a piece of 16 KiB of a long one, as `json-file` keeps it."""
     asked = request.query_params
-    since, until = float(asked.get("since", 0)), float(asked.get("until", "inf"))
-    pieces = [container.log.read_bytes()]
-    if container.lines:
-        stamped = asked.get("timestamps") in ("1", "true", "True")
-        chosen = [(at, line) for at, line in container.lines if since <= at <= until]
-        stamps = [f"{datetime.fromtimestamp(at, UTC).isoformat()} ".encode() if stamped else b"" for at, _ in chosen]
-        pieces = [stamp + line for stamp, (_, line) in zip(stamps, chosen, strict=True)]
-    return b"".join(b"\x01\0\0\0" + len(each).to_bytes(4, "big") + each for each in pieces if each)
+    since, until, tail = float(asked.get("since", 0)), float(asked.get("until", "inf")), asked.get("tail", "all")
+    with container.log.open("rb") as file:
+        pieces: Iterable[bytes] = iter(lambda: file.readline(1 << 14), b"")
+        if container.lines:
+            stamped = asked.get("timestamps") in ("1", "true", "True")
+            chosen = [(at, line) for at, line in container.lines if since <= at <= until]
+            stamps = [
+                f"{datetime.fromtimestamp(at, UTC).isoformat()} ".encode() if stamped else b"" for at, _ in chosen
+            ]
+            pieces = [stamp + line for stamp, (_, line) in zip(stamps, chosen, strict=True)]
+        for each in pieces if tail == "all" else deque(pieces, int(tail)):
+            yield b"\x01\0\0\0" + len(each).to_bytes(4, "big") + each
 
 
 def _now() -> str:

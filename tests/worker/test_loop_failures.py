@@ -101,7 +101,7 @@ def test_output_that_the_storage_refuses_fails_the_job_and_not_the_other_outputs
     assert told.startswith("The command ended with exit code 0. The output 'output/large' cannot be uploaded: ")
     assert "EntityTooLarge" in told
     assert "The worker uploaded 1 output file (2 bytes)" in told
-    assert mock.outputs("1").keys() == {"output/output/small", "log/log/container.log", "log/log/left-out.txt"}
+    assert mock.outputs("1").keys() == {"output/output/small", "log/log/left-out.txt"}
 
 
 def test_container_that_somebody_pauses_is_waited_for(mock: Platform, worker: WorkerProcess, job_image: str) -> None:

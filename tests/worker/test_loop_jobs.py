@@ -57,7 +57,7 @@ def test_current_status_is_kept_alive_and_none_follows_the_last(
     jobs = []
     for _ in range(2):
         mock.fault("/files/*", hang=True)
-        jobs.append(job := mock.submit(WAIT_FOR_GO, image=job_image, files={"a": b"a"}))
+        jobs.append(job := mock.submit(f"{WAIT_FOR_GO}; echo x", image=job_image, files={"a": b"a"}))
         _wait_for_keep_alives(mock, job, "preprocessing")
         mock.heal()
         _wait_for_keep_alives(mock, job, "running")

@@ -116,6 +116,14 @@ class Reporting(Group):
         description="Seconds that each status stays at the platform before the next one follows, at most 120",
     )
 
+    log_interval: float = Field(
+        default=60,
+        ge=0,
+        le=TEN_DAYS_S,
+        allow_inf_nan=False,
+        description="Seconds between two uploads of a running job's log; 0: when the command has ended",
+    )
+
 
 class Cache(Group):
     """Which inputs of earlier jobs stay for the next one."""

@@ -83,16 +83,17 @@ class Client(docker.APIClient):
         )
         if response.status_code == 404:
             return None
-        self._require_success(response)
+        self.require_success(response)
         return response.headers.get("X-Docker-Container-Path-Stat")
 
     def try_login(self, auth: Mapping[str, str]) -> None:
         """Let the engine try a login (its `AuthConfig`) at its registry. Raises `APIError` if the registry refuses."""
         url = f"{self.base_url}/v{self.api_version}/auth"
-        self._require_success(self.post(url, json=dict(auth), timeout=LOGIN_S))
+        self.require_success(self.post(url, json=dict(auth), timeout=LOGIN_S))
 
     @staticmethod
-    def _require_success(response: requests.Response) -> None:
+    def require_success(response: requests.Response) -> None:
+        """Raise the `APIError` of an answer that is none of success."""
         try:
             response.raise_for_status()
         except requests.HTTPError as error:

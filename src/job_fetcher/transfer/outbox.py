@@ -1,6 +1,7 @@
 """What is to be uploaded of a job: the files of its output folders, its logs, and what is left out of them."""
 
 import posixpath
+import stat
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -95,11 +96,30 @@ class Outbox:
         if is_empty:
             self.empty.append((output_type, name))
 
+    def add_container_log(self, folder: str, path: Path) -> None:
+        """Add the log at `path`, unless the container has printed nothing."""
+        try:
+            status = path.stat()
+        except OSError:  # whoever opens it tells that
+            pass
+        else:
+            if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+                return
+        self.add_log(folder, CONTAINER_LOG, lambda: path.open("rb"))
+
+    def logs_last(self) -> list[Upload]:
+        """All uploads, those of type `log` after the others."""
+        return sorted(self.uploads, key=lambda each: each.type is OutputType.LOG)
+
     def add_log(self, folder: str, name: str, open_file: Callable[[], AbstractContextManager[BinaryIO]]) -> Upload:
         """Add a log of the worker: as `name`, or the next (`container-1.log`) if the job has written that itself."""
-        taken = {each.path for each in self.uploads if each.type is OutputType.LOG}
-        stem, suffix = posixpath.splitext(name)
-        numbered = (name if number == 0 else f"{stem}-{number}{suffix}" for number in count())
-        free = next(each for each in numbered if posixpath.join(folder, each) not in taken)
+        free = free_name(folder, name, {each.path for each in self.uploads if each.type is OutputType.LOG})
         self.uploads.append(Upload(OutputType.LOG, folder, free, open_file))
         return self.uploads[-1]
+
+
+def free_name(folder: str, name: str, taken: Collection[str]) -> str:
+    """`name`, or `name` with a number, of which `folder` has no file yet, by the paths that are `taken`."""
+    stem, suffix = posixpath.splitext(name)
+    numbered = (name if number == 0 else f"{stem}-{number}{suffix}" for number in count())
+    return next(each for each in numbered if posixpath.join(folder, each) not in taken)

@@ -42,12 +42,14 @@ def upload(
     cancelled: Cancellation,
     when_failed: Callable[[Unavailable], None] = lambda _: None,
     gives_up: Callable[[], bool] = lambda: False,
+    once: bool = False,
 ) -> None:
     """Send the open `file` as `name`, with the form that the API has handed out for its folder.
 
     Tries for as long as it takes. Raises `JobFailed` if the file is larger than S3 takes, the storage refuses it, or
     would change its name. Raises `InvalidAnswer` if something else has answered for the storage for an hour. Once
-    is enough if `gives_up` says that it has done so for another file.
+    is enough if `gives_up` says that it has done so for another file. `once`: raises `Unavailable` instead of trying
+    again.
     """
     size = file.seek(0, os.SEEK_END)
     if size > MAX_UPLOAD:
@@ -76,7 +78,7 @@ def upload(
 
     def is_hopeless(state: tenacity.RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
-        return isinstance(error, InvalidAnswer) and not isinstance(error, NotThePlatform) and gives_up()
+        return once or (isinstance(error, InvalidAnswer) and not isinstance(error, NotThePlatform) and gives_up())
 
     retry.retrying(cancelled, invalid_for_s=INVALID_FOR_S, give_up=is_hopeless, when_failed=when_failed)(send)
 

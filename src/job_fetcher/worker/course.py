@@ -8,7 +8,9 @@ from job_fetcher.config.settings import WorkerSettings
 from job_fetcher.core.background import Cancellation
 from job_fetcher.core.job import Final, JobSpecs, JobStatus
 from job_fetcher.platform.api import WorkerApi
+from job_fetcher.worker.in_hand import JobInHand
 from job_fetcher.worker.keepalive import KeepAlive
+from job_fetcher.worker.live_log import LiveLog
 from job_fetcher.worker.runner import Runner
 from job_fetcher.worker.shutdown import Shutdown
 from job_fetcher.workspace.job_folder import JobFolder
@@ -44,7 +46,8 @@ class Course:
         ) as keep_alive:  # fmt: skip
             self._shutdown.call_when_stopped(keep_alive.lift_hold)
             specs = JobSpecs.parse(folder.state.job.raw)
-            outcome = self._runner.run(folder, specs, keep_alive, cancelled)
+            live_log = LiveLog(self._api, folder, specs, keep_alive, cancelled, interval_s=self._settings.log_interval)
+            outcome = self._runner.run(JobInHand(folder, specs, keep_alive, live_log, cancelled))
             self._shutdown.finish_job()
             log.info("job %s: exited: %s", folder.job_id, outcome.reason)
             if not outcome.succeeded:
@@ -52,7 +55,7 @@ class Course:
             problems = steps.upload_outputs(
                 self._api, folder.job_id, specs, folder.files, folder.log, Ledger(folder.uploads),
                 max_bytes=self._settings.max_output, when_failed=keep_alive.ask, cancelled=cancelled,
-                transfers=self._settings.transfers,
+                transfers=self._settings.transfers, before_logs=live_log.wait_until_quiet,
             )  # fmt: skip
         return steps.conclude(outcome, problems, folder.log)
 

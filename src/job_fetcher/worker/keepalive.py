@@ -66,6 +66,7 @@ class KeepAlive:
         self._may_have_ended = resumed
         self._failures = 0
         self._ended: Future[None] = Future()
+        self._next_heard: list[Future[None]] = []
         self.tried: Future[None] = Future()
         """Done when the first status has been tried to send, with whatever result."""
 
@@ -99,6 +100,13 @@ class KeepAlive:
             with self._changed:
                 self._heard_500 = True
                 self._wake()
+
+    def next_heard(self) -> Future[None]:
+        """Done when the API has accepted a status that was sent after this call: the job is still there then."""
+        heard: Future[None] = Future()
+        with self._changed:
+            self._next_heard.append(heard)
+        return heard
 
     def lift_hold(self) -> None:
         """Send what is left without holding it: the worker is to end, or the job."""
@@ -161,6 +169,7 @@ class KeepAlive:
     def _send(self) -> None:
         with self._changed:
             heard_500, self._heard_500 = self._heard_500, False
+            waiting = list(self._next_heard)
         if heard_500:
             self._sender.doubt()
         timeout_s = max(10.0, self._interval_s / 2)
@@ -171,8 +180,11 @@ class KeepAlive:
         status = news or self._last
         self._sender.put(status, timeout_s=timeout_s)
         self._last = status
-        if news is not None:
-            with self._changed:
+        with self._changed:
+            for each in waiting:
+                self._next_heard.remove(each)
+                each.set_result(None)
+            if news is not None:
                 self._news.popleft()
                 self._hold.begin()
 

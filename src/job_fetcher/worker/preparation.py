@@ -5,12 +5,11 @@ from functools import partial
 
 from job_fetcher import steps
 from job_fetcher.config.settings import JobLimits
-from job_fetcher.core.background import Cancellation, run_all
-from job_fetcher.core.job import JobSpecs
+from job_fetcher.core.background import run_all
 from job_fetcher.engine.images import Images
 from job_fetcher.platform.api import WorkerApi
+from job_fetcher.worker.in_hand import JobInHand
 from job_fetcher.workspace.input_cache import InputCache
-from job_fetcher.workspace.job_folder import JobFolder
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +20,9 @@ class Preparation:
     def __init__(self, api: WorkerApi, images: Images, limits: JobLimits, cache: InputCache | None) -> None:
         self._api, self._images, self._limits, self._cache = api, images, limits, cache
 
-    def prepare(self, folder: JobFolder, specs: JobSpecs, cancelled: Cancellation, *, anew: bool) -> None:
+    def prepare(self, job: JobInHand, *, anew: bool) -> None:
         """Get the image and the inputs, both at the same time; `anew`: from clean inputs and outputs."""
+        folder, specs = job.folder, job.specs
         if anew:
             log.info("job %s: running it again, from clean inputs and outputs", folder.job_id)
             folder.reset()
@@ -40,7 +40,11 @@ class Preparation:
             cache=self._cache,
         )
         run_all(
-            lambda task, left: task(cancelled=left), [pull, download], threads=2, cancelled=cancelled, name="prepare"
+            lambda task, left: task(cancelled=left),
+            [pull, download],
+            threads=2,
+            cancelled=job.cancelled,
+            name="prepare",
         )
         steps.make_output_folders(specs, folder.files)
         folder.record(runs=folder.state.runs + 1)

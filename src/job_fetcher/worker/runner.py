@@ -18,7 +18,7 @@ from job_fetcher.core.errors import (
     MachineFault,
     StopRequested,
 )
-from job_fetcher.core.job import JobSpecs, JobStatus, Outcome
+from job_fetcher.core.job import JobStatus, Outcome
 from job_fetcher.engine import launch
 from job_fetcher.engine.client import Client
 from job_fetcher.engine.container import REMOVAL_S, ContainerState, JobContainer, removed_on_failure
@@ -28,8 +28,10 @@ from job_fetcher.engine.container_wait import Hooks
 from job_fetcher.engine.images import Images
 from job_fetcher.engine.isolation import Resources
 from job_fetcher.engine.last_look import has_exited_by_itself
+from job_fetcher.engine.log_so_far import so_far
 from job_fetcher.worker.container_start import ContainerStart
 from job_fetcher.worker.ending import ending_of
+from job_fetcher.worker.in_hand import JobInHand
 from job_fetcher.worker.keepalive import KeepAlive
 from job_fetcher.worker.next_action import MAX_RUNS, Action, next_action
 from job_fetcher.worker.preparation import Preparation
@@ -69,18 +71,19 @@ class Runner:
         self._cleanup_deadline = shutdown.cleanup_deadline
         self._removals: dict[str, Future[None]] = {}
 
-    def run(self, folder: JobFolder, specs: JobSpecs, keep_alive: KeepAlive, cancelled: Cancellation) -> Outcome:
+    def run(self, job: JobInHand) -> Outcome:
         """Run the job's container, or resume it. Run it again if a shutdown of the engine, say, ended it.
 
         Returns when the engine has said that the command has ended, and the outcome is recorded. The container goes
         meanwhile; `remove_container` waits for that.
         """
+        folder, cancelled = job.folder, job.cancelled
         while True:
             begun = folder.state.runs > 0 or folder.state.outcome is not None
             container = self._container(folder, cancelled, patient=begun)
             with removed_on_failure(container), self._keeping_what_has_ended(folder, container):
                 if folder.state.runs:  # left behind: the job may be gone by now, which ends its container
-                    cancelled.result_of(keep_alive.tried)
+                    cancelled.result_of(job.keep_alive.tried)
                 action = next_action(folder.state, container.state, rebooted=folder.survived_reboot)
                 match action:
                     case Action.FINISH:
@@ -89,10 +92,10 @@ class Runner:
                     case Action.GIVE_UP:
                         raise JobFailed(LOST)
                     case Action.RUN | Action.RERUN:
-                        self._preparation.prepare(folder, specs, cancelled, anew=action is Action.RERUN)
-                        self._run_once(container, folder, specs, keep_alive, cancelled)
+                        self._preparation.prepare(job, anew=action is Action.RERUN)
+                        self._run_once(container, job)
                     case Action.RESUME:
-                        self._run_once(container, folder, specs, keep_alive, cancelled)
+                        self._run_once(container, job)
                     case Action.DISCARD:
                         pass
                 if folder.state.outcome is not None:
@@ -102,22 +105,16 @@ class Runner:
                     return folder.state.outcome
             _remove_before_the_next(container)
 
-    def _run_once(
-        self,
-        container: JobContainer,
-        folder: JobFolder,
-        specs: JobSpecs,
-        keep_alive: KeepAlive,
-        cancelled: Cancellation,
-    ) -> None:
+    def _run_once(self, container: JobContainer, job: JobInHand) -> None:
         """One run of the command, from the container's creation or wherever it is, until its outcome is recorded.
 
         None is recorded if the command has to run again.
         """
+        folder, cancelled = job.folder, job.cancelled
         resumed = container.state is ContainerState.STARTED
-        with self._start.telling_faults_apart(folder.job_id, specs.handler.image_url, cancelled):
+        with self._start.telling_faults_apart(job):
             if container.state is ContainerState.NONE:
-                self._start.create(container, folder.job_id, specs, cancelled)
+                self._start.create(container, job)
             if not resumed:  # before the start: a worker that is killed in between knows it by no wall clock
                 folder.keep(started=CommandStart.before(0))
             container.start()
@@ -125,20 +122,21 @@ class Runner:
             folder.keep(started=CommandStart.before(0))
         if folder.state.started is None:
             folder.keep(started=CommandStart.before(container.age_s()))
-        keep_alive.set(JobStatus.RUNNING)
+        job.keep_alive.set(JobStatus.RUNNING)
         job_log = ContainerLog(self._client, container.id, folder.log, cancelled, folder.keep_log_in_memory)
-        ended = container.wait(
-            self._left_s(folder),
-            self._hooks(folder, keep_alive),
-            folder.state.container_started_at,
-        )
+        with job.live_log.following(partial(so_far, self._client, container.id)):
+            ended = container.wait(
+                self._left_s(folder),
+                self._hooks(folder, job.keep_alive),
+                folder.state.container_started_at,
+            )
         if folder.state.stopped_after_s is not None:
             ended = _stopped(ended, folder.state.stopped_after_s)
         if ended is None:
             self._shutdown.run_job_again()
             log.warning("job %s: lost its container: the engine was shut down", folder.job_id)
             return
-        self._command_has_ended(keep_alive)
+        self._command_has_ended(job.keep_alive)
         with _kept_for_the_next_start():
             job_log.save(container.log_gaps)
             cancelled.result_of(in_background(folder.flush, "flush"))

@@ -1,0 +1,114 @@
+"""The live log of whole jobs: seen while the command runs, complete at the end, in bounded memory."""
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from job_fetcher.transfer.excerpt import MAX_EXCERPT
+from tests.support.fake_engine import FakeEngine, fake_engine
+from tests.support.leaks import Evidence
+from tests.support.platform import Platform
+from tests.support.worker import WorkerProcess, wait_until
+
+LOG = "log/log/container.log"
+WAIT = "until [ -e /files/go ]; do sleep 0.02; done"
+COMET = (
+    "mkdir -p /files/log && (echo begun; until [ -e /files/go ]; do sleep 0.02; done; echo done) > /files/log/log.log"
+)
+CHATTY = (
+    "head -c 10000000 /dev/zero | tr '\\0' x; echo; head -c 10000000 /dev/zero | tr '\\0' '\\033' | fold -w 1000;"
+    f" {WAIT}; echo done"
+)
+MAX_MEMORY_MIB = 120
+Start = Callable[..., WorkerProcess]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[FakeEngine]:
+    (folder := tmp_path / "engine").mkdir()
+    with fake_engine(folder) as engine:
+        yield engine
+
+
+@pytest.fixture
+def start(needs_time: None, mock: Platform, engine: FakeEngine, evidence: Evidence, tmp_path: Path) -> Iterator[Start]:
+    client = docker.DockerClient(engine.url, version="1.41")
+    workers = []
+
+    def start(**settings: str) -> WorkerProcess:
+        often = {"LOG_INTERVAL": "0.1", "TIMEOUT_STATUS": "0.1", "DOCKER_HOST": engine.url, "MIN_FREE_GIB": "0"}
+        worker = WorkerProcess(mock, client, tmp_path / "data", evidence.file("worker"), often | settings)
+        workers.append(worker)
+        return worker
+
+    yield start
+    for worker in workers:
+        worker.end()
+    client.close()
+    evidence.keep_history(mock)
+
+
+def _go(worker: WorkerProcess, job: str) -> None:
+    (worker.base / job / "files" / "go").touch()
+
+
+def test_the_log_that_a_command_writes_into_a_file_is_seen_while_it_runs_and_after_a_restart(
+    mock: Platform, start: Start
+) -> None:
+    """The real Comet's way."""
+    worker = start()
+    job = mock.submit(COMET, up={"log": "log"})
+    mock.wait_until(lambda: mock.outputs(job) == {"log/log/log.log": b"begun\n"}, "the live log")
+    assert mock.job(job).status == "running"
+    worker.signal(signal.SIGKILL)
+    worker.wait()
+    before = len(mock.requests("POST", "/store"))
+    worker.start()
+    mock.wait_until(lambda: len(mock.requests("POST", "/store")) > before, "the live log of the next start")
+    assert mock.job(job).status == "running"
+    _go(worker, job)
+    mock.wait_for_status(job)
+    assert mock.outputs(job) == {"log/log/log.log": b"begun\ndone\n"}
+    assert worker.stop() == 0
+    worker.assert_nothing_left()
+
+
+def test_a_job_that_prints_much_costs_little_memory_and_few_bytes(mock: Platform, start: Start) -> None:
+    """20 MB, one line of them without an end, and escape sequences."""
+    worker = start()
+    job = mock.submit(CHATTY)
+    mock.wait_until(lambda: b"The middle is left out here." in mock.outputs(job).get(LOG, b""), "an excerpt")
+    assert mock.job(job).status == "running"
+    assert len(mock.outputs(job)[LOG]) <= MAX_EXCERPT
+    _go(worker, job)
+    mock.wait_for_status(job)
+    assert mock.job(job).status == "finished"
+    complete = mock.outputs(job)[LOG]
+    assert (len(complete) > 20_000_000, complete.endswith(b"done\n")) == (True, True)
+    assert worker.peak_memory_mib <= MAX_MEMORY_MIB
+
+
+def test_without_an_interval_the_log_goes_up_once_at_the_end(mock: Platform, start: Start) -> None:
+    worker = start(LOG_INTERVAL="0")
+    job = mock.submit(f"echo begun; {WAIT}")
+    mock.wait_until(lambda: len(mock.requests("PUT", f"/jobs/{job}/status")) > 10, "keep-alives")
+    wait_until(lambda: (worker.base / job / "files").is_dir(), "the job's folder")
+    _go(worker, job)
+    mock.wait_for_status(job)
+    assert mock.outputs(job) == {LOG: b"begun\n"}
+    assert len(mock.requests("POST", "/store")) == 1
+
+
+def test_a_job_that_is_deleted_has_no_live_log_any_more(mock: Platform, start: Start) -> None:
+    worker = start()
+    job = mock.submit("while :; do echo more; sleep 0.01; done")
+    mock.wait_until(lambda: LOG in mock.outputs(job), "the live log")
+    mock.cancel(job)
+    worker.wait_for_log(f"job {job}: dropped")
+    wait_until(lambda: not worker.folders(), "the job's folder to be removed")
+    asked = len(mock.requests("POST", f"/jobs/{job}"))
+    worker.stop()
+    assert len(mock.requests("POST", f"/jobs/{job}")) == asked
