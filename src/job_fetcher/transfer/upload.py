@@ -58,16 +58,9 @@ def upload(
     differences: list[str] = []
 
     def send() -> None:
-        form = at = presigned.get(refusals.last)
+        form = presigned.get(refusals.last)
         body = FormBody(fields_for(form, name), name, file, size, cancelled)
-        for _ in range(MAX_REDIRECTS + 1):
-            response = _post(at, body)
-            following = redirected(at, response)
-            if following is None:
-                break
-            at = following
-        else:
-            raise JobFailed(f"the storage redirects it more than {MAX_REDIRECTS} times")
+        response, at = _post_where_it_leads(form, body)
         _expect_arrival(response, form, refusals)
         presigned.replace(form, at)
         if _is_other(response, body.md5.hexdigest()):
@@ -81,6 +74,17 @@ def upload(
         return once or (isinstance(error, InvalidAnswer) and not isinstance(error, NotThePlatform) and gives_up())
 
     retry.retrying(cancelled, invalid_for_s=INVALID_FOR_S, give_up=is_hopeless, when_failed=when_failed)(send)
+
+
+def _post_where_it_leads(form: RequestToMake, body: FormBody) -> tuple[requests.Response, RequestToMake]:
+    """The answer to the form, and the form for where the storage has redirected it to."""
+    for _ in range(MAX_REDIRECTS + 1):
+        response = _post(form, body)
+        following = redirected(form, response)
+        if following is None:
+            return response, form
+        form = following
+    raise JobFailed(f"the storage redirects it more than {MAX_REDIRECTS} times")
 
 
 def _post(form: RequestToMake, body: FormBody) -> requests.Response:
