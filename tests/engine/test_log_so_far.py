@@ -40,10 +40,10 @@ def test_a_real_engine_gives_all_of_it_the_last_lines_or_as_much_as_is_taken(
     try:
         made.wait()
         client = Client(version=docker_client.api.api_version)
-        everything = b"".join(so_far(client, made.id))
+        everything = b"".join(so_far(client, str(made.id)))
         assert sorted(everything.splitlines()) == sorted([*(b"%d" % each for each in range(1, 5001)), b"so"])
-        assert len(b"".join(so_far(client, made.id, 100)).splitlines()) == 100
-        with closing(so_far(client, made.id)) as pieces:
+        assert len(b"".join(so_far(client, str(made.id), 100)).splitlines()) == 100
+        with closing(so_far(client, str(made.id))) as pieces:
             assert next(pieces) == b"1\n"
         client.close()
     finally:
