@@ -82,6 +82,14 @@ class StageBegan:
 
 
 @dataclass(frozen=True)
+class LogGrows:
+    """The job's command runs; `end` gives the last bytes of what it has printed, that many at most."""
+
+    job_id: str
+    end: Callable[[int], bytes]
+
+
+@dataclass(frozen=True)
 class StatusHeard:
     """The platform has accepted a status of the job."""
 
@@ -132,6 +140,7 @@ Event = (
     | Polled
     | JobBegan
     | StageBegan
+    | LogGrows
     | StatusHeard
     | TriedAgain
     | Planned

@@ -2,6 +2,7 @@
 
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,14 @@ class JobInHand:
         self._stages: list[tuple[JobStatus, float]] = []
         self.meters: defaultdict[Transfer, TransferMeter] = defaultdict(TransferMeter)
         self.report: JobReport | None = None
+        self.log_end: Callable[[int], bytes] | None = None
 
     def enter(self, stage: JobStatus) -> None:
         """The job has a new status."""
         if not self._stages or self._stages[-1][0] is not stage:
             self._stages.append((stage, time.monotonic()))
             self.meters.clear()
+            self.log_end = None
 
     def now(self) -> JobNow:
         """The job as it is now."""

@@ -14,7 +14,7 @@ from job_fetcher.core import events
 from job_fetcher.core.background import in_background
 from job_fetcher.monitoring import gpu, progress_bars, status_file
 from job_fetcher.monitoring.history import HISTORY, History
-from job_fetcher.monitoring.log_tail import tail
+from job_fetcher.monitoring.log_tail import LogTail
 from job_fetcher.monitoring.recorder import Recorder
 from job_fetcher.workspace.disk import free_bytes
 
@@ -65,7 +65,7 @@ def _keep(name: str, work: Callable[[], None]) -> None:
 def _serve(port: int, recorder: Recorder, history: History) -> None:
     from job_fetcher.monitoring.server import serve  # the server's packages take a while, in this thread alone
 
-    serve(port, recorder, history, partial(tail, recorder))
+    serve(port, recorder, history, LogTail(recorder).text)
 
 
 def shown(settings: Settings) -> dict[str, str]:

@@ -16,6 +16,7 @@ from job_fetcher.core.events import (
     JobEnd,
     JobEnded,
     JobReported,
+    LogGrows,
     Looked,
     Moved,
     Offered,
@@ -109,11 +110,10 @@ class Recorder:
         with self._lock:
             return self._job.now() if self._job else None
 
-    @property
-    def log(self) -> Path | None:
-        """Where the log of the job in hand is in the end; `None` without a job."""
+    def log(self) -> tuple[Path | None, Callable[[int], bytes] | None]:
+        """Where the log of the job in hand is in the end, and what gives its last bytes while its command runs."""
         with self._lock:
-            return self._job.log if self._job else None
+            return (self._job.log, self._job.log_end) if self._job else (None, None)
 
     def _note(self, event: Event) -> PastJob | None:
         """Take note. Returns the job that is over, if one is."""
@@ -133,6 +133,8 @@ class Recorder:
                 self._heard_at = time.monotonic()
             case StageBegan(job_id, stage) if self._job and self._has(job_id):
                 self._job.enter(stage)
+            case LogGrows(job_id, end) if self._job and self._has(job_id):
+                self._job.log_end = end
             case TriedAgain():
                 self.retries += 1
             case Planned(transfer, size) if self._job:

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import Cancelled, Unavailable
-from job_fetcher.core.events import Planned, Transfer, tell
+from job_fetcher.core.events import LogGrows, Planned, Transfer, tell
 from job_fetcher.core.job import JobSpecs, OutputType
 from job_fetcher.platform.api import WorkerApi
 from job_fetcher.transfer.excerpt import Excerpt, excerpt_of
@@ -25,6 +25,7 @@ from job_fetcher.transfer.outbox import CONTAINER_LOG, free_name
 from job_fetcher.transfer.presigned import PresignedRequest
 from job_fetcher.transfer.upload import upload
 from job_fetcher.worker.keepalive import KeepAlive
+from job_fetcher.worker.log_end import LogEnd
 from job_fetcher.workspace.job_folder import JobFolder
 
 MAX_FILES = 4
@@ -60,7 +61,9 @@ class LiveLog:
         self._job_id, self._scratch = folder.job_id, folder.path
         declared = (specs.handler.files_up or {}).get(OutputType.LOG)
         self._folder = declared or "log"
-        self._files = LogFolder(folder.files, declared, specs.handler.files_down or {}) if declared else None
+        inputs = specs.handler.files_down or {}
+        self._files = LogFolder(folder.files, declared, inputs) if declared else None
+        self._watched = LogFolder(folder.files, declared, inputs) if declared else None
         self._sent: dict[str, object] = {}
         self._on_its_way: Future[None] | None = None
         self._lock = Lock()
@@ -71,6 +74,7 @@ class LiveLog:
     @contextmanager
     def following(self, read: ReadLog) -> Iterator[None]:
         """In this block the log goes up that `read` gives. Afterwards no upload begins; one may be on its way."""
+        tell(LogGrows(self._job_id, LogEnd(read, self._watched)))
         ended = Cancellation()
         self._cancelled.call_when_set(lambda: ended.set(Cancelled("The job is cancelled")))
         if self._interval_s:
