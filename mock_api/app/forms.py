@@ -28,15 +28,19 @@ class Form:
     too_large: bool  # the file has more bytes than allowed; what is over is not on disk
 
 
-async def receive_form(request: Request, store: ObjectStore, max_bytes: int | None = None) -> Form:
+async def receive_form(
+    request: Request, store: ObjectStore, max_bytes: int | None = None, *, as_fastapi: bool = False
+) -> Form:
     """Read a form to its end, whatever it holds, so that the client hears the answer instead of a reset.
+
+    `as_fastapi`: read the file's name as the platform's own store does (`as_fastapi_reads`), and not as S3 may.
 
     Raises `BadForm`, or starlette's `ClientDisconnect` when the client leaves in the middle; nothing is kept then.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data" or b"boundary" not in options:
         raise BadForm("not multipart/form-data")
-    parser = _FormParser(options[b"boundary"])
+    parser = _FormParser(options[b"boundary"], as_fastapi_reads if as_fastapi else parameter)
     writer = store.writer()
     too_large = False
     try:
@@ -55,7 +59,8 @@ async def receive_form(request: Request, store: ObjectStore, max_bytes: int | No
 class _FormParser:
     """Sorts the parts of a form: text fields are kept, the bytes of the part `file` handed on as they come."""
 
-    def __init__(self, boundary: bytes) -> None:
+    def __init__(self, boundary: bytes, read: Callable[[bytes, str], str | None]) -> None:
+        self._read = read
         self.fields: dict[str, str] = {}
         self.filename = ""
         self._complete = False
@@ -105,11 +110,11 @@ class _FormParser:
         self._header = self._header_value = b""
 
     def _on_headers_finished(self) -> None:
-        self._name = parameter(self._disposition, "name") or ""
+        self._name = self._read(self._disposition, "name") or ""
         self._in_file = self._name == "file" and not self._had_file
         if self._in_file:
             self._had_file = True
-            self.filename = parameter(self._disposition, "filename") or ""
+            self.filename = self._read(self._disposition, "filename") or ""
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._in_file:
@@ -127,6 +132,20 @@ class _FormParser:
 
     def _on_end(self) -> None:
         self._complete = self._had_file
+
+
+def as_fastapi_reads(disposition: bytes, name: str) -> str | None:
+    """Read a parameter of a part's Content-Disposition as FastAPI does, by way of Starlette and python-multipart.
+
+    It leaves `%22`, `%0D` and `%0A`, with which clients write a quote, CR and LF, as they are. It cuts Windows paths.
+    """
+    value = parse_options_header(disposition)[1].get(name.encode())
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def parameter(disposition: bytes, name: str) -> str | None:

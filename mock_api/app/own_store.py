@@ -59,7 +59,7 @@ async def download(request: Request, mock: MockOf, file_id: str) -> Response:
 async def upload(request: Request, mock: MockOf, prefix: str, job_id: str = "", account: str = "") -> Response:
     """Take a file. 201, or 500 when the job is gone: this store, unlike S3, knows the job."""
     try:
-        form = await receive_form(request, mock.store)
+        form = await receive_form(request, mock.store, as_fastapi=True)
     except BadForm as error:
         raise HTTPException(400, str(error)) from error
     except ClientDisconnect:

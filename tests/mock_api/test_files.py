@@ -116,6 +116,8 @@ def test_a_missing_input_is_404_and_one_that_is_not_allowed_403(worker: Client) 
 def test_any_file_name_survives_an_upload(worker: Client, store: str, job_id: str, name: str) -> None:
     answer = make(worker.upload_request(job_id, "a b/ü"), files={"file": (name, b"data")})
     assert answer.status_code == (204 if store == "s3" else 201)
+    if store == "own":  # which leaves as they are what stands for a quote and a line break in a form
+        name = name.replace('"', "%22").replace("\n", "%0A")
     [output] = worker.helper("GET", f"/_jobs/{job_id}")["outputs"]
     md5 = hashlib.md5(b"data", usedforsecurity=False).hexdigest()
     assert output == {"type": "output", "path": f"a b/ü/{name}", "size": 4, "md5": md5}

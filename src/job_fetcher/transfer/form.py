@@ -24,7 +24,7 @@ _FILENAME = "${filename}"
 """What S3 replaces, in the field `key`, by the file's name (Amazon S3 API, "POST Object")."""
 _CHANGED_BY_S3 = re.compile(r'[\\"%\x00-\x1f\x7f]')
 """S3 cuts a file's name at its last slash or backslash. Of the others, the header of a form has no plain spelling."""
-_CHANGED_BY_OWN_STORE = re.compile(r'(?s).:\\|.*(?:\\\\|["\r\n])')
+_CHANGED_BY_OWN_STORE = re.compile(r'(?s)[\x00-\x7f]:\\|.*(?:\\\\|["\r\n])')
 r"""python-multipart, which reads forms for FastAPI, cuts `C:\x` and `\\host\x` (Windows paths), and unescapes `\\`.
 
 urllib3 writes `%22`, `%0D` and `%0A` for a quote, CR and LF. python-multipart leaves that so."""
