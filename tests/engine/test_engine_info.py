@@ -56,6 +56,8 @@ def test_root_of_a_container_is_who_the_security_options_say(says: Says, root: C
     assert of(says).root is root
 
 
+BOTH = "the engine does not limit the memory and processes of jobs."
+CONTROLLERS = "Give the engine's cgroup the controllers memory and pids (cgroup.subtree_control of the one above)"
 MEMORY, SWAP, PIDS = (f"the engine does not limit the {what} of jobs." for what in ("memory", "swap", "processes"))
 DELEGATE = "Let systemd delegate cgroups to the engine's user: Delegate=cpu io memory pids for user@.service"
 V2 = "A rootless engine needs cgroup v2: boot this machine with systemd.unified_cgroup_hierarchy=1"
@@ -72,7 +74,9 @@ BOOT = "Boot this machine with cgroup_enable=memory swapaccount=1"
         (DOCKER, {"PidsLimit": False}, [f"{PIDS} Use a kernel with the pids cgroup (CONFIG_CGROUP_PIDS)"]),
         (ROOTLESS_DOCKER, {"CgroupVersion": "1", "MemoryLimit": False}, [f"{MEMORY} {V2}"]),
         (ROOTLESS_DOCKER, {"CgroupVersion": "2", "MemoryLimit": False}, [f"{MEMORY} {DELEGATE}"]),
-        (ROOTLESS_PODMAN, {"MemoryLimit": False, "PidsLimit": False}, [f"{MEMORY} {DELEGATE}", f"{PIDS} {DELEGATE}"]),
+        (ROOTLESS_PODMAN, {"MemoryLimit": False, "PidsLimit": False}, [f"{BOTH} {DELEGATE}"]),
+        (DOCKER, {"CgroupVersion": "2", "MemoryLimit": False, "PidsLimit": False}, [f"{BOTH} {CONTROLLERS}"]),
+        (PODMAN, {"PidsLimit": False}, [f"{PIDS} {CONTROLLERS}"]),
     ],
 )  # fmt: skip
 def test_a_limit_that_the_engine_discards_is_told_with_its_cure(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from job_fetcher.core.background import Cancellation
 from job_fetcher.core.errors import EngineUnavailable, JobFailed
 from job_fetcher.core.retry import call_engine
 from job_fetcher.engine import image_cleanup
-from job_fetcher.engine.client import Client, Missing, seconds, translate_errors
-from job_fetcher.engine.engine_info import Product, describe
+from job_fetcher.engine.client import Client, Missing, translate_errors
+from job_fetcher.engine.first_line import FirstLine
 from job_fetcher.engine.isolation import LOG_FILES, LOG_SIZE_MB
 from job_fetcher.workspace.disk import free_bytes, is_broken, is_full
 
@@ -22,19 +22,13 @@ BEGINNING_MISSING = (
 LINES_MISSING = "\n[job-fetcher] The Docker engine was restarted while the command ran: lines may be missing here.\n"
 DISK_FULL = "\n[job-fetcher] The disk of the Docker engine is full: lines may be missing.\n"
 PODMAN_BEGINNING = (
-    f"[job-fetcher] Podman keeps the last {LOG_SIZE_MB} MB of a log. Its first line here was printed {{:.0f}} s after"
-    " the start: the beginning may be missing.\n"
+    f"[job-fetcher] Podman keeps at most the last {LOG_SIZE_MB} MB of a log: the beginning of this one is missing.\n"
 )
-LEAST_FREE = 1 << 20
-"""Bytes on the engine's disk. With less, the engine drops lines without a word (moby: `json-file` driver)."""
-FIRST_LINE_S = 1.0
-"""Seconds from the start of a command to its first line, in which none prints more than Podman keeps.
-
-Podman begins the file of a log anew when it is full (conmon: `reopen_k8s_file`), and tells nobody.
-"""
 END_MISSING = "\n[job-fetcher] The end of this log may be missing. {}\n"
 NOT_READ = "The log could not be read. {}\n"
 REMOVED = "Somebody removed the container before the worker had read the log."
+LEAST_FREE = 1 << 20
+"""Bytes on the engine's disk. With less, the engine drops lines without a word (moby: `json-file` driver)."""
 MAX_IN_MEMORY = 1 << 20
 """Bytes of a log that the worker keeps in memory if its disk takes none."""
 DISK_FAILS = "[job-fetcher] The disk of this worker does not take the log. Its end follows, at most 1 MiB.\n"
@@ -52,6 +46,7 @@ class ContainerLog:
     ) -> None:
         self._client, self._container, self._path = client, container, path
         self._cancelled, self._in_memory = cancelled, in_memory
+        self._first_line = FirstLine(client, container, cancelled)
 
     def save(self, gaps: Sequence[float] = ()) -> None:
         """Write all that the container has printed. It may have holes at `gaps`, in seconds since the epoch."""
@@ -85,7 +80,8 @@ class ContainerLog:
     def _read(self, path: Path) -> None:
         kept = 0
         with path.open("wb") as file:
-            file.write(self._beginning().encode())
+            if self._first_line.is_gone():
+                file.write(PODMAN_BEGINNING.encode())
             for chunk in self._chunks():
                 file.write(chunk)
                 kept += _size_kept(chunk)
@@ -107,19 +103,6 @@ class ContainerLog:
             if until is not None:
                 yield LINES_MISSING.encode()
 
-    def _beginning(self) -> str:
-        """A sentence for a log of Podman that does not begin with the command; "" for all others."""
-        with suppress(EngineUnavailable, JobFailed, Missing, ValueError):
-            if describe(self._client).product is not Product.PODMAN:
-                return ""
-            with translate_errors("inspect the job's container"):
-                started = seconds(self._client.inspect_container(self._container)["State"]["StartedAt"])
-            with closing(_printed(self._client, self._container, timestamps=True)) as chunks:
-                first = next(chunks, b"").split(b" ", 1)[0].decode(errors="replace")
-            after_s = seconds(first) - started
-            return PODMAN_BEGINNING.format(after_s) if after_s > FIRST_LINE_S else ""
-        return ""
-
     def _engine_disk_is_full(self) -> bool:
         with suppress(OSError, EngineUnavailable, JobFailed, Missing):
             return free_bytes(image_cleanup.disk(self._client)) < LEAST_FREE
@@ -127,12 +110,12 @@ class ContainerLog:
 
 
 def _printed(
-    client: Client, container: str, *, since: float | None = None, until: float | None = None, timestamps: bool = False
+    client: Client, container: str, *, since: float | None = None, until: float | None = None
 ) -> Generator[bytes, None, None]:
     """What the container has printed from `since` on and up to `until`, in seconds since the epoch."""
     with translate_errors("read the job's log"):
         client.inspect_container(container)  # docker-py would leave a connection open where there is no container
-        chunks = client.logs(container, stream=True, follow=False, since=since, until=until, timestamps=timestamps)
+        chunks = client.logs(container, stream=True, follow=False, since=since, until=until)
     while True:
         with translate_errors("read the job's log"):
             chunk = next(chunks, None)

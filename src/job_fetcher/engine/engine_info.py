@@ -92,11 +92,10 @@ class EngineInfo:
             "swap": self.limits_memory and not self.limits_swap,
             "processes": not self.limits_processes,
         }
-        return [
-            f"the engine does not limit the {what} of jobs. {self._cure(what)}"
-            for what, gone in missing.items()
-            if gone
-        ]
+        by_cure: dict[str, list[str]] = {}
+        for what in (each for each, gone in missing.items() if gone):
+            by_cure.setdefault(self._cure(what), []).append(what)
+        return [f"the engine does not limit the {' and '.join(them)} of jobs. {cure}" for cure, them in by_cure.items()]
 
     def with_warnings(self, warnings: Iterable[str]) -> Self:
         """The same engine without the limits that it has warned of when it created a container.
@@ -116,6 +115,8 @@ class EngineInfo:
             return "A rootless engine needs cgroup v2: boot this machine with systemd.unified_cgroup_hierarchy=1"
         if self.root is ContainerRoot.ENGINE_USER:
             return "Let systemd delegate cgroups to the engine's user: Delegate=cpu io memory pids for user@.service"
+        if self.cgroup_version == "2":
+            return "Give the engine's cgroup the controllers memory and pids (cgroup.subtree_control of the one above)"
         if what == "processes":
             return "Use a kernel with the pids cgroup (CONFIG_CGROUP_PIDS)"
         return "Boot this machine with cgroup_enable=memory swapaccount=1"

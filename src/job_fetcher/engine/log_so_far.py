@@ -8,14 +8,19 @@ from job_fetcher.engine.client import CALL_TIMEOUT_S, Client, translate_errors
 _BLOCK = 1 << 16
 
 
-def so_far(client: Client, container: str, last_lines: int | None = None) -> Generator[bytes]:
+def so_far(
+    client: Client, container: str, last_lines: int | None = None, *, follow: bool = False, timestamps: bool = False
+) -> Generator[bytes]:
     """What a container without a terminal has printed so far, or its `last_lines`; to be closed.
+
+    `follow`: and what it prints from now on. `timestamps`: the time and a blank come before each line.
 
     The stream's frames are those of the Docker Engine API, "Attach to a container": 8 bytes, the last 4 of them the
     length, then the content. Raises what `translate_errors` does.
     """
     url = f"{client.base_url}/v{client.api_version}/containers/{container}/logs"
     params = {"stdout": 1, "stderr": 1, "tail": "all" if last_lines is None else last_lines}
+    params |= {"follow": int(follow), "timestamps": int(timestamps)}
     with (
         translate_errors("read the job's log"),
         closing(client.get(url, params=params, stream=True, timeout=CALL_TIMEOUT_S)) as response,
