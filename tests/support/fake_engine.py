@@ -115,6 +115,8 @@ class FakeEngine:
     folder: Path
     url: str = ""
     images: set[str] = field(default_factory=lambda: {"image:latest"})
+    workers_images: set[str] = field(default_factory=set)
+    """Names of images with the label of the worker's own."""
     pull_lines: list[dict[str, str]] = field(default_factory=list)
     """What a pull streams, in place of its usual answer."""
     has_init: bool = True
@@ -185,7 +187,8 @@ class FakeEngine:
             return StreamingResponse(iter(chunks), media_type="application/json")  # in chunks, as engines stream it
         if rest == ["json"]:
             filters = json.loads(request.query_params.get("filters", "{}"))
-            return JSONResponse([] if filters else [self._described(each) for each in sorted(self.images)])
+            listed = self.workers_images if filters.get("label") else set() if filters else self.images
+            return JSONResponse([self._described(each) for each in sorted(listed)])
         name = "/".join(rest[:-1])
         name = name if ":" in name else f"{name}:latest"
         if name not in self.images:
@@ -193,7 +196,12 @@ class FakeEngine:
         return JSONResponse(self._described(name) | {"Config": {}})
 
     def _described(self, name: str) -> dict[str, Any]:
-        return {"Id": f"sha256:{uuid.uuid5(uuid.NAMESPACE_URL, name).hex * 2}", "RepoTags": [name], "RepoDigests": []}
+        return {
+            "Id": f"sha256:{uuid.uuid5(uuid.NAMESPACE_URL, name).hex * 2}",
+            "RepoTags": [name],
+            "RepoDigests": [],
+            "Created": 0,
+        }
 
     def _list(self, filters: dict[str, list[str]]) -> Response:
         wanted = [each.partition("=") for each in filters.get("label", [])]

@@ -15,8 +15,11 @@ from job_fetcher.engine.client import Client, Missing, translate_errors
 from job_fetcher.engine.hardware import Gpu
 from job_fetcher.engine.isolation import ISOLATION, LABEL_BUILD, device_requests, image_labels, labelled
 
-_OURS = re.compile("job-fetcher:")
-"""What `docker-build` calls the worker's own images: a label alone may be on a job's, which is not to be trusted."""
+_OURS = re.compile("(localhost/)?job-fetcher:")
+"""What `docker-build` calls the worker's own images: a label alone may be on a job's, which is not to be trusted.
+
+Podman writes `localhost/` before the name of each image that was built on the machine.
+"""
 FALLBACK = "busybox:latest"
 PROBE_S, LINES = 60, 100
 LEAST_MIB = 64

@@ -1,0 +1,55 @@
+"""Which image a container is tried with: the worker's own, by all names that an engine gives it. A stand-in for it."""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from job_fetcher.engine import client as engine
+from job_fetcher.engine import probe
+from job_fetcher.engine.client import Client
+from tests.support.fake_engine import FakeEngine, fake_engine
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeEngine]:
+    with fake_engine(tmp_path) as fake:
+        fake.images.add("busybox:latest")
+        yield fake
+
+
+@pytest.fixture
+def client(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    monkeypatch.setenv("DOCKER_HOST", fake.url)
+    client = engine.connect()
+    yield client
+    client.close()
+
+
+@pytest.mark.parametrize("name", ["job-fetcher:main", "localhost/job-fetcher:main", "localhost/job-fetcher:1.0"])
+def test_the_workers_own_image_is_used_by_the_name_that_docker_or_podman_gives_it(
+    fake: FakeEngine, client: Client, name: str
+) -> None:
+    fake.workers_images.add(name)
+    assert probe.image(client).startswith("sha256:")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["evil/job-fetcher:main", "localhost/evil:1", "localhost:5000/job-fetcher:main", "docker.io/library/job-fetcher:1"],
+)
+def test_an_image_of_a_registry_is_not_the_workers_own_whatever_its_label_says(
+    fake: FakeEngine, client: Client, name: str
+) -> None:
+    fake.workers_images.add(name)
+    assert probe.image(client) == "busybox:latest"
+
+
+def test_a_trial_container_has_a_logging_driver_of_its_own(fake: FakeEngine, client: Client, tmp_path: Path) -> None:
+    """The owner's default may keep nothing (`none`), lose lines (`mode=non-blocking`) or need a service (`syslog`)."""
+    assert probe.run(client, "busybox:latest", "echo seen") == "seen\n"
+    probe.creation_warnings(client)
+    assert probe.is_seen(client, PurePosixPath(tmp_path), tmp_path)
+    logs = [each["HostConfig"]["LogConfig"] for each in fake.created]
+    own = {"Type": "json-file", "Config": {"max-size": "20m", "max-file": "3", "mode": "blocking"}}
+    assert logs == [own, own, own]
