@@ -85,11 +85,11 @@ def test_a_hold_is_not_in_the_way_of_a_cancellation(mock: Platform, reason: JobF
 def test_a_hold_ends_when_the_worker_is_told_to_end(end: Callable[[Shutdown], None], early: bool) -> None:
     """Also for a job whose outputs go up for some seconds more."""
     shutdown, calls = Shutdown(), []
-    with shutdown.job():
-        shutdown.finish_job()
+    with shutdown.job() as cancelled:
+        cancelled.finish()
         if early:
             end(shutdown)
-        shutdown.call_when_stopped(lambda: calls.append("lifted"))
+        cancelled.call_when_stopped(lambda: calls.append("lifted"))
         if not early:
             assert calls == []
             end(shutdown)

@@ -91,6 +91,10 @@ class Polling(Group):
         default=None, description="Time zone of `QUIET_HOURS`, such as `Europe/Berlin`; unset: the host's own clock"
     )
 
+    finish_behind: bool = Field(
+        default=True, description="Ask for the next job while the outputs of the last one go up; 0: one job at a time"
+    )
+
     @property
     def min_free(self) -> int:
         """Bytes of the disk to keep free."""

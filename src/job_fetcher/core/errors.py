@@ -33,6 +33,10 @@ class JobFailed(JobFetcherError):
     """The job cannot succeed, and its user is told why."""
 
 
+class NoRoom(JobFailed):
+    """An input does not fit on the worker's disk now."""
+
+
 class MachineFault(JobFailed):
     """This worker cannot take the job, for a reason that has nothing to do with it: another one may."""
 

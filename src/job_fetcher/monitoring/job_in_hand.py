@@ -25,6 +25,8 @@ class JobInHand:
         self.meters: defaultdict[Transfer, TransferMeter] = defaultdict(TransferMeter)
         self.report: JobReport | None = None
         self.log_end: Callable[[int], bytes] | None = None
+        self.heard_at: float | None = None
+        """When the platform has accepted a status of the job last, on the monotonic clock."""
 
     def enter(self, stage: JobStatus) -> None:
         """The job has a new status."""

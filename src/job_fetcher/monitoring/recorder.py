@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,8 @@ class Recorder:
         self._offer: dict[str, str | int] = {}
         self._reason_against: str | None = None
         self._polled_at: float | None = None
-        self._heard_at: float | None = None
-        self._job: JobInHand | None = None
+        self._jobs: dict[str, JobInHand] = {}
+        """By id: the job in hand is the last one. One that finishes behind it is the first."""
         self._ended: str | None = None
         self.gpu: GpuFound | None = None
         self.gpu_state: Callable[[], GpuState | None] = lambda: None
@@ -90,16 +90,18 @@ class Recorder:
         free_bytes = self._free_bytes()
         with self._lock:
             job = self._job.now() if self._job else None
+            behind = next(iter(self._jobs.values())).now() if len(self._jobs) > 1 else None
             return Status(
                 **self._fixed,
                 at=_now(),
                 is_well=health.is_well(),
-                doing=words.doing(job, self._reason_against, has_polled=self._polled_at is not None),
+                doing=words.doing(job, behind, self._reason_against, has_polled=self._polled_at is not None),
                 job=job,
+                finishing=behind,
                 offer=self._offer,
                 reason_against=self._reason_against,
                 polled_s_ago=_ago(self._polled_at),
-                status_heard_s_ago=_ago(self._heard_at) if job else None,
+                status_heard_s_ago=_oldest(each.heard_at for each in self._jobs.values()),
                 errors_in_a_row=self.errors_in_a_row,
                 disk_free_bytes=free_bytes,
                 gpu=gpu,
@@ -115,6 +117,14 @@ class Recorder:
         with self._lock:
             return (self._job.log, self._job.log_end) if self._job else (None, None)
 
+    @property
+    def _job(self) -> JobInHand | None:
+        return next(reversed(self._jobs.values()), None)
+
+    def _moving(self, transfer: Transfer) -> JobInHand | None:
+        """The job that moves these bytes: of two the first one uploads, and the last one fetches."""
+        return next(iter(self._jobs.values()), None) if transfer is Transfer.UPLOAD else self._job
+
     def _note(self, event: Event) -> PastJob | None:
         """Take note. Returns the job that is over, if one is."""
         match event:
@@ -127,41 +137,39 @@ class Recorder:
             case Polled():
                 self._polled_at = time.monotonic()
             case JobBegan(job, log):
-                self._heard_at = self._ended = None
-                self._job = JobInHand(job.id, Whose.of(job.raw), log)
-            case StatusHeard(job_id) if self._has(job_id):
-                self._heard_at = time.monotonic()
-            case StageBegan(job_id, stage) if self._job and self._has(job_id):
-                self._job.enter(stage)
-            case LogGrows(job_id, end) if self._job and self._has(job_id):
-                self._job.log_end = end
+                self._ended = None
+                self._jobs[job.id] = JobInHand(job.id, Whose.of(job.raw), log)
+            case StatusHeard(job_id) if job_id in self._jobs:
+                self._jobs[job_id].heard_at = time.monotonic()
+            case StageBegan(job_id, stage) if job_id in self._jobs:
+                self._jobs[job_id].enter(stage)
+            case LogGrows(job_id, end) if job_id in self._jobs:
+                self._jobs[job_id].log_end = end
             case TriedAgain():
                 self.retries += 1
-            case Planned(transfer, size) if self._job:
-                self._job.meters[transfer].plan(size)
+            case Planned(transfer, size) if (moving := self._moving(transfer)) is not None:
+                moving.meters[transfer].plan(size)
             case Moved(transfer, size):
                 self.bytes_moved[transfer] += size
-                if self._job:
-                    self._job.meters[transfer].move(size)
-            case JobReported(report) if self._job and self._has(report.job_id):
-                self._job.report = report
+                if (moving := self._moving(transfer)) is not None:
+                    moving.meters[transfer].move(size)
+            case JobReported(report) if report.job_id in self._jobs:
+                self._jobs[report.job_id].report = report
             case JobEnded(job_id, end, sentence):
                 return self._end(job_id, end, sentence)
             case _:
                 pass
         return None
 
-    def _has(self, job_id: str) -> bool:
-        return self._job is not None and self._job.job_id == job_id
-
     def _end(self, job_id: str, end: JobEnd, sentence: str) -> PastJob | None:
         """The job is over. One without a folder has not begun here, and one that ended is told of once."""
-        if self._job is None or self._job.job_id != job_id:
-            if self._job is not None or job_id == self._ended or end in (JobEnd.KEPT, JobEnd.DROPPED):
+        job = self._jobs.pop(job_id, None)
+        if job is None:
+            if job_id == self._ended or end in (JobEnd.KEPT, JobEnd.DROPPED):
                 return None
-            self._job = JobInHand(job_id, Whose(), None)
-        past = self._job.over(end, _in_a_line(sentence))
-        self._job, self._ended = None, job_id
+            job = JobInHand(job_id, Whose(), None)
+        past = job.over(end, _in_a_line(sentence))
+        self._ended = job_id
         self.ends[end] += 1
         for each in past.stages:
             count, seconds = self.stage_seconds.get(each.stage, (0, 0.0))
@@ -179,6 +187,11 @@ def _in_a_line(details: str) -> str:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _oldest(times_s: Iterable[float | None]) -> float | None:
+    """Seconds since the first of the times that are known."""
+    return _ago(min((each for each in times_s if each is not None), default=None))
 
 
 def _ago(then_s: float | None) -> float | None:

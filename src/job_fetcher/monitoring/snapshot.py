@@ -99,11 +99,13 @@ class Status(Model):
     is_well: bool = Field(description="whether the loop and the keep-alives are alive: what `/healthz` says")
     doing: str = Field(description="what the worker is doing, in words")
     job: JobNow | None = Field(default=None, description="the job in hand")
+    finishing: JobNow | None = Field(default=None, description="the job before it, whose outputs still go up")
     offer: dict[str, str | int] = Field(default={}, description="what the worker offers to the platform")
     reason_against: str | None = Field(default=None, description="why the worker asks for no job now")
     polled_s_ago: Rounded | None = Field(default=None, description="seconds since the platform last answered a poll")
     status_heard_s_ago: Rounded | None = Field(
-        default=None, description="seconds since the platform last accepted a status of the job in hand"
+        default=None,
+        description="seconds since the platform last accepted a status; of two jobs the longer",
     )
     errors_in_a_row: int = Field(default=0, description="jobs that ended with `error`, one after the other")
     disk_free_bytes: int | None = Field(default=None, description="free bytes on the disk of `PATH_BASE`")

@@ -13,11 +13,12 @@ _TRANSFERS = {Transfer.PULL: "the image", Transfer.DOWNLOAD: "the inputs", Trans
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
-def doing(job: JobNow | None, reason_against: str | None, *, has_polled: bool) -> str:
+def doing(job: JobNow | None, finishing: JobNow | None, reason_against: str | None, *, has_polled: bool) -> str:
     """What the worker is doing, as a sentence without its full stop's cause: `The worker runs job 17, for 3 min.`"""
     if job is not None:
         name = f"job {job.job_id}" + (f" ({job.application})" if job.application else "")
-        return f"The worker {_STAGES.get(job.stage, 'has')} {name}, for {duration(job.seconds)} so far."
+        behind = f" It still uploads the outputs of job {finishing.job_id}." if finishing is not None else ""
+        return f"The worker {_STAGES.get(job.stage, 'has')} {name}, for {duration(job.seconds)} so far.{behind}"
     if reason_against is not None:
         return f"The worker asks for no job: {reason_against.removesuffix('.')}."
     if has_polled:

@@ -18,7 +18,7 @@ import urllib3
 
 from job_fetcher.core import retry
 from job_fetcher.core.background import Cancellation, Task
-from job_fetcher.core.errors import InvalidAnswer, JobFailed, Unavailable
+from job_fetcher.core.errors import InvalidAnswer, JobFailed, NoRoom, Unavailable
 from job_fetcher.core.events import Moved, Planned, Transfer, tell
 from job_fetcher.platform import http
 from job_fetcher.transfer import ranges, storage_errors
@@ -231,7 +231,7 @@ class Download:
                 self._cache.make_room(on_disk=size)
                 free = free_bytes(self._part.parent)
             if size > free:
-                raise JobFailed(f"it needs {size / GIB:.2f} GiB, and the worker's disk has {free / GIB:.2f} GiB left")
+                raise NoRoom(f"it needs {size / GIB:.2f} GiB, and the worker's disk has {free / GIB:.2f} GiB left")
             try:
                 os.posix_fallocate(file.fileno(), 0, size)
             except OSError as error:
@@ -278,7 +278,8 @@ class Download:
         try:
             yield
         except (JobFailed, Unavailable) as error:
-            raise JobFailed(f"The input '{self._name}' cannot be fetched: {error}.") from error
+            kind = NoRoom if isinstance(error, NoRoom) else JobFailed
+            raise kind(f"The input '{self._name}' cannot be fetched: {error}.") from error
 
 
 def _blame(error: OSError) -> NoReturn:
@@ -286,5 +287,5 @@ def _blame(error: OSError) -> NoReturn:
     if is_broken(error) or isinstance(error, FileNotFoundError):  # the machine's fault, or somebody removed the folder
         raise error
     if is_full(error):
-        raise JobFailed("the worker's disk is full") from error
+        raise NoRoom("the worker's disk is full") from error
     raise JobFailed(f"it cannot be written: {error.strerror or error}") from error

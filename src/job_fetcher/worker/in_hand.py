@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from job_fetcher.core.background import Cancellation
 from job_fetcher.core.job import JobSpecs
 from job_fetcher.worker.keepalive import KeepAlive
 from job_fetcher.worker.live_log import LiveLog
+from job_fetcher.worker.shutdown import JobCancellation
 from job_fetcher.workspace.job_folder import JobFolder
 
 
@@ -17,7 +17,7 @@ class JobInHand:
     specs: JobSpecs
     keep_alive: KeepAlive
     live_log: LiveLog
-    cancelled: Cancellation
+    cancelled: JobCancellation
 
     @property
     def id(self) -> str:

@@ -6,7 +6,6 @@ what each error means for the job and for the worker.
 
 import logging
 import random
-import time
 from collections.abc import Sequence
 from concurrent.futures import wait
 from contextlib import suppress
@@ -18,30 +17,28 @@ from job_fetcher.core import whose
 from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import (
     Cancelled,
-    CredentialsError,
-    InvalidAnswer,
     JobFailed,
-    SettingsError,
     Unavailable,
 )
 from job_fetcher.core.events import JobBegan, tell
 from job_fetcher.core.job import Job
-from job_fetcher.core.retry import REFUSED_FOR_S, CredentialRefusals
 from job_fetcher.engine import cleanup, hardware
 from job_fetcher.engine import client as engine
 from job_fetcher.engine.client import Client
 from job_fetcher.engine.images import Images
 from job_fetcher.engine.isolation import Resources
-from job_fetcher.platform import diagnosis
 from job_fetcher.platform.api import WorkerApi
 from job_fetcher.worker.course import Course
 from job_fetcher.worker.ending import Ending, ending_of, ending_without_folder
 from job_fetcher.worker.kept_jobs import KeptJobs
+from job_fetcher.worker.left_behind import in_turn
+from job_fetcher.worker.overlap import Overlap
+from job_fetcher.worker.polling import Polling
 from job_fetcher.worker.preparation import Preparation
 from job_fetcher.worker.readiness import Readiness
 from job_fetcher.worker.reporter import Reporter
 from job_fetcher.worker.runner import Runner
-from job_fetcher.worker.shutdown import REQUEUE_S, Shutdown
+from job_fetcher.worker.shutdown import REQUEUE_S, JobCancellation, Shutdown
 from job_fetcher.worker.stuck_containers import StuckContainers
 from job_fetcher.worker.take_back import TakeBack
 from job_fetcher.workspace.disk import is_there
@@ -49,14 +46,14 @@ from job_fetcher.workspace.job_folder import JobFolder
 from job_fetcher.workspace.requeued import Requeues
 from job_fetcher.workspace.workspace import Workspace
 
-WRONG_ANSWERS = 3
-"""A start is given up after so many polls that another API has answered: one may be led astray."""
-
 log = logging.getLogger(__name__)
 
 
 class Worker:
-    """Runs jobs of the API, one at a time, until `shutdown` ends it. `host_base`: the workspace on the host."""
+    """Runs jobs of the API, one after the other, until `shutdown` ends it. `host_base`: the workspace on the host.
+
+    One job may finish behind the next one (`Overlap`).
+    """
 
     def __init__(
         self,
@@ -69,6 +66,7 @@ class Worker:
     ) -> None:
         self._api, self._client, self._workspace, self._host_base = api, client, workspace, host_base
         self._settings, self._shutdown = settings, shutdown or Shutdown()
+        self._overlap = Overlap(self._shutdown, enabled=settings.finish_behind)
         self._machine = engine.machine(client, reserve_mib=settings.memory_reserve_mib)
         self._gpu = hardware.find_gpu()
         self._gpu_uuid = self._gpu.uuid if self._gpu else None
@@ -76,9 +74,9 @@ class Worker:
         cache = workspace.input_cache(settings.cache_bytes, settings.cache_max_age_s, settings.min_free)
         self._readiness = Readiness(client, workspace, images, self._gpu, settings, settings.job_network, cache)
         resources = Resources(self._machine.memory_mib, self._gpu, settings.job_network)
-        preparation = Preparation(api, images, settings, cache)
+        preparation = Preparation(api, images, settings, cache, self._overlap.made_room)
         self._runner = Runner(preparation, client, images, host_base, resources, self._shutdown, settings)
-        self._course = Course(api, self._runner, self._shutdown, settings, when_failed=self._after_failure)
+        self._course = Course(api, self._runner, settings, when_failed=self._after_failure)
         self._stuck_containers = StuckContainers(
             partial(self._runner.remove_container, patience_s=0), self._remove_orphans
         )
@@ -87,69 +85,51 @@ class Worker:
         self._reporter = Reporter(api, notes, self._shutdown, first_wait_s=settings.timeout_job)
         self._kept_jobs = KeptJobs(first_wait_s=settings.timeout_job)
         self._take_back = TakeBack(api, notes, settings.image_patterns, self._shutdown.ending)
-        self._has_polled = False
-        self._wrong_answers = 0
-        self._retry_after_s = 0.0
-        self._refusals = CredentialRefusals()
+        self._polling = Polling(api, self._readiness, self._shutdown.ending)
 
     def run_forever(self) -> None:
         """Resume the jobs that were left behind, then run one job after the other, until the worker ends."""
         log.info("Offering %s", self.offer())
         try:
-            for folder in self._workspace.resumable(self._gpu_uuid):
-                with folder:
-                    self._wait_for_stuck_containers(folder)
-                    self._resume(folder)
+            left_behind = self._workspace.resumable(self._gpu_uuid)
+            for folder in in_turn(left_behind, self._api, self._shutdown, self._settings):
+                self._wait_for_stuck_containers(folder)
+                self._overlap.run(partial(self._resume, folder), f"job-{folder.job_id}")
                 self._shutdown.ending.check()
             self._shutdown.ending.call(self._look_for_orphans, "remove-orphans")
             while True:
                 self._shutdown.ending.check()
                 if not self.run_once():
                     interval_s = self._settings.timeout_job * random.uniform(0.75, 1.25)  # noqa: S311
-                    self._shutdown.ending.wait(self._retry_after_s + interval_s)
+                    self._shutdown.ending.wait(self._polling.retry_after_s + interval_s)
         except Cancelled as reason:
             log.info("The worker ends: %s", reason)
+        finally:
+            self._overlap.wait()
 
     def run_once(self) -> bool:
-        """Get a job and run it to its end. False if there is no job, or this machine cannot run one now.
+        """Get a job and run it, to its end or until the next one may come behind which it finishes.
 
-        Goes on with the jobs that stayed first.
+        False if there is no job, or this machine cannot run one now. Goes on with the jobs that stayed first.
         """
-        self._retry_after_s = 0.0
-        self._kept_jobs.resume(self._resume)
+        self._overlap.check()
+        self._kept_jobs.resume(self._resume_here)
         self._shutdown.ending.check()
         if self._kept_jobs.keep_the_next_job_away:
             return False
         if not self._shutdown.ending.call(self._readiness.is_ready, "readiness"):
             return False
-        try:
-            folder = self._next_folder()
-        except CredentialsError as error:
-            if error.by_login or self._refusals.are_final(time.monotonic()):
-                raise
-            log.warning("The worker cannot ask for a job: %s; it tries again for %g s", error, REFUSED_FOR_S)
-            return False
-        except (Unavailable, JobFailed) as error:
-            log.warning("The worker cannot ask for a job: %s", diagnosis.with_hint(error))
-            self._refusals.reset()
-            self._after_failed_poll(error)
-            return False
-        except OSError as error:  # of the folder: where HTTP fails, an error is `Unavailable`
-            log.warning("The worker cannot ask for a job: PATH_BASE fails: %s", error.strerror)
-            self._readiness.request_trial()
-            return False
-        self._has_polled = True
-        self._refusals.reset()
+        folder = self._polling.poll(self._next_folder)
         if folder is not None:
-            self.run_job(folder)
+            self._overlap.run(partial(self.run_job, folder), f"job-{folder.job_id}")
         return folder is not None
 
-    def run_job(self, folder: JobFolder, *, resumed: bool = False) -> None:
+    def run_job(self, folder: JobFolder, cancelled: JobCancellation, *, resumed: bool = False) -> None:
         """The life of a job, from wherever it stands to its last status and the removal of its folder.
 
         `resumed`: it was left behind, and may have ended at the platform since.
         """
-        with folder, self._shutdown.job() as cancelled:
+        with folder:
             tell(JobBegan(folder.state.job, folder.log))
             recorded = folder.state.final
             if recorded is None:
@@ -187,26 +167,6 @@ class Worker:
         log.info("job %s: pulled%s", job.id, whose.noted(job.raw))
         return self._make_folder(job, Requeues())
 
-    def _after_failed_poll(self, error: Unavailable | JobFailed) -> None:
-        """Wait as long as the API says. Until it has answered once, find out whether API_URL is another API's.
-
-        Raises `SettingsError` when it has been so for `WRONG_ANSWERS` polls.
-        """
-        if isinstance(error, Unavailable):
-            self._retry_after_s = error.retry_after_s or 0.0
-            if self._retry_after_s:
-                log.info("The worker asks for a job again in %d s, as the API wants", self._retry_after_s)
-        if self._has_polled or not isinstance(error, JobFailed | InvalidAnswer):
-            return
-        try:
-            self._shutdown.ending.call(self._api.require_workers_api, "require-workers-api")
-        except (Unavailable, CredentialsError):  # the next poll tells
-            pass
-        except SettingsError:
-            self._wrong_answers += 1
-            if self._wrong_answers >= WRONG_ANSWERS:
-                raise
-
     def _make_folder(self, job: Job, requeues: Requeues) -> JobFolder | None:
         """The folder of a job that this worker has. A job that cannot have one ends here."""
         try:
@@ -219,11 +179,15 @@ class Worker:
                 self._reporter.report(job, ending.final, cancelled, requeues=ending.requeues)
             return None
 
-    def _resume(self, folder: JobFolder) -> None:
+    def _resume(self, folder: JobFolder, cancelled: JobCancellation) -> None:
         log.info("job %s: resuming%s", folder.job_id, whose.noted(folder.state.job.raw))
-        self.run_job(folder, resumed=True)
+        self.run_job(folder, cancelled, resumed=True)
 
-    def _run(self, folder: JobFolder, cancelled: Cancellation, *, resumed: bool) -> Ending:
+    def _resume_here(self, folder: JobFolder) -> None:
+        with self._shutdown.job() as cancelled:
+            self._resume(folder, cancelled)
+
+    def _run(self, folder: JobFolder, cancelled: JobCancellation, *, resumed: bool) -> Ending:
         """Do the job, whatever of it is left to do. How it ends is recorded before anybody hears of it."""
         try:
             ending = Ending(self._course.run(folder, cancelled, resumed=resumed))

@@ -32,7 +32,6 @@ from job_fetcher.engine.log_so_far import so_far
 from job_fetcher.worker.container_start import ContainerStart
 from job_fetcher.worker.ending import ending_of
 from job_fetcher.worker.in_hand import JobInHand
-from job_fetcher.worker.keepalive import KeepAlive
 from job_fetcher.worker.next_action import MAX_RUNS, Action, next_action
 from job_fetcher.worker.preparation import Preparation
 from job_fetcher.worker.shutdown import Shutdown
@@ -65,7 +64,7 @@ class Runner:
         shutdown: Shutdown,
         limits: JobLimits,
     ) -> None:
-        self._client, self._host_base, self._shutdown, self._limits = client, host_base, shutdown, limits
+        self._client, self._host_base, self._limits = client, host_base, limits
         self._preparation = preparation
         self._start = ContainerStart(client, images, resources)
         self._cleanup_deadline = shutdown.cleanup_deadline
@@ -81,7 +80,7 @@ class Runner:
         while True:
             begun = folder.state.runs > 0 or folder.state.outcome is not None
             container = self._container(folder, cancelled, patient=begun)
-            with removed_on_failure(container), self._keeping_what_has_ended(folder, container):
+            with removed_on_failure(container), self._keeping_what_has_ended(job, container):
                 if folder.state.runs:  # left behind: the job may be gone by now, which ends its container
                     cancelled.result_of(job.keep_alive.tried)
                 action = next_action(folder.state, container.state, rebooted=folder.survived_reboot)
@@ -101,7 +100,7 @@ class Runner:
                 if folder.state.outcome is not None:
                     with _kept_for_the_next_start():
                         container.give_files_to_worker()
-                        self._begin_removal(folder.job_id, container, cancelled)
+                        self._begin_removal(job, container)
                     return folder.state.outcome
             _remove_before_the_next(container)
 
@@ -127,16 +126,16 @@ class Runner:
         with job.live_log.following(partial(so_far, self._client, container.id)):
             ended = container.wait(
                 self._left_s(folder),
-                self._hooks(folder, job.keep_alive),
+                self._hooks(job),
                 folder.state.container_started_at,
             )
         if folder.state.stopped_after_s is not None:
             ended = _stopped(ended, folder.state.stopped_after_s)
         if ended is None:
-            self._shutdown.run_job_again()
+            cancelled.run_again()
             log.warning("job %s: lost its container: the engine was shut down", folder.job_id)
             return
-        self._command_has_ended(job.keep_alive)
+        _command_has_ended(job)
         with _kept_for_the_next_start():
             job_log.save(container.log_gaps)
             cancelled.result_of(in_background(folder.flush, "flush"))
@@ -144,7 +143,7 @@ class Runner:
             folder.keep(outcome=ended)
 
     @contextmanager
-    def _keeping_what_has_ended(self, folder: JobFolder, container: JobContainer) -> Iterator[None]:
+    def _keeping_what_has_ended(self, job: JobInHand, container: JobContainer) -> Iterator[None]:
         """A container whose command has ended stays, with all that is known of it: the job is resumed, not requeued.
 
         Record the stop of any other first. Otherwise the next start takes the container's end for the command's own,
@@ -153,23 +152,24 @@ class Runner:
         try:
             yield
         except (EngineUnavailable, CredentialsError, StopRequested) as reason:
-            if folder.state.outcome is None and self._has_ended(folder, container, reason):
+            if job.folder.state.outcome is None and self._has_ended(job, container, reason):
                 raise DetachRequested(str(reason)) from reason
             if isinstance(reason, StopRequested):
-                ending_of(reason, folder).record(folder)
+                ending_of(reason, job.folder).record(job.folder)
             raise
 
-    def _has_ended(self, folder: JobFolder, container: JobContainer, reason: JobFetcherError) -> bool:
+    def _has_ended(self, job: JobInHand, container: JobContainer, reason: JobFetcherError) -> bool:
         """Whether the command has ended, by the engine's word or by a last look."""
-        if self._shutdown.is_finishing:
+        if job.cancelled.is_finishing:
             return True
-        if isinstance(reason, EngineUnavailable) or not folder.state.runs or container.state is ContainerState.NONE:
+        if isinstance(reason, EngineUnavailable) or not job.folder.state.runs or container.state is ContainerState.NONE:
             return False
         return has_exited_by_itself(self._client, container.id, self._cleanup_deadline)
 
-    def _hooks(self, folder: JobFolder, keep_alive: KeepAlive) -> Hooks:
+    def _hooks(self, job: JobInHand) -> Hooks:
+        folder = job.folder
         return Hooks(
-            when_exited=partial(self._command_has_ended, keep_alive),
+            when_exited=partial(_command_has_ended, job),
             when_seen=lambda started_at: folder.keep(container_started_at=started_at),
             when_stopping=partial(self._record_time_limit, folder),
         )
@@ -186,18 +186,18 @@ class Runner:
         log.info("job %s: stopping the command after MAX_RUNTIME", folder.job_id)
         folder.keep(stopped_after_s=self._limits.max_runtime)
 
-    def _command_has_ended(self, keep_alive: KeepAlive) -> None:
-        """From now on a stop of the worker does not requeue the job."""
-        self._shutdown.finish_job()
-        keep_alive.set(JobStatus.POSTPROCESSING)
-
-    def _begin_removal(self, job_id: str, container: JobContainer, cancelled: Cancellation) -> None:
+    def _begin_removal(self, job: JobInHand, container: JobContainer) -> None:
         """Remove the container of a job whose outcome is recorded; the job goes on without waiting long for that."""
-        self._removals[job_id] = in_background(container.remove, "remove-container")
+
+        def remove() -> None:
+            container.remove()
+            job.cancelled.container_gone.set_result(None)
+
+        self._removals[job.id] = in_background(remove, "remove-container")
         try:
-            cancelled.result_of(self._removals[job_id], REMOVAL_HEAD_START_S)
+            job.cancelled.result_of(self._removals[job.id], REMOVAL_HEAD_START_S)
         except (TimeoutError, EngineUnavailable, JobFailed):
-            log.warning("job %s: container not removed yet: its outputs go up meanwhile", job_id)
+            log.warning("job %s: container not removed yet: its outputs go up meanwhile", job.id)
 
     def remove_container(self, folder: JobFolder, patience_s: float = REMOVAL_S) -> None:
         """Stop and remove the job's container, if there is one.
@@ -223,6 +223,12 @@ def _kept_for_the_next_start() -> Iterator[None]:
         yield
     except StopRequested as reason:
         raise DetachRequested(str(reason)) from reason
+
+
+def _command_has_ended(job: JobInHand) -> None:
+    """From now on a stop of the worker does not requeue the job."""
+    job.cancelled.finish()
+    job.keep_alive.set(JobStatus.POSTPROCESSING)
 
 
 def _remove_before_the_next(container: JobContainer) -> None:

@@ -2,19 +2,20 @@
 
 SIGTERM, step by step:
 
-1. `signals.handle` receives it and calls `Shutdown.stop`, which sets `ending`, `stopped` and the job's cancellation.
-2. Whatever the main thread waits for raises `StopRequested`. In a job, `engine.container` stops and removes the
+1. `signals.handle` receives it and calls `Shutdown.stop`, which sets `ending`, `stopped` and each job's cancellation.
+2. Whatever a job's thread waits for raises `StopRequested`. In a job, `engine.container` stops and removes the
    container on the way out, until `cleanup_deadline` at the latest.
 3. `ending.ending_of` makes that the last status `queued`. `Reporter` sends it for `left_s` seconds at most, and notes
    the job, so that the next start can take it back. Then the loop removes the job's folder.
-4. A job whose command has ended is never requeued: `finish_job`. Its outputs go up for `FINISH_S`. What is left then
-   stays in its folder for the next start.
+4. A job whose command has ended is never requeued: `JobCancellation.finish`. Its outputs go up for `FINISH_S`. What
+   is left then stays in its folder for the next start.
 5. `Worker.run_forever` sees `ending` and returns; the process exits with code 0.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 
 from job_fetcher.core.background import Cancellation
@@ -29,6 +30,49 @@ FINISH_S = STOP_S - REQUEUE_S
 """Seconds after a stop for which the outputs of a command that has ended may go up."""
 
 
+class JobCancellation(Cancellation):
+    """The cancellation of one job, and how far the job is: whether its command has ended, and its container is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_finishing = False
+        """Whether the command has ended, so that a stop does not requeue the job."""
+        self.container_gone: Future[None] = Future()
+        """Done when the job needs the machine's GPU no more."""
+        self._when_stopped: Callable[[], None] = lambda: None
+        self._is_stopped = False
+        self._state = threading.Lock()
+
+    def finish(self) -> None:
+        """The command has ended. From now on a stop leaves `FINISH_S` to its outputs."""
+        with self._state:
+            self.is_finishing = True
+
+    def run_again(self) -> None:
+        """The command that seemed to have ended runs again: the engine's shutdown had ended it. A stop requeues it."""
+        with self._state:
+            self.is_finishing = False
+
+    def call_when_stopped(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when the worker is told to end, at once if it was."""
+        with self._state:
+            self._when_stopped = callback
+            is_stopped = self._is_stopped
+        if is_stopped:
+            callback()
+
+    def end(self, reason: JobFetcherError) -> None:
+        """The worker is to end for `reason`."""
+        with self._state:
+            self._is_stopped = True
+            if self.is_finishing and isinstance(reason, StopRequested):
+                self.after(FINISH_S, reason)
+            else:
+                self.set(reason)
+            when_stopped = self._when_stopped
+        when_stopped()
+
+
 class Shutdown:
     """Requests to end the worker, each as the `Cancellation` of what it ends.
 
@@ -39,9 +83,7 @@ class Shutdown:
         self.ending = Cancellation()
         self.stopped = Cancellation()
         self.cleanup_deadline = Cancellation()
-        self._job = Cancellation()
-        self._is_finishing = False
-        self._when_stopped: Callable[[], None] = lambda: None
+        self._jobs: list[JobCancellation] = []
         self._stopped_at = 0.0  # on the monotonic clock
         self._lock = threading.Lock()
 
@@ -58,36 +100,19 @@ class Shutdown:
         self.ending.set(StopRequested("The worker was told to drain (SIGQUIT)."))
 
     @contextmanager
-    def job(self) -> Iterator[Cancellation]:
-        """The `Cancellation` of one job, which `stop` and `detach` set, too."""
+    def job(self) -> Iterator[JobCancellation]:
+        """A job that the worker has in hand in this block. `stop` and `detach` end it, too."""
+        job = JobCancellation()
         with self._lock:
-            self._job, self._is_finishing, self._when_stopped = Cancellation(), False, lambda: None
-            if (reason := self.stopped.reason) is not None:
-                self._job.set(reason)
-        yield self._job
-
-    def finish_job(self) -> None:
-        """The command of the job in hand has ended. From now on a stop leaves `FINISH_S` to its outputs."""
-        with self._lock:
-            self._is_finishing = True
-
-    def run_job_again(self) -> None:
-        """The command that seemed to have ended runs again: the engine's shutdown had ended it. A stop requeues it."""
-        with self._lock:
-            self._is_finishing = False
-
-    @property
-    def is_finishing(self) -> bool:
-        """Whether the command of the job in hand has ended, so that a stop does not requeue the job."""
-        return self._is_finishing
-
-    def call_when_stopped(self, callback: Callable[[], None]) -> None:
-        """Call `callback` when the worker is told to end while it has the job in hand."""
-        with self._lock:
-            self._when_stopped = callback
-            is_stopped = self.stopped.is_set()
-        if is_stopped:
-            callback()
+            self._jobs.append(job)
+            reason = self.stopped.reason
+        if reason is not None:
+            job.end(reason)
+        try:
+            yield job
+        finally:
+            with self._lock:
+                self._jobs.remove(job)
 
     def left_s(self) -> float:
         """Seconds that the worker may spend on the requeue of a job."""
@@ -99,10 +124,7 @@ class Shutdown:
             self._stopped_at = time.monotonic()
             for each in (self.stopped, self.ending):
                 each.set(reason)
-            if self._is_finishing and isinstance(reason, StopRequested):
-                self._job.after(FINISH_S, reason)
-            else:
-                self._job.set(reason)
-            when_stopped = self._when_stopped
-        when_stopped()
+            jobs = list(self._jobs)
+        for job in jobs:
+            job.end(reason)
         self.cleanup_deadline.after(STOP_S, DetachRequested("the Docker engine does not answer"))

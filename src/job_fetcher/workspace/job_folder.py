@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -78,6 +79,7 @@ class JobFolder:
         """`lock` is the descriptor that holds its lock. `left` gets the folder if `remove` cannot remove it."""
         self.path, self._lock, self._state, self._left = path, lock, state, left
         self._blocks = 0
+        self._counting = threading.Lock()
         self.files = path / "files"
         self.parts = path / "parts"
         self.uploads = path / "uploads.jsonl"
@@ -205,13 +207,15 @@ class JobFolder:
                 os.close(held)
 
     def __enter__(self) -> Self:
-        self._blocks += 1
+        with self._counting:
+            self._blocks += 1
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._blocks -= 1
-        if self._blocks > 0:
-            return
+        with self._counting:
+            self._blocks -= 1
+            if self._blocks > 0:
+                return
         self._release()
         if self._memory is not None:
             os.close(self._memory)

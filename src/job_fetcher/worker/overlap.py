@@ -1,0 +1,64 @@
+"""Two jobs at the same time: one finishes (uploads, last status) while the next one is fetched and runs.
+
+Each job's life is `Worker.run_job`, from top to bottom, in a thread of its own. The main thread asks for the next job
+as soon as the container of the last one is gone. It asks for no third one before the first has ended. Without overlap
+(`FINISH_BEHIND=0`) a job's life is a call in the main thread.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
+from typing import Any, cast
+
+from job_fetcher.core.background import Cancellation, in_background
+from job_fetcher.worker.shutdown import JobCancellation, Shutdown
+
+
+class Overlap:
+    """Runs the lives of jobs: at most one finishes behind another."""
+
+    def __init__(self, shutdown: Shutdown, *, enabled: bool) -> None:
+        self._shutdown, self._enabled = shutdown, enabled
+        self._finishing: Future[None] | None = None
+
+    def run(self, life: Callable[[JobCancellation], None], name: str) -> None:
+        """Call `life`. Returns when the next job may come: its container is gone, and no other finishes.
+
+        Raises what `life` raises, which ends the worker.
+        """
+        if not self._enabled:
+            return self._live(life, Future())
+        begun: Future[JobCancellation] = Future()
+        living = in_background(partial(self._live, life, begun), name)
+        either = cast("list[Future[Any]]", [living, begun.result().container_gone])
+        wait(either, return_when=FIRST_COMPLETED)
+        if living.done():
+            return living.result()
+        self.wait()
+        self._finishing = living
+        return None
+
+    def check(self) -> None:
+        """Raise what has ended the job that finished behind, if that ends the worker."""
+        if self._finishing is not None and self._finishing.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait for the job that finishes behind. Raises what ends the worker."""
+        finishing, self._finishing = self._finishing, None
+        if finishing is not None:
+            finishing.result()
+
+    def made_room(self, cancelled: Cancellation) -> bool:
+        """Wait until the job that finishes behind has ended. False if there is none: waiting makes no room."""
+        finishing = self._finishing
+        if finishing is None or finishing.done():
+            return False
+        wait(cast("list[Future[Any]]", [finishing, cancelled.future]), return_when=FIRST_COMPLETED)
+        cancelled.check()
+        return True
+
+    def _live(self, life: Callable[[JobCancellation], None], begun: "Future[JobCancellation]") -> None:
+        with self._shutdown.job() as cancelled:
+            begun.set_result(cancelled)
+            life(cancelled)
