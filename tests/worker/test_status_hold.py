@@ -138,7 +138,7 @@ def test_a_hold_delays_neither_the_container_nor_the_uploads_nor_a_stop(
     mock: Platform, start: Callable[[float], WorkerProcess]
 ) -> None:
     worker = start(100)
-    job = mock.submit("echo x > /files/output/y", up={"output": "output"})
+    job = mock.submit("echo x > /files/output/y; echo log", up={"output": "output"})
     mock.wait_until(lambda: len(mock.outputs(job)) == 2, "the output and the log")
     assert mock.statuses(job) == ["preprocessing"]
     worker.signal(signal.SIGTERM)
