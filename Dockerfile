@@ -19,6 +19,9 @@ RUN PYTHONPATH=backend pip install --no-cache-dir --root-user-action=ignore --no
         --target package . \
     && cp -r package/. /opt/job-fetcher/ \
     && rm -rf /opt/job-fetcher/bin
+# rich colours source code with Pygments and lays out Markdown: the worker shows neither, and they are two thirds of rich.
+RUN cd /opt/job-fetcher && rm -rf pygments pygments-* markdown_it markdown_it_py-* mdurl mdurl-* \
+    && PYTHONPATH=. python -c 'import rich.console, rich.live, rich.progress, rich.table, rich.text'
 
 FROM python:${PYTHON_VERSION}-slim
 # NVIDIA's runtime mounts what is named here: the worker asks NVML about the cards and computes nothing itself.

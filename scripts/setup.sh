@@ -108,6 +108,15 @@ start_engine() {
     done
 }
 
+# The page's tests drive Chromium, or Google's build of it, which GitHub's machines have.
+install_missing_browser() {
+    local name
+    for name in chromium chromium-browser google-chrome google-chrome-stable; do
+        if command -v "$name" >/dev/null; then return; fi
+    done
+    install_missing chromium:chromium
+}
+
 set_up_engine() {
     make_gpu_hook
     if command -v docker >/dev/null && engine_answers; then return; fi
@@ -148,6 +157,7 @@ set_up() {
     scripts/base_image.sh
     if [ "$use" = demo ]; then return; fi
     docker compose version >/dev/null 2>&1 || install_missing docker-compose:docker-compose
+    install_missing_browser
     install_missing busybox:busybox-static docker-registry:docker-registry gcc:gcc gcc:libc6-dev git:git
     check_gpu_hook
 }

@@ -63,6 +63,11 @@ def needs_compiler() -> None:
 
 
 @pytest.fixture(scope="session")
+def needs_browser() -> None:
+    """Whatever drives a browser asks for this: scripts/setup.sh installs Chromium."""
+
+
+@pytest.fixture(scope="session")
 def needs_mounts() -> None:
     """Whatever mounts a file system asks for this: it takes root, and `/dev/fuse`."""
 

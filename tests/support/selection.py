@@ -12,7 +12,7 @@ import pytest
 NO_ENGINE = "unix:///no-engine-in-quick-tests.sock"
 CAN_MOUNT = os.geteuid() == 0 and os.access("/dev/fuse", os.W_OK)
 NOT_QUICK = (
-    {"needs_engine", "needs_time"}
+    {"needs_browser", "needs_engine", "needs_time"}
     | (set() if shutil.which("gcc") else {"needs_compiler"})
     | (set() if CAN_MOUNT else {"needs_mounts"})
 )
