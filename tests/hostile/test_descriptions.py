@@ -168,7 +168,9 @@ IDS = ["../../x", "a/b", "a\nb", " ", "x" * 129, "?x=y", "\u202e", "\0"]
 def test_id_that_is_no_folders_name_is_reported_if_a_url_can_name_it(victim: Victim) -> None:
     ids = [*IDS, ".", "..", "x" * 10240]
     for job_id in ids:
-        victim.platform.fault("/jobs", query=POLL, status=200, body=json.dumps({job_id: {}}), times=1)
+        victim.platform.fault(
+            "/jobs", query=POLL, status=200, body=json.dumps({job_id: {"app": 7, "handler": {}}}), times=1
+        )
     victim.survive()
     told = [each.path for each in victim.platform.requests("PUT", "/jobs/") if each.query.get("status") == ["error"]]
     assert [job_id for job_id in IDS if f"/jobs/{job_id}/status" not in told] == []

@@ -17,7 +17,7 @@ from job_fetcher.core.errors import (
     SettingsError,
     Unavailable,
 )
-from job_fetcher.core.job import JobStatus, OutputType
+from job_fetcher.core.job import JobSpecs, JobStatus, OutputType
 from job_fetcher.platform.api import WorkerApi, user_pool
 from job_fetcher.platform.auth import FixedToken
 from tests.support.platform import Platform
@@ -272,8 +272,15 @@ def test_a_job_that_is_not_understood_is_a_job_all_the_same(mock: Platform, spec
         '{"errors": ["down"]}',
         '{"status": "\\ud800"}',
         '{"until": 1%s}' % ("0" * 1000),
+        '{"error": {"code": 503, "message": "Service Unavailable"}}',
+        '{"error": {"code": 503, "meta": {"request_id": "x"}}}',
+        '{"components": {"app": {"status": "DOWN"}, "db": {"status": "UP"}}}',
+        '{"fault": {"faultstring": "Spike arrest violation", "detail": {"errorcode": "policies.ratelimit"}}}',
+        '{"job-7": {}}',
+        '{"error": {"message": "\\ud800"}}',
+        '{"message": "Forbidden", "data": {}}',
     ],
-    ids=range(6),
+    ids=range(13),
 )
 def test_other_json_is_no_job(mock: Platform, body: str) -> None:
     """A gateway's answer was taken for a job, again and again, without a pause."""
@@ -283,10 +290,24 @@ def test_other_json_is_no_job(mock: Platform, body: str) -> None:
 
 
 def test_a_job_is_found_beside_what_is_none(mock: Platform) -> None:
-    mock.fault("/jobs", status=200, body='{"status": "ok", "job-7": {}}')
+    mock.fault("/jobs", status=200, body='{"status": {"app": "up"}, "job-7": {"app": 7, "handler": {}}}')
     job = mock.api().pull_job(OFFER)
     assert job is not None
     assert job.id == "job-7"
+
+
+@pytest.mark.parametrize("job_id", ["7", "job-7", "ü"])
+@pytest.mark.parametrize(
+    "specs",
+    ['{"app": null, "handler": null}', '{"handler": [], "meta": {}}', '{"app": {"cmd": ["\\ud800"]}, "hardware": 1}'],
+)
+def test_a_broken_job_of_any_id_is_a_job(mock: Platform, job_id: str, specs: str) -> None:
+    mock.fault("/jobs", status=200, body=f'{{"{job_id}": {specs}}}', headers={"Content-Type": "application/json"})
+    job = mock.api().pull_job(OFFER)
+    assert job is not None
+    assert job.id == job_id
+    with pytest.raises(JobFailed, match="The job's description is not valid"):
+        JobSpecs.parse(job.raw)
 
 
 @pytest.mark.parametrize("status", [200, 301, 403, 404])

@@ -4,18 +4,16 @@ A second one is made with a new token when the API refuses the first token, and 
 that want a request to be tried again use `core.retry`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
-from pydantic import BaseModel, Field, RootModel
+from pydantic import BaseModel, RootModel
 
 from job_fetcher.core.errors import (
     CredentialsError,
-    InvalidAnswer,
     JobFailed,
     JobGone,
     NotThePlatform,
@@ -24,22 +22,16 @@ from job_fetcher.core.errors import (
 )
 from job_fetcher.core.events import Polled, tell
 from job_fetcher.core.job import Job, JobStatus, OutputType, RequestToMake
-from job_fetcher.platform import answers, http
+from job_fetcher.platform import answers, http, pulled
 from job_fetcher.platform.auth import Token, UserPool
 
 TIMEOUT_S = 30.0
-MAX_JOB_ID = 1000
-"""Characters of a job's id: no server takes much longer request lines, so that nobody could report such a job."""
 TOO_LONG = (400, 413, 414, 431)
 """What servers, and proxies in front of them, answer to a request line that they find too long or odd."""
 
 
 class _AccessInfo(BaseModel):
     cognito: UserPool
-
-
-class _Jobs(RootModel[dict[Annotated[str, Field(min_length=1)], Any]]):
-    pass
 
 
 class _Status(RootModel[JobStatus]):
@@ -78,17 +70,9 @@ class WorkerApi:
         """
         response = self._request("GET", "/jobs", params={**offer, "groups": list(groups), "limit": 1})
         answers.expect_success(response)
-        try:
-            answer = http.answer(response, _Jobs).root
-        except InvalidAnswer:
-            answer = dict.fromkeys(_job_ids(response.content))
-            if not answer:
-                raise
+        job = pulled.job_of(response)
         tell(Polled())
-        jobs = [Job(id=job_id, raw=raw) for job_id, raw in answer.items() if _may_be_job(job_id, raw)]
-        if answer and not jobs:
-            raise InvalidAnswer(f"{answers.answered(response)} with JSON that is no job")
-        return jobs[0] if jobs else None
+        return job
 
     def require_workers_api(self, *, timeout_s: float = TIMEOUT_S) -> None:
         """`GET /jobs?memory=x`: the workers' API alone answers 422 to it. It never takes a job.
@@ -256,27 +240,6 @@ def user_pool(api_url: str) -> UserPool:
         )
     answers.expect_success(response)
     return http.answer(response, _AccessInfo).cognito
-
-
-def _may_be_job(job_id: str, raw: object) -> bool:
-    """Whether this is a job, understood or not: a description is an object, and the API's ids are numbers.
-
-    A gateway's `{"status": "maintenance"}` is none, nor is what no URL can name. What has a number for its id is told
-    that something is wrong.
-    """
-    return len(job_id) <= MAX_JOB_ID and (isinstance(raw, dict) or (job_id.isascii() and job_id.isdecimal()))
-
-
-def _job_ids(body: bytes) -> list[str]:
-    """The ids of jobs whose descriptions Python's reader of JSON takes and pydantic's does not (lone surrogates, …).
-
-    They are ours, too: who can be told by name that something is wrong is told.
-    """
-    try:
-        answer = json.loads(body, parse_int=float)  # which knows no number that is too long
-    except (ValueError, RecursionError):
-        return []
-    return [name for name in answer if name and name.isprintable()] if isinstance(answer, dict) else []
 
 
 def _with_encoded_id(request: RequestToMake, api_url: str, file_id: str) -> RequestToMake:
