@@ -20,6 +20,8 @@ from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.types import DeviceRequest, LogConfig
 
+from job_fetcher.engine.engine_info import EngineInfo
+from job_fetcher.engine.isolation import CDI_KIND, uses_cdi
 from scripts import removal
 from scripts.env_file import variables
 
@@ -198,15 +200,21 @@ def host_socket() -> str:
 
 
 def device_requests(client: docker.DockerClient, gpus: str) -> list[DeviceRequest]:
-    """What `docker run --gpus` requests. `auto` is the first GPU, if this machine has NVIDIA's driver or runtime."""
+    """What `docker run --gpus` requests. `auto` is the first GPU, if this machine has NVIDIA's driver or runtime.
+
+    The worker's container gets it as a job's does: by CDI where that is the engine's way.
+    """
     if gpus == "auto":
         has_gpus = shutil.which("nvidia-smi") or "nvidia" in client.info().get("Runtimes", {})
         gpus = "0" if has_gpus else "none"
     if gpus == "none":
         return []
+    engine, names = EngineInfo.of(client.info(), client.version()), gpus.split(",")
+    if all(uses_cdi(engine, each) for each in names):
+        return [DeviceRequest(driver="cdi", device_ids=[f"{CDI_KIND}={each}" for each in names])]
     if gpus == "all":
         return [DeviceRequest(count=-1, capabilities=[["gpu"]])]
-    return [DeviceRequest(device_ids=gpus.split(","), capabilities=[["gpu"]])]
+    return [DeviceRequest(device_ids=names, capabilities=[["gpu"]])]
 
 
 def _refusal(client: docker.DockerClient, error: APIError, name: str) -> str:

@@ -26,7 +26,9 @@ def client(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client
     client.close()
 
 
-@pytest.mark.parametrize("name", ["job-fetcher:main", "localhost/job-fetcher:main", "localhost/job-fetcher:1.0"])
+@pytest.mark.parametrize(
+    "name", ["job-fetcher:main", "localhost/job-fetcher:main", "docker.io/library/job-fetcher:1.0"]
+)
 def test_the_workers_own_image_is_used_by_the_name_that_docker_or_podman_gives_it(
     fake: FakeEngine, client: Client, name: str
 ) -> None:
@@ -36,7 +38,7 @@ def test_the_workers_own_image_is_used_by_the_name_that_docker_or_podman_gives_i
 
 @pytest.mark.parametrize(
     "name",
-    ["evil/job-fetcher:main", "localhost/evil:1", "localhost:5000/job-fetcher:main", "docker.io/library/job-fetcher:1"],
+    ["evil/job-fetcher:main", "localhost/evil:1", "localhost:5000/job-fetcher:main", "docker.io/evil/job-fetcher:1"],
 )
 def test_an_image_of_a_registry_is_not_the_workers_own_whatever_its_label_says(
     fake: FakeEngine, client: Client, name: str

@@ -4,12 +4,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 from docker.errors import NotFound
 from scripts import docker as command
 from scripts.env_file import variables
+
+from tests.support.engines import DOCKER, PODMAN, Says
+from tests.support.fake_engine import fake_engine
+
+LISTED = {"CDISpecDirs": ["/etc/cdi"], "DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=0"}]}
 
 
 def test_image_is_named_after_package_and_branch() -> None:
@@ -77,6 +83,28 @@ def test_worker_gets_one_gpu_where_the_machine_has_some(
     assert command.device_requests(docker_client, "auto") == []
     (tmp_path / "nvidia-smi").touch(mode=0o755)
     assert command.device_requests(docker_client, "auto")[0].device_ids == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("says", "more", "gpus", "driver", "names"),
+    [
+        (DOCKER, {}, "0,1", "", ["0", "1"]),
+        (PODMAN, {}, "0,1", "cdi", ["nvidia.com/gpu=0", "nvidia.com/gpu=1"]),
+        (PODMAN, {}, "all", "cdi", ["nvidia.com/gpu=all"]),
+        (DOCKER, LISTED, "0", "cdi", ["nvidia.com/gpu=0"]),
+        (DOCKER, LISTED, "1", "", ["1"]),
+        (DOCKER, LISTED | {"Runtimes": {"nvidia": {}}}, "0", "", ["0"]),
+    ],
+)
+def test_worker_gets_its_gpus_in_the_engines_own_way(
+    tmp_path: Path, says: Says, more: dict[str, Any], gpus: str, driver: str, names: list[str]
+) -> None:
+    with fake_engine(tmp_path) as fake:
+        fake.info, fake.version = says.info | more, says.version
+        client = docker.DockerClient(fake.url, version="1.41")
+        [request] = command.device_requests(client, gpus)
+        client.close()
+    assert (request.driver, request.device_ids) == (driver, names)
 
 
 def test_what_is_missing_for_a_run_is_said(

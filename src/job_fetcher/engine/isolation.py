@@ -110,20 +110,23 @@ def device_requests(client: Client, gpu: Gpu | None) -> list[DeviceRequest] | No
     """
     if gpu is None:
         return None
-    if uses_cdi(describe(client), gpu):
+    if uses_cdi(describe(client), gpu.uuid):
         return [DeviceRequest(driver="cdi", device_ids=[f"{CDI_KIND}={gpu.uuid}"])]
     return [DeviceRequest(device_ids=[gpu.uuid], capabilities=[["gpu"]])]
 
 
-def uses_cdi(engine: EngineInfo, gpu: Gpu) -> bool:
-    """Whether a container gets the GPU by CDI: see `device_requests`. Files of CDI that nobody renews may be stale."""
+def uses_cdi(engine: EngineInfo, gpu: str) -> bool:
+    """Whether a container gets the GPU by CDI: see `device_requests`. Files of CDI that nobody renews may be stale.
+
+    `gpu` is its UUID, or another name of it: NVIDIA's toolkit knows its index, and `all`, too.
+    """
     if engine.product is Product.PODMAN:
         return True
     if engine.has_nvidia_runtime:
         return False
     if engine.cdi_devices is None:
         return engine.takes_cdi
-    return f"{CDI_KIND}={gpu.uuid}" in engine.cdi_devices
+    return f"{CDI_KIND}={gpu}" in engine.cdi_devices
 
 
 def environment(wanted: Mapping[str, str], gpu: Gpu | None) -> dict[str, str]:

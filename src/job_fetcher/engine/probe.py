@@ -15,10 +15,11 @@ from job_fetcher.engine.client import Client, Missing, translate_errors
 from job_fetcher.engine.hardware import Gpu
 from job_fetcher.engine.isolation import ISOLATION, LABEL_BUILD, device_requests, image_labels, labelled
 
-_OURS = re.compile("(localhost/)?job-fetcher:")
+_OURS = re.compile(r"(localhost/|docker\.io/library/)?job-fetcher:")
 """What `docker-build` calls the worker's own images: a label alone may be on a job's, which is not to be trusted.
 
-Podman writes `localhost/` before the name of each image that was built on the machine.
+Podman writes `localhost/` before the name of an image that was built on the machine, and Docker Hub's full name before
+one that was built through its Docker API.
 """
 FALLBACK = "busybox:latest"
 PROBE_S, LINES = 60, 100

@@ -72,7 +72,7 @@ def _gpu_cure(client: Client, gpu: hardware.Gpu, error: str) -> str:
     engine = describe(client)
     if engine.product is Product.PODMAN and not engine.takes_cdi:
         return "install Podman 5.4 or newer: older ones drop a request for a GPU"
-    if isolation.uses_cdi(engine, gpu):
+    if isolation.uses_cdi(engine, gpu.uuid):
         return f"{engine.product.value} takes the GPU from NVIDIA's CDI file: {WRITE_CDI}"
     if engine.product is Product.DOCKER_DESKTOP:
         return "update Docker Desktop and the NVIDIA driver of Windows, then restart Windows"
