@@ -14,7 +14,9 @@ from scripts.docker import SOCKET, host_socket
 from tests.support.engine import containers_of
 from tests.support.images import JobImages
 from tests.support.leaks import Evidence
+from tests.support.page import answers, ask
 from tests.support.platform import PASSWORD, USERNAME, Platform
+from tests.support.worker import wait_until
 
 ENV_FILE = """\
 # As the person who lends the machine writes it.
@@ -24,7 +26,19 @@ PASSWORD={password}
 AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER=http://host.docker.internal:{port}/cognito/
 TIMEOUT_JOB=0.2
 TIMEOUT_STATUS=1
+STATUS_PORT=17417
 """
+
+NEIGHBOUR = """
+import http.client
+connection = http.client.HTTPConnection(*{address}, timeout=10)
+try:
+    connection.request("GET", "/status.json", headers={{"Host": "{host}", "X-Forwarded-For": "127.0.0.1"}})
+    print(connection.getresponse().status)
+except OSError:
+    print("refused")
+"""
+"""Asks the page from a container beside the worker's, as a job could."""
 
 
 @pytest.fixture
@@ -38,7 +52,8 @@ def container(
     )
     command = [
         *("docker", "run", "--detach", "--env-file", str(env_file), "--volume", f"{host_socket()}:{SOCKET}"),
-        *("--volume", f"{tmp_path / 'data'}:/data", "--add-host", "host.docker.internal:host-gateway", worker_image),
+        *("--volume", f"{tmp_path / 'data'}:/data", "--add-host", "host.docker.internal:host-gateway"),
+        *("--publish", "127.0.0.1::17417", worker_image),
     ]
     container_id = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     container = docker_client.containers.get(container_id)
@@ -156,6 +171,25 @@ def test_image_tells_whether_its_worker_is_well(platform: Platform, container: C
     looks = len(platform.requests("GET", "/jobs"))
     platform.wait_until(lambda: len(platform.requests("GET", "/jobs")) > looks + 1, "two more looks for a job")
     assert container.exec_run(check).exit_code == 0
+
+
+def test_page_of_the_image_answers_this_machine_and_no_job(
+    platform: Platform, docker_client: docker.DockerClient, worker_image: str, container: Container
+) -> None:
+    """Jobs share the bridge with the worker; neither the name of this machine nor its gateway helps them."""
+    container.reload()
+    port = int(container.attrs["NetworkSettings"]["Ports"]["17417/tcp"][0]["HostPort"])
+    wait_until(lambda: answers(port), "the page at the published port")
+    assert ask(port, "/", host="evil.example").status == 403
+    network = container.attrs["NetworkSettings"]["Networks"]["bridge"]
+    here, gateway = (network["IPAddress"], 17417), (network["Gateway"], port)
+    for host, address in (("x", here), ("localhost", here), ("127.0.0.1", here), ("localhost", gateway)):
+        code = NEIGHBOUR.format(address=address, host=host)
+        ran = docker_client.containers.run(worker_image, ["-c", code], entrypoint="python", remove=True)
+        assert ran.decode().strip() == ("refused" if address == gateway else "403")
+    told = container.exec_run(["job-fetcher", "status"])
+    assert (told.exit_code, b"waits for a job" in told.output) == (0, True), told.output
+    _stop(container)
 
 
 def _stop(container: Container) -> None:
