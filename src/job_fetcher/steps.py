@@ -184,7 +184,7 @@ def upload_outputs(
     list_path = _send_list(outbox, sender, log_folder, cancelled)
     problems = sorted(outbox.problems) + sorted(f"The {each.type} '{each.path}' {why}." for each, why in sender.failed)
     summary = Summary(sender.arrived, outbox.empty, outbox.left_out.count, outbox.left_out.named, list_path)
-    return UploadReport(problems, summary.sentences())
+    return summary.report(problems, logs=[each.path for each in outbox.uploads if each.type is OutputType.LOG])
 
 
 def _send(sender: Sender, before_logs: Callable[[Cancellation], None], each: Upload, left: Cancellation) -> None:

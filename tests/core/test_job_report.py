@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from job_fetcher.core.job_report import Cause, JobReport, JobResult
+from job_fetcher.core.cause import Cause
+from job_fetcher.core.job_report import JobReport, JobResult
 
 PAGE = (Path(__file__).parents[2] / "docs" / "job-report.md").read_text(encoding="utf-8")
 UNITS = {"mib_per_s": "MiB/s", "s": "s", "mib": "MiB", "bytes": "bytes", "percent": "%", "files": "number"}

@@ -1,5 +1,6 @@
 """The platform for a test: the mock of the API, served by a thread of this process, with what it knows in reach."""
 
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,7 @@ TOKEN = "worker-fixed-token"
 USERNAME = "worker"
 PASSWORD = "Worker-password-1"
 PATIENCE_S = 60.0
+_REPORT = re.compile(r"log/(.+/)?job-report\.json")
 
 
 class _Notifying:
@@ -120,10 +122,11 @@ class Platform:
         """The details of the job's last status."""
         return self.job(job_id).history[-1].runtime_details or ""
 
-    def outputs(self, job_id: str) -> dict[str, bytes]:
-        """What has been uploaded, by `<type>/<path in the job folder>`."""
+    def outputs(self, job_id: str, *, report: bool = False) -> dict[str, bytes]:
+        """What has been uploaded, by `<type>/<path in the job folder>`, without the worker's report unless `report`."""
         prefix = output_prefix(job_id)
-        return {each.key.removeprefix(prefix): each.path.read_bytes() for each in self.state.store.under(prefix)}
+        found = {each.key.removeprefix(prefix): each.path.read_bytes() for each in self.state.store.under(prefix)}
+        return {key: found[key] for key in found if report or not _REPORT.fullmatch(key)}
 
     # What goes wrong, and what was seen of it.
 

@@ -98,7 +98,9 @@ class StatusHeard:
 
 @dataclass(frozen=True)
 class TriedAgain:
-    """A request has failed, and is tried again."""
+    """A request has failed, and is tried again after `wait_s` seconds, which are not told of keep-alives."""
+
+    wait_s: float | None = None
 
 
 @dataclass(frozen=True)

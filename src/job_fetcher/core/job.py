@@ -22,6 +22,7 @@ from pydantic import (
     field_validator,
 )
 
+from job_fetcher.core.cause import Cause
 from job_fetcher.core.errors import JobFailed
 
 MAX_DETAILS = 3_500
@@ -225,11 +226,12 @@ class RequestToMake(Model):
 
 
 class Outcome(Model):
-    """How the container ended. `reason` is a sentence."""
+    """How the container ended. `reason` is a sentence; `cause` is not known to every caller."""
 
     exit_code: int
     reason: str
     succeeded: bool
+    cause: Cause | None = None
 
 
 class Final(Model):

@@ -205,7 +205,7 @@ def keep_alive_wait_s(failures: int, interval_s: float) -> float:
 
 def _before_sleep(when_failed: Callable[[Unavailable], None], state: tenacity.RetryCallState) -> None:
     error = _error(state)
-    tell(TriedAgain())
+    tell(TriedAgain(state.next_action.sleep if state.next_action else 0.0))
     level = logging.WARNING if state.attempt_number == 1 else logging.DEBUG
     log.log(level, "%s; trying again until it works", error)
     if isinstance(error, Unavailable):

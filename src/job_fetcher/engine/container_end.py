@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from job_fetcher.core.cause import Cause
 from job_fetcher.core.job import Outcome
 from job_fetcher.engine.client import seconds
 from job_fetcher.engine.container_events import ContainerEvent
@@ -75,25 +76,42 @@ def judge(end: End, events: Sequence[ContainerEvent], watch: Watch) -> Outcome |
     code = end.exit_code
     if ended_by_owner(end, events):
         return _failed(
-            code, f"The owner of this worker stopped the container while the command ran (exit code {code})."
+            code,
+            f"The owner of this worker stopped the container while the command ran (exit code {code}).",
+            Cause.STOPPED_BY_OWNER,
         )
     if end.killed_for_memory or any(event.action == "oom" for event in events):
-        return _failed(code, _killed_for_memory(code))
+        itself = code == 128 + signal.SIGKILL
+        cause = Cause.KILLED_FOR_MEMORY if itself else Cause.CHILD_KILLED_FOR_MEMORY
+        return _failed(code, _killed_for_memory(code), cause)
     if code == 128 + signal.SIGKILL and watch.machine_ran_out_of_memory:
-        return _failed(code, f"The command was killed while this machine ran out of memory (exit code {code}).")
-    return Outcome(exit_code=code, succeeded=code == 0, reason=f"The command ended with {_in_words(code)}.")
+        return _failed(
+            code,
+            f"The command was killed while this machine ran out of memory (exit code {code}).",
+            Cause.MACHINE_OUT_OF_MEMORY,
+        )
+    cause = Cause.SIGNAL if _signal(code) else Cause.EXIT
+    return Outcome(
+        exit_code=code, succeeded=code == 0, reason=f"The command ended with {_in_words(code)}.", cause=cause
+    )
 
 
 def removed(*, engine_restarted: bool) -> Outcome | None:
     """The outcome for a container that vanished before anybody learned how it ended; `None`: to run again."""
     if engine_restarted:
         return None
-    return _failed(LOST_EXIT_CODE, "The owner of this worker stopped the container, and removed it.")
+    return _failed(
+        LOST_EXIT_CODE, "The owner of this worker stopped the container, and removed it.", Cause.STOPPED_BY_OWNER
+    )
 
 
 def restarted() -> Outcome:
     """The outcome for a container that somebody restarted: it went on among the files of its first run."""
-    return _failed(LOST_EXIT_CODE, "The owner of this worker restarted the container while the command ran.")
+    return _failed(
+        LOST_EXIT_CODE,
+        "The owner of this worker restarted the container while the command ran.",
+        Cause.STOPPED_BY_OWNER,
+    )
 
 
 def end_by_events(events: Sequence[ContainerEvent], exit_code: int | None, started: float | None) -> End | None:
@@ -154,8 +172,8 @@ def ended_by_owner(end: End, events: Sequence[ContainerEvent]) -> bool:
     )
 
 
-def _failed(code: int, reason: str) -> Outcome:
-    return Outcome(exit_code=code, succeeded=False, reason=reason)
+def _failed(code: int, reason: str, cause: Cause) -> Outcome:
+    return Outcome(exit_code=code, succeeded=False, reason=reason, cause=cause)
 
 
 def _killed_for_memory(code: int) -> str:
@@ -171,6 +189,11 @@ def _killed_for_memory(code: int) -> str:
 
 def _in_words(code: int) -> str:
     meaning = _MEANINGS.get(code, "")
-    if code > 128 and code - 128 in set(signal.Signals):
-        meaning = signal.Signals(code - 128).name
+    if number := _signal(code):
+        meaning = number.name
     return f"exit code {code}{f' ({meaning})' if meaning else ''}"
+
+
+def _signal(code: int) -> signal.Signals | None:
+    """The signal that an exit code of a shell or an engine stands for."""
+    return signal.Signals(code - 128) if code > 128 and code - 128 in set(signal.Signals) else None

@@ -50,16 +50,32 @@ class Summary:
             sentences.append(f"{text}: {'; '.join(names)}." if names else f"{text}.")
         return sentences
 
+    def report(self, problems: Iterable[str], logs: Iterable[str]) -> "UploadReport":
+        """The same in sentences and numbers, with the `problems` of the upload."""
+        counts = self.arrived.values()
+        arrived = Arrived(sum(each.files for each in counts), sum(each.size for each in counts))
+        return UploadReport(problems, self.sentences(), arrived=arrived, left_out=self.left_out, logs=logs)
+
 
 class UploadReport(list[str]):
     """What `upload_outputs` returns: a sentence for each problem, and in `summary` what arrived and what was left out.
 
-    It is a list, for callers that only ask whether there were problems.
+    `arrived` and `left_out` count files, `logs` are the paths of files of type `log` in the job's folder. It is a list,
+    for callers that only ask whether there were problems.
     """
 
-    def __init__(self, problems: Iterable[str] = (), summary: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        problems: Iterable[str] = (),
+        summary: Sequence[str] = (),
+        *,
+        arrived: Arrived | None = None,
+        left_out: int = 0,
+        logs: Iterable[str] = (),
+    ) -> None:
         super().__init__(problems)
         self.summary = list(summary)
+        self.arrived, self.left_out, self.logs = arrived or Arrived(), left_out, frozenset(logs)
 
 
 def conclusion(reason: str, problems: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from job_fetcher.core.job import JobSpecs
+from job_fetcher.worker.job_watch import JobWatch
 from job_fetcher.worker.keepalive import KeepAlive
 from job_fetcher.worker.live_log import LiveLog
 from job_fetcher.worker.shutdown import JobCancellation
@@ -17,6 +18,7 @@ class JobInHand:
     specs: JobSpecs
     keep_alive: KeepAlive
     live_log: LiveLog
+    watch: JobWatch
     cancelled: JobCancellation
 
     @property

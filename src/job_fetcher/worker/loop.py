@@ -76,7 +76,7 @@ class Worker:
         resources = Resources(self._machine.memory_mib, self._gpu, settings.job_network)
         preparation = Preparation(api, images, settings, cache, self._overlap.made_room)
         self._runner = Runner(preparation, client, images, host_base, resources, self._shutdown, settings)
-        self._course = Course(api, self._runner, settings, when_failed=self._after_failure)
+        self._course = Course(api, self._runner, settings, self._gpu, when_failed=self._after_failure)
         self._stuck_containers = StuckContainers(
             partial(self._runner.remove_container, patience_s=0), self._remove_orphans
         )

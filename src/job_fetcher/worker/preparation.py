@@ -43,8 +43,8 @@ class Preparation:
             folder.reset()
         handler = specs.handler
         folder.check_names(handler.files_down or {}, (handler.files_up or {}).values())
-        pull = partial(self._images.pull, specs.handler.image_url)
-        download = partial(self._download, folder, specs)
+        pull = job.watch.pulling(partial(self._images.pull, specs.handler.image_url))
+        download = job.watch.downloading(partial(self._download, folder, specs))
         run_all(
             lambda task, left: task(cancelled=left),
             [pull, download],
@@ -52,6 +52,7 @@ class Preparation:
             cancelled=job.cancelled,
             name="prepare",
         )
+        job.watch.note_inputs([folder.files / path for path in handler.files_down or {}])
         steps.make_output_folders(specs, folder.files)
         folder.record(runs=folder.state.runs + 1)
 

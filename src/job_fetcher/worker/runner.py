@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from job_fetcher.config.settings import JobLimits
 from job_fetcher.core.background import Cancellation, in_background
+from job_fetcher.core.cause import Cause
 from job_fetcher.core.errors import (
     CredentialsError,
     DetachRequested,
@@ -34,6 +35,7 @@ from job_fetcher.worker.ending import ending_of
 from job_fetcher.worker.in_hand import JobInHand
 from job_fetcher.worker.next_action import MAX_RUNS, Action, next_action
 from job_fetcher.worker.preparation import Preparation
+from job_fetcher.worker.sampler import sampled
 from job_fetcher.worker.shutdown import Shutdown
 from job_fetcher.workspace.job_folder import CommandStart, JobFolder
 
@@ -65,7 +67,7 @@ class Runner:
         limits: JobLimits,
     ) -> None:
         self._client, self._host_base, self._limits = client, host_base, limits
-        self._preparation = preparation
+        self._preparation, self._gpu = preparation, resources.gpu
         self._start = ContainerStart(client, images, resources)
         self._cleanup_deadline = shutdown.cleanup_deadline
         self._removals: dict[str, Future[None]] = {}
@@ -123,7 +125,10 @@ class Runner:
             folder.keep(started=CommandStart.before(container.age_s()))
         job.keep_alive.set(JobStatus.RUNNING)
         job_log = ContainerLog(self._client, container.id, folder.log, cancelled, folder.keep_log_in_memory)
-        with job.live_log.following(partial(so_far, self._client, container.id)):
+        with (
+            job.live_log.following(partial(so_far, self._client, container.id)),
+            sampled(self._client, container.id, self._gpu, job.watch),
+        ):
             ended = container.wait(
                 self._left_s(folder),
                 self._hooks(job),
@@ -243,6 +248,7 @@ def _stopped(ended: Outcome | None, after_s: float) -> Outcome:
     return Outcome(
         exit_code=ended.exit_code if ended else LOST_EXIT_CODE,
         succeeded=False,
+        cause=Cause.TIME_LIMIT,
         reason=(
             f"The command was stopped after {after_s:g} s, this worker's MAX_RUNTIME. The owner of this worker has to"
             " raise that for a longer run."
