@@ -9,7 +9,7 @@ source "$(dirname "$0")/setup.sh"
 {
     [ "$(id -u)" = 0 ] || die "The field lab mounts file systems and starts engines: run it as root."
     set_up tests
-    install_missing mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.ext4:e2fsprogs debootstrap:debootstrap
+    install_missing mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.ext4:e2fsprogs debootstrap:debootstrap debootstrap:debian-archive-keyring
 } >&2
 FIELD_ROOT=$(scripts/field_root.sh) || say "No Debian 13: its rows say so" >&2
 export FIELD_ROOT

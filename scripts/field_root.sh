@@ -4,7 +4,7 @@
 set -euo pipefail
 
 readonly suite=trixie
-readonly packages=ca-certificates,docker.io,fuse-overlayfs,iproute2,iptables,kmod,netavark,nftables,passt,podman,procps,rootlesskit,slirp4netns,uidmap
+readonly packages=ca-certificates,catatonit,docker.io,fuse-overlayfs,iproute2,iptables,kmod,netavark,nftables,passt,podman,procps,rootlesskit,slirp4netns,uidmap
 readonly user=lab # of the engines without root; useradd gives it 65,536 more ids
 readonly cache=${XDG_CACHE_HOME:-$HOME/.cache}/job-fetcher
 readonly root=$cache/field-$suite

@@ -9,7 +9,7 @@ import requests
 import urllib3
 from docker.errors import APIError
 
-from job_fetcher.core.errors import EngineUnavailable
+from job_fetcher.core.errors import EngineUnavailable, JobFailed
 from job_fetcher.core.job import JobSpecs
 from job_fetcher.engine import client as engine
 from job_fetcher.engine import launch
@@ -67,6 +67,26 @@ def test_engine_without_init_is_believed_once_a_container_without_one_starts(
     assert not launch.has_init(client, "image")
     assert _trials(scripted) == tried
     assert scripted.containers == {}
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 500])
+def test_engine_that_looks_for_its_init_at_the_creation_has_none_either(
+    scripted: FakeEngine, client: engine.Client, status: int
+) -> None:
+    scripted.init_refused_by = status
+    assert not launch.has_init(client, "image")
+    assert client.init_works is False
+    assert scripted.containers == {}
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_creation_that_is_refused_without_an_init_too_says_nothing_about_the_init(
+    scripted: FakeEngine, client: engine.Client, status: int
+) -> None:
+    scripted.refusals["POST /containers/create"] = (status, "no")
+    with pytest.raises((JobFailed, EngineUnavailable), match="create a container on trial: no"):
+        launch.has_init(client, "image")
+    assert client.init_works is None
 
 
 def test_trial_needs_neither_the_images_user_nor_its_folder(

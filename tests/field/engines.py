@@ -22,6 +22,10 @@ _FOR_USERS = """
 mkdir -m 700 {home}; chown {uid} {home}
 mknod -m 666 /run/tun c 10 200; mount --bind /run/tun /dev/net/tun
 """
+_WITHOUT_V1 = """
+umount --lazy /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup
+if grep -qw memory /sys/fs/cgroup/cgroup.controllers; then echo "its cgroup v2 has the controllers." >&2; exit 1; fi
+"""
 _ROOTLESSKIT = (
     f"rootlesskit --state-dir={HOME}/rootlesskit --net=slirp4netns --mtu=65520 --disable-host-loopback"
     " --port-driver=builtin --copy-up=/etc --copy-up=/run --propagation=rslave"
@@ -149,8 +153,8 @@ def docker_26(*, containerd: bool = False) -> AbstractContextManager[Place]:
 
 
 def without_controllers() -> AbstractContextManager[Place]:
-    """Only cgroup v2 is mounted, of which other hierarchies have taken the controllers."""
-    return debian_13(dockerd, setup="umount --lazy /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup")
+    """Only cgroup v2 is mounted, of which the hierarchies of v1 have taken the controllers."""
+    return debian_13(dockerd, setup=_WITHOUT_V1)
 
 
 def rootless_docker() -> AbstractContextManager[Place]:

@@ -25,8 +25,9 @@ def test_workflow_publishes_by_the_script_alone_and_may_do_no_more_than_that() -
     publish = workflow("publish.yml")
     assert publish["permissions"] == {}
     assert publish["jobs"]["publish"]["permissions"] == {"contents": "write", "id-token": "write"}
-    assert publish["jobs"]["publish"]["needs"] == "checks"
+    assert publish["jobs"]["publish"]["needs"] == ["checks", "field"]
     assert publish["jobs"]["checks"]["uses"] == "./.github/workflows/checks.yml"
+    assert publish["jobs"]["field"]["uses"] == "./.github/workflows/field.yml"
 
 
 def test_workflow_checks_as_everybody_does_on_every_python_that_is_supported() -> None:
@@ -36,6 +37,13 @@ def test_workflow_checks_as_everybody_does_on_every_python_that_is_supported() -
     assert steps("checks.yml", "checks")[-1]["run"].endswith(".ci/run\n")
     used = [step["uses"] for step in steps("checks.yml", "checks") + steps("publish.yml", "publish") if "uses" in step]
     assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", name) for name in used)
+
+
+def test_workflow_runs_the_field_lab_each_night() -> None:
+    field = workflow("field.yml")
+    assert [set(each) for each in field[True]["schedule"]] == [{"cron"}]  # YAML 1.1 reads `on` as true
+    assert field["permissions"] == {"contents": "read"}
+    assert "scripts/field.sh" in steps("field.yml", "field")[-2]["run"]
 
 
 def test_policies_that_are_documented_are_json_and_allow_pushing_into_one_repository() -> None:

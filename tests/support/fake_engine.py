@@ -120,6 +120,8 @@ class FakeEngine:
     pull_lines: list[dict[str, str]] = field(default_factory=list)
     """What a pull streams, in place of its usual answer."""
     has_init: bool = True
+    init_refused_by: int = 0
+    """The status with which it refuses to create a container with an init: it looks for it then, as Podman does."""
     info: dict[str, Any] = field(default_factory=dict)
     """What `GET /info` says besides the usual, or in place of it."""
     version: dict[str, Any] = field(default_factory=dict)
@@ -221,6 +223,9 @@ class FakeEngine:
             if not Path(mount["Source"]).exists():
                 message = f"invalid mount config: bind source path does not exist: {mount['Source']}"
                 return JSONResponse({"message": message}, 400)
+        if config["HostConfig"].get("Init") and self.init_refused_by:
+            message = 'container create: lookup init binary: exec: "catatonit": executable file not found in $PATH'
+            return JSONResponse({"message": message}, self.init_refused_by)
         container = FakeContainer(uuid.uuid4().hex * 2, name, config, self.folder / f"{uuid.uuid4().hex}.log")
         container.log.touch()
         self.containers[container.id] = container

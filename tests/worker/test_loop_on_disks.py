@@ -87,6 +87,18 @@ def test_job_whose_names_the_disk_does_not_keep_apart_fails_with_them_and_the_ne
     assert mock.job(run_job(mock, LINE, files=FILES, up=UP)).status == "finished"
 
 
+@pytest.mark.parametrize("faults", [(Fault.EDQUOT,), (Fault.ENOSPC,)])
+def test_worker_that_starts_on_a_full_disk_asks_for_no_job_until_there_is_room(
+    mock: Platform, worker: WorkerProcess, disk: SetFaults
+) -> None:
+    """The disk has not even the worker's own lock yet."""
+    job = mock.submit(LINE, files=FILES, up=UP)
+    worker.wait_for_log(f"The worker asks for no job: PATH_BASE ({worker.base}) cannot be written to: ")
+    disk()
+    mock.wait_for_status(job)
+    assert mock.job(job).status == "finished", mock.details(job)
+
+
 @pytest.mark.parametrize("fault", [Fault.RENAME_FOLDER, Fault.RENAME_FILE, Fault.CHMOD_REFUSED])
 def test_job_whose_folder_cannot_be_made_is_requeued_and_taken_back_when_the_folder_works(
     mock: Platform, worker: WorkerProcess, disk: SetFaults, fault: Fault

@@ -138,6 +138,7 @@ def test_local_disks_and_the_engines_own_have_no_limits(base: Path) -> None:
     {
         (Fault.FLOCK_REFUSED,): f"cannot lock a file: No locks available. {LOCAL}",
         (Fault.FLOCK_SHARED,): f"gives one lock to two workers, so both could run one job. {VOLUME}",
+        (Fault.EIO_READ,): f"cannot read a file: Input/output error. {LOCAL}",
         (Fault.RENAME_FOLDER,): f"cannot rename a folder: Operation not permitted. {LOCAL}",
         (Fault.RENAME_FILE,): f"cannot replace a file: Operation not permitted. {LOCAL}",
         (Fault.CHMOD_REFUSED,): "keeps the users of containers out: Operation not permitted. Mount it with dir_mode=",

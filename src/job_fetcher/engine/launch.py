@@ -143,17 +143,12 @@ def _starts(client: Client, image: str, *, init: bool) -> bool:
     program counts as a start. The image's user and folder play no part.
     """
     program = f"/{secrets.token_hex(16)}"
-    host_config = client.create_host_config(init=init, network_mode="none", **ISOLATION)
-    with translate_errors("create a container on trial"):
-        made: str = client.create_container(
-            image,
-            entrypoint=[program],
-            command=[],
-            user="0",
-            working_dir="/",
-            host_config=host_config,
-            **labelled({LABEL_BUILD: "probe"}, image_labels(client, image)),
-        )["Id"]
+    try:
+        made = _create_on_trial(client, image, program, init=init)
+    except (JobFailed, Missing, EngineUnavailable) as error:
+        if not init or (isinstance(error, EngineUnavailable) and error.status is None):
+            raise
+        return False  # Podman looks for its init now; what refuses a container without one, too, is raised then
     try:
         with translate_errors("start a container on trial"):
             client.start(made)
@@ -167,6 +162,21 @@ def _starts(client: Client, image: str, *, init: bool) -> bool:
         with suppress(JobFailed, Missing, EngineUnavailable), translate_errors("remove a container"):
             client.remove_container(made, v=True, force=True)
     return True
+
+
+def _create_on_trial(client: Client, image: str, program: str, *, init: bool) -> str:
+    host_config = client.create_host_config(init=init, network_mode="none", **ISOLATION)
+    with translate_errors("create a container on trial"):
+        made: str = client.create_container(
+            image,
+            entrypoint=[program],
+            command=[],
+            user="0",
+            working_dir="/",
+            host_config=host_config,
+            **labelled({LABEL_BUILD: "probe"}, image_labels(client, image)),
+        )["Id"]
+    return made
 
 
 def _mode(client: Client, container: str, path: str, depth: int = 0) -> int | None:

@@ -133,6 +133,10 @@ class _Trial:
         with self._doing("replace a file"):
             for text in "{}", "{ }":
                 write_durably(making / "job.json", text)
+        try:
+            (making / "ballast").read_bytes()
+        except OSError as error:
+            raise self._cannot("read a file", error) from error
         self._open_to_all(making)
         with self._doing("rename a folder"):
             making.rename(job)
@@ -152,10 +156,13 @@ class _Trial:
             with _passing_on_full_and_broken(self._base):
                 yield
         except OSError as error:
-            raise Unusable(
-                f"The file system of PATH_BASE ({self._where}) cannot {what}: {error.strerror}. Use a folder on a local"
-                " disk, or a named volume: -v decode-jobs:/data"
-            ) from error
+            raise self._cannot(what, error) from error
+
+    def _cannot(self, what: str, error: OSError) -> Unusable:
+        return Unusable(
+            f"The file system of PATH_BASE ({self._where}) cannot {what}: {error.strerror}. Use a folder on a local"
+            " disk, or a named volume: -v decode-jobs:/data"
+        )
 
     @property
     def _where(self) -> str:

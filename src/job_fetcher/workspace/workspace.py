@@ -181,7 +181,7 @@ class Workspace:
 
     def resumable(self, gpu: str | None = None) -> Iterator[JobFolder]:
         """The folders that workers of this owner and `gpu` left behind and nobody holds. This process holds each."""
-        with self.locked():
+        with suppress(OSError), self.locked():  # a full disk on which no worker has run yet: nothing is to be removed
             for path in self.base.glob(".making-*"):
                 remove_tree(path)
         for path in [*self.base.glob(".probe-*"), *self.base.glob(".trial-*")]:  # another worker may be using it now
