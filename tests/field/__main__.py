@@ -5,11 +5,15 @@ Exit code 1 if something neither works nor is told.
 
 import argparse
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.field import campaign, table
 from tests.field.environments import ENVIRONMENTS, Environment
 from tests.field.place import NotHad
 from tests.support.engine import connect
+
+AT_ONCE = 3
+"""Environments that are tried at the same time: most of what they do is wait."""
 
 
 def main() -> None:
@@ -19,7 +23,8 @@ def main() -> None:
     chosen = parser.parse_args().environment
     if unknown := set(chosen) - set(names):
         parser.error(f"no such environment: {', '.join(sorted(unknown))}")
-    rows = [_row(each) for each in ENVIRONMENTS if not chosen or each.name in chosen]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        rows = list(pool.map(_row, [each for each in ENVIRONMENTS if not chosen or each.name in chosen]))
     client = connect()
     machine = table.machine(client)
     client.close()

@@ -120,6 +120,8 @@ class FakeEngine:
     pull_lines: list[dict[str, str]] = field(default_factory=list)
     """What a pull streams, in place of its usual answer."""
     has_init: bool = True
+    max_buffer_size: bool = False
+    """The owner's default for `json-file` has this option, which `mode=blocking` excludes."""
     init_refused_by: int = 0
     """The status with which it refuses to create a container with an init: it looks for it then, as Podman does."""
     info: dict[str, Any] = field(default_factory=dict)
@@ -223,6 +225,9 @@ class FakeEngine:
             if not Path(mount["Source"]).exists():
                 message = f"invalid mount config: bind source path does not exist: {mount['Source']}"
                 return JSONResponse({"message": message}, 400)
+        if self.max_buffer_size and config["HostConfig"].get("LogConfig", {}).get("Type") == "json-file":
+            message = "logger: max-buffer-size option is only supported with 'mode=non-blocking'"
+            return JSONResponse({"message": message}, 400)
         if config["HostConfig"].get("Init") and self.init_refused_by:
             message = 'container create: lookup init binary: exec: "catatonit": executable file not found in $PATH'
             return JSONResponse({"message": message}, self.init_refused_by)

@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import docker
 import requests
 import urllib3
 from docker.auth import load_config
@@ -28,7 +27,7 @@ from docker.errors import (
 from docker.utils import kwargs_from_env
 
 from job_fetcher.core.errors import EngineError, EngineUnavailable, JobFailed, SettingsError
-from job_fetcher.engine import logins
+from job_fetcher.engine import log_driver, logins
 from job_fetcher.engine.hardware import Machine
 from job_fetcher.platform import http
 
@@ -52,7 +51,7 @@ class Missing(Exception):
     """The engine knows no such container, image or network."""
 
 
-class Client(docker.APIClient):
+class Client(log_driver.Client):
     """docker-py's client, with a time limit (`STALL_S`) where docker-py waits for ever (`pull`).
 
     It negotiates the API's version anew when the engine was upgraded, or replaced by an older one, under the worker.
