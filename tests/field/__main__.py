@@ -7,6 +7,8 @@ import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+from docker.errors import DockerException
+
 from tests.field import campaign, table
 from tests.field.environments import ENVIRONMENTS, Environment
 from tests.field.place import NotHad
@@ -23,13 +25,21 @@ def main() -> None:
     chosen = parser.parse_args().environment
     if unknown := set(chosen) - set(names):
         parser.error(f"no such environment: {', '.join(sorted(unknown))}")
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        rows = list(pool.map(_row, [each for each in ENVIRONMENTS if not chosen or each.name in chosen]))
+    rows = _rows([each for each in ENVIRONMENTS if not chosen or each.name in chosen])
     client = connect()
     machine = table.machine(client)
     client.close()
     sys.stdout.write(table.markdown(rows, machine, " ".join(["./scripts/field.sh", *chosen])))
     sys.exit(any(row.fails for row in rows))
+
+
+def _rows(environments: list[Environment]) -> list[table.Row]:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            return list(pool.map(_row, environments))
+        except BaseException:  # Ctrl-C: those that have begun clean up, no other one begins
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _row(environment: Environment) -> table.Row:
@@ -38,7 +48,7 @@ def _row(environment: Environment) -> table.Row:
         with environment.open() as place:
             row.facts = table.facts(place)
             row.cells = campaign.run(place, lambda line: _say(f"{environment.name}: {line}"))
-    except NotHad as reason:
+    except (NotHad, DockerException) as reason:
         row.not_had = " ".join(str(reason).split())
         _say(f"{environment.name}: not had here: {reason}")
     return row

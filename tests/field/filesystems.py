@@ -60,7 +60,7 @@ def tmpfs() -> AbstractContextManager[Place]:
 
 def fuse(*faults: Fault) -> AbstractContextManager[Place]:
     """The passthrough of `faulty_fs`."""
-    return engines.second(disk=partial(_faulty, faults))
+    return engines.second(disk=partial(faulty, faults))
 
 
 @contextmanager
@@ -120,7 +120,8 @@ def _in_memory(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _faulty(faults: Sequence[Fault], folder: Path) -> Iterator[Spoiled]:
+def faulty(faults: Sequence[Fault], folder: Path) -> Iterator[Spoiled]:
+    """Mount the passthrough: its faults begin with `spoiled`, but those of flock, which have to be there at once."""
     at_once = [each for each in faults if each in (Fault.FLOCK_REFUSED, Fault.FLOCK_SHARED)]
     with mounted(folder, *at_once) as set_faults:
 
