@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from docker.errors import DockerException
 from docker.models.containers import Container
 
 from job_fetcher.core.errors import EngineError, SettingsError
@@ -121,8 +122,8 @@ class Stage:
 
     def containers(self) -> list[Container]:
         """The jobs' containers that this step has made."""
-        found = self.place.client.containers.list(all=True, ignore_removed=True, filters={"label": LABEL_JOB})
-        return [each for each in found if self.folder.name in each.labels.get(LABEL_FOLDER, "")]
+        found = self.place.client.containers.list(all=True, sparse=True, filters={"label": LABEL_JOB})
+        return [each for each in found if self.folder.name in each.attrs["Labels"].get(LABEL_FOLDER, "")]
 
     def last_words(self) -> str:
         lines = [line for line in self.worker.log.splitlines() if line.strip()]
@@ -272,7 +273,7 @@ def _cell(step: Callable[[Stage], str], stage: Stage) -> Cell:
         verdict = Verdict.TOLD if sentence else Verdict.WORKS
     except Told as told:
         verdict, sentence = Verdict.TOLD, str(told)
-    except (AssertionError, OSError, KeyError) as error:
+    except (AssertionError, OSError, KeyError, DockerException) as error:
         verdict, sentence = Verdict.FAILS, str(error) or type(error).__name__
     return Cell(verdict, _TIME_AND_LEVEL.sub("", " ".join(sentence.replace(str(stage.folder), "PATH_BASE").split())))
 
