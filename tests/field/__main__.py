@@ -14,7 +14,7 @@ from tests.field.environments import ENVIRONMENTS, Environment
 from tests.field.place import NotHad
 from tests.support.engine import connect
 
-AT_ONCE = 3
+AT_ONCE = 4
 """Environments that are tried at the same time: most of what they do is wait."""
 
 

@@ -19,7 +19,13 @@ from tests.support.images import add_image, shell_files
 from tests.support.worker import wait_until
 
 PATIENCE_S = 60.0
-_MOUNTS = "mount --make-rprivate /; mount -t tmpfs tmpfs /run"
+_MOUNTS = """\
+mount --make-rprivate /
+awk -v own={folder}/ '$2 ~ "/field-[^/]+/jobs$" && index($2, own) != 1 {{print $2}}' /proc/self/mounts |
+    xargs --no-run-if-empty umount --lazy
+mount -t tmpfs tmpfs /run
+"""
+"""The disks of other environments would stay mounted here after their end."""
 _OTHER_ROOT = """\
 mount --bind {root} {root}
 for each in proc sys dev; do mount --rbind /$each {root}/$each; done
@@ -52,7 +58,7 @@ def running(
     `root`: the folder of another Debian; `folder` has the same path there. `setup`: a shell script that is run first,
     as root. Raises `NotHad` with the engine's last words if it ends instead.
     """
-    script = ["set -e", _MOUNTS]
+    script = ["set -e", _MOUNTS.format(folder=shlex.quote(str(folder)))]
     if root is not None:
         script.append(_OTHER_ROOT.format(root=shlex.quote(str(root)), folder=shlex.quote(str(folder))))
     script += [setup, f"exec {shlex.join(command)}"]
