@@ -92,11 +92,15 @@ TERM, KILL, STOP, OOM = _event("kill", signal=15), _event("kill", signal=9), _ev
         (5, [_event("kill", 3000, signal=10), STOP]),
         (0, [_event("kill")]),
         (137, [OOM, KILL]),
+        (0, [_event("kill", signal=28), STOP]),
+        (165, [_event("kill", signal=37), _event("die", 0, exit_code=165)]),
+        (131, [_event("kill", 2000, signal=1), _event("kill", signal=3)]),
     ],
     ids=[
         "docker kill", "docker stop of a deaf command", "docker kill -s TERM", "docker stop, which the command obeys",
         "docker kill -s TERM, which it obeys", "docker kill -s INT", "docker kill -s HUP", "an image's own STOPSIGNAL",
         "an engine that does not name the signal", "after a child was killed for memory",
+        "STOPSIGNAL SIGWINCH, as of web servers", "SIGRTMIN+3, as of systemd", "SIGQUIT after a reload",
     ],
 )  # fmt: skip
 def test_owner_who_ends_a_container_is_named_whatever_the_exit_code(
@@ -117,8 +121,19 @@ def test_owner_who_ends_a_container_is_named_whatever_the_exit_code(
         (0, [_event("kill", signal=10)]),
         (0, [_event("kill", 31, signal=15)]),
         (3, [_event("die", 0, exit_code=3)]),
+        (0, [_event("kill", signal=28)]),
+        (139, [_event("kill", 0.1, signal=10), _event("die", 0, exit_code=139)]),
     ],
-    ids=["kill -9 of itself", "its own exit code", "a reload", "a report", "a signal it ignores", "its own end"],
+    ids=[
+        "kill -9 of itself",
+        "its own exit code",
+        "a reload",
+        "a report",
+        "a signal it ignores",
+        "its own end",
+        "a terminal's new size",
+        "a crash after a report",
+    ],
 )
 def test_owner_is_not_blamed_for_an_end_by_the_command_itself(exit_code: int, events: list[ContainerEvent]) -> None:
     outcome = judge(_end(exit_code), events, WATCHED)

@@ -18,6 +18,12 @@ DEAF = "trap '' TERM; " + BEGIN + "while :; do sleep 0.05; done"
 OBEDIENT = "trap 'echo bye; exit 0' TERM; " + BEGIN + "while :; do sleep 0.05; done"
 STOPPED = "The owner of this worker stopped the container while the command ran (exit code {})."
 
+
+def _pause_and_remove(container: Container) -> None:
+    container.pause()
+    container.remove(force=True)
+
+
 ENDS: dict[str, tuple[str, Callable[[Container], Any], str]] = {
     "docker kill": (DEAF, Container.kill, STOPPED.format(137)),
     "docker stop of a deaf command": (DEAF, lambda each: each.stop(timeout=0), STOPPED.format(137)),
@@ -26,6 +32,12 @@ ENDS: dict[str, tuple[str, Callable[[Container], Any], str]] = {
         f"trap 'exit 3' INT; {BEGIN}while :; do sleep 0.05; done",
         lambda each: each.kill("SIGINT"),
         STOPPED.format(3),
+    ),
+    "docker rm -f of a paused one": (DEAF, _pause_and_remove, STOPPED.format(137)),
+    "docker stop of a command that fails at that": (
+        f"trap 'exit 139' TERM; {BEGIN}while :; do sleep 0.05; done",
+        lambda each: each.stop(timeout=30),
+        STOPPED.format(139),
     ),
     "docker rm -f": (DEAF, lambda each: each.remove(force=True), STOPPED.format(137)),
 }
@@ -40,15 +52,14 @@ def _running(mock: Platform, worker: WorkerProcess, line: str, image: str) -> tu
     return job, container
 
 
-@pytest.mark.parametrize(("line", "end", "told"), ENDS.values(), ids=ENDS)
+@pytest.mark.parametrize("name", ENDS)
 def test_owner_who_ends_a_container_is_named_and_what_the_command_made_goes_up(
     mock: Platform,
     worker: WorkerProcess,
     job_image: str,
-    line: str,
-    end: Callable[[Container], Any],
-    told: str,
+    name: str,
 ) -> None:
+    line, end, told = ENDS[name]
     job, container = _running(mock, worker, line, job_image)
     end(container)
     mock.wait_for_status(job)
@@ -57,7 +68,7 @@ def test_owner_who_ends_a_container_is_named_and_what_the_command_made_goes_up(
     outputs = mock.outputs(job)
     assert outputs["output/output/made"] == b"made\n"
     removed = b"The log could not be read. Somebody removed the container before the worker had read the log.\n"
-    assert outputs[LOG].startswith(b"begun\n") or (end is ENDS["docker rm -f"][1] and outputs[LOG] == removed)
+    assert outputs[LOG].startswith(b"begun\n") or ("docker rm" in name and outputs[LOG] == removed)
     statuses = [update.status.value for update in mock.job(job).history if update.account]
     assert statuses.count("error") == 1
     assert "queued" not in statuses
