@@ -25,11 +25,12 @@ from job_fetcher.core import retry
 from job_fetcher.core.background import Cancellation, Task, run_all
 from job_fetcher.core.errors import JobFailed, JobGone, Unavailable
 from job_fetcher.core.events import Planned, Transfer, tell
-from job_fetcher.core.job import Final, JobSpecs, JobStatus, Outcome, OutputType, details
+from job_fetcher.core.job import LOG_HEADING, Final, JobSpecs, JobStatus, Outcome, OutputType, details
 from job_fetcher.core.log_text import log_tail as log_tail  # for callers of this module
 from job_fetcher.platform.api import WorkerApi
 from job_fetcher.platform.last_status import LastStatus
 from job_fetcher.transfer.download import Download
+from job_fetcher.transfer.failure_hints import inputs_there, newest_log
 from job_fetcher.transfer.outbox import LEFT_OUT, Outbox, Upload
 from job_fetcher.transfer.outputs import LeftOut
 from job_fetcher.transfer.presigned import PresignedRequest
@@ -218,15 +219,31 @@ def _ask_api(api: WorkerApi, job_id: str) -> WhenFailed:
     return ask
 
 
-def conclude(outcome: Outcome, problems: Sequence[str], container_log: Path) -> Final:
+def conclude(
+    outcome: Outcome,
+    problems: Sequence[str],
+    container_log: Path,
+    *,
+    specs: JobSpecs | None = None,
+    files: Path | None = None,
+) -> Final:
     """The last status of a job whose container has ended: `finished` only if it succeeded and all of it arrived.
 
     `problems` is what `upload_outputs` has returned, whose `summary` is part of the details; a plain list of sentences
     has none. The details end with the log's tail. Raises `OSError` if the log cannot be read.
+
+    With `specs` and the job's `files`, the details of a command that failed tell more. Where the container has printed
+    nothing, they end with the newest text of the log folder. Where a file was missing, they list the inputs.
     """
+    tail, heading, hint = log_tail(container_log), LOG_HEADING, ""
+    if not outcome.succeeded and specs is not None and files is not None:
+        if not tail.strip():
+            path, tail = newest_log(specs, files)
+            heading = f"The end of the log file '{path}':"
+        hint = inputs_there(tail, specs.handler.files_down or {})
     return Final(
         status=JobStatus.FINISHED if outcome.succeeded and not problems else JobStatus.ERROR,
-        details=details(conclusion(outcome.reason, problems), log_tail(container_log)),
+        details=details(conclusion(outcome.reason, problems, hint), tail, heading),
     )
 
 

@@ -28,6 +28,8 @@ from job_fetcher.core.errors import JobFailed
 MAX_DETAILS = 3_500
 """Percent-encoded length of `runtime_details`: a query parameter, and the server takes a request line of 4 KiB."""
 
+LOG_HEADING = "The end of the log:"
+
 _MAX_NAME = 255  # bytes of a file name on Linux (NAME_MAX)
 _MAX_PATH = 4_000  # bytes of a path on Linux are 4,096 (PATH_MAX); the rest is the job folder's own path
 _MAX_FOLDERS = 200
@@ -241,8 +243,8 @@ class Final(Model):
     details: str
 
 
-def details(reason: str, log_tail: str = "") -> str:
-    """`runtime_details` of a final status: the reason, and as many of the log's last lines as fit.
+def details(reason: str, log_tail: str = "", heading: str = LOG_HEADING) -> str:
+    """`runtime_details` of a final status: the reason, and below `heading` as many of the log's last lines as fit.
 
     The percent-encoded length stays below `MAX_DETAILS`. A reason that is too long is cut at its end. The log begins
     at a line; only a single line that is too long is cut at its beginning.
@@ -251,7 +253,7 @@ def details(reason: str, log_tail: str = "") -> str:
     head = fitting(reason, MAX_DETAILS)
     if not log_tail.strip():
         return head
-    head += "\n\nThe end of the log:\n"
+    head += f"\n\n{_sendable(heading)}\n"
     log_tail = log_tail.strip("\n").rstrip()
     tail = fitting(log_tail[::-1], MAX_DETAILS - encoded_length(head))[::-1]
     if len(tail) < len(log_tail) and log_tail[len(log_tail) - len(tail) - 1] != "\n":

@@ -6,6 +6,7 @@ A terminal's escape sequences are those of ECMA-48, 5th edition, and of xterm ("
 import os
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 TAIL_BYTES = 16_384
 
@@ -29,11 +30,16 @@ def log_tail(container_log: Path, size: int = TAIL_BYTES) -> str:
     """
     try:
         with container_log.open("rb") as file:
-            begin = max(0, os.fstat(file.fileno()).st_size - size)
-            file.seek(max(0, begin - 1))  # the byte before tells whether a line begins here
-            tail = file.read()
+            return tail_of(file, size)
     except OSError:
         return ""
+
+
+def tail_of(file: BinaryIO, size: int = TAIL_BYTES) -> str:
+    """The same of an open file. Raises `OSError` if it cannot be read."""
+    begin = max(0, os.fstat(file.fileno()).st_size - size)
+    file.seek(max(0, begin - 1))  # the byte before tells whether a line begins here
+    tail = file.read(size + 1)  # it may grow meanwhile
     if begin:
         tail = _from_a_line(tail)
     return clean(tail.decode(errors="replace"))

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from job_fetcher.core.job import OutputType, encoded_length, fitting
 
 MAX_PROBLEMS = 5
-_MAX_REASON, _MAX_PROBLEMS, _MAX_SUMMARY = 1_200, 1_000, 1_200
-"""Percent-encoded lengths of the three parts of a text, which together leave some room for the end of the log."""
+_MAX_REASON, _MAX_HINT, _MAX_PROBLEMS, _MAX_SUMMARY = 900, 500, 900, 1_000
+"""Percent-encoded lengths of the parts of a text, which together leave some room for the end of the log."""
 
 _ORDER = (OutputType.OUTPUT, OutputType.ARTIFACT, OutputType.LOG)
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
@@ -78,10 +78,15 @@ class UploadReport(list[str]):
         self.arrived, self.left_out, self.logs = arrived or Arrived(), left_out, frozenset(logs)
 
 
-def conclusion(reason: str, problems: Sequence[str]) -> str:
-    """The text of a last status: how the command ended, the first problems, and the summary of an `UploadReport`."""
+def conclusion(reason: str, problems: Sequence[str], hint: str = "") -> str:
+    """The text of a last status: how the command ended, a hint, the first problems, the upload's summary."""
     summary = problems.summary if isinstance(problems, UploadReport) else []
-    parts = [(reason, _MAX_REASON), (_some(problems), _MAX_PROBLEMS), (" ".join(summary), _MAX_SUMMARY)]
+    parts = [
+        (reason, _MAX_REASON),
+        (hint, _MAX_HINT),
+        (_some(problems), _MAX_PROBLEMS),
+        (" ".join(summary), _MAX_SUMMARY),
+    ]
     return " ".join(_cut(text, length) for text, length in parts if text)
 
 

@@ -60,7 +60,7 @@ class Course:
                 self._when_failed()
             with watch.uploading():
                 uploaded = self._upload(job)
-            final = steps.conclude(outcome, uploaded, folder.log)
+            final = steps.conclude(outcome, uploaded, folder.log, specs=specs, files=folder.files)
             make = partial(watch.report, outcome, uploaded, final, live_log.sent_bytes)
             send_report(self._api, job, make, uploaded)
         return final
