@@ -106,10 +106,11 @@ def test_output_that_the_storage_refuses_fails_the_job_and_not_the_other_outputs
 
 def test_container_that_somebody_pauses_is_waited_for(mock: Platform, worker: WorkerProcess, job_image: str) -> None:
     """P17."""
-    job = mock.submit("sleep 0.2; echo done", image=job_image)
+    job = mock.submit("until [ -e /files/go ]; do sleep 0.05; done; echo done", image=job_image)
     mock.wait_for_status(job, "running")
     container = worker.container()
     container.pause()
+    (worker.base / job / "files" / "go").touch()
     keep_alives = len(mock.requests("PUT"))
     mock.wait_until(lambda: len(mock.requests("PUT")) > keep_alives + 2, "keep-alives of the paused job")
     assert mock.job(job).status == "running"
