@@ -147,16 +147,23 @@ def begins(client: docker.DockerClient, container: str) -> bool:
 def create_worker(
     client: docker.DockerClient, image: str, name: str, environment: dict[str, str], gpus: list[DeviceRequest]
 ) -> str:
-    """The id of a worker's container, which is not started yet."""
+    """The id of a worker's container, which is not started yet. Its page, if it has one, is this machine's alone."""
+    port = environment.get("STATUS_PORT", "")
     host_config = client.api.create_host_config(
         binds=[f"{host_socket()}:{SOCKET}", f"{environment['PATH_HOST_BASE']}:{environment['PATH_BASE']}"],
         device_requests=gpus,
+        port_bindings={int(port): ("127.0.0.1", int(port))} if port.isdigit() else {},
         extra_hosts={"host.docker.internal": "host-gateway"},
         restart_policy={"Name": "unless-stopped"},
         log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"}),
     )
     container: dict[str, str] = client.api.create_container(
-        image, name=name, environment=environment, host_config=host_config, stop_timeout=STOP_TIMEOUT_S
+        image,
+        name=name,
+        environment=environment,
+        host_config=host_config,
+        ports=[int(port)] if port.isdigit() else [],
+        stop_timeout=STOP_TIMEOUT_S,
     )
     return container["Id"]
 

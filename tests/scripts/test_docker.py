@@ -14,6 +14,7 @@ from scripts.env_file import variables
 
 from tests.support.engines import DOCKER, PODMAN, Says
 from tests.support.fake_engine import fake_engine
+from tests.support.page import free_port
 
 LISTED = {"CDISpecDirs": ["/etc/cdi"], "DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=0"}]}
 
@@ -56,8 +57,12 @@ def test_commit_stands_in_for_the_branch_where_there_is_none(tmp_path: Path, mon
 def test_worker_runs_with_its_settings_socket_folder_and_host(
     docker_client: docker.DockerClient, stand_in: str, env_file: Path, name: str, tmp_path: Path
 ) -> None:
+    port = free_port()
+    env_file.write_text(f"{env_file.read_text()}STATUS_PORT={port}\n")
     command.run_worker(docker_client, stand_in, name, env_file, "none")
     attributes = docker_client.containers.get(name).attrs
+    published = [{"HostIp": "127.0.0.1", "HostPort": str(port)}]
+    assert attributes["HostConfig"]["PortBindings"] == {f"{port}/tcp": published}
     assert {"API_URL=http://x", "PASSWORD=a=b #c", "PATH_BASE=/data"} <= set(attributes["Config"]["Env"])
     mounts = {mount["Destination"]: mount["Source"] for mount in attributes["Mounts"]}
     assert mounts == {"/data": f"{tmp_path}/data", command.SOCKET: command.host_socket()}

@@ -43,14 +43,14 @@ def _start(settings: Settings) -> None:
     history = History(base / HISTORY)
     recorder.when_over = history.add
     events.listen(recorder)
-    _keep("gpu-samples", watch.run)
-    _keep("status-file", partial(status_file.keep_writing, status_file.path_for(base), recorder.status))
-    _keep("progress", partial(progress_bars.keep_showing, recorder))
+    keep("gpu-samples", watch.run)
+    keep("status-file", partial(status_file.keep_writing, status_file.path_for(base), recorder.status))
+    keep("progress", partial(progress_bars.keep_showing, recorder))
     if settings.status_port:
-        _keep("page", partial(_serve, settings.status_port, recorder, history))
+        keep("page", partial(_serve, settings.status_port, recorder, history))
 
 
-def _keep(name: str, work: Callable[[], None]) -> None:
+def keep(name: str, work: Callable[[], None]) -> None:
     """Do `work`, which does not end, in a thread `name`. If it ends by an error, the log says so once."""
 
     def run() -> None:
