@@ -50,8 +50,15 @@ def test_an_image_of_a_registry_is_not_the_workers_own_whatever_its_label_says(
 def test_a_trial_container_has_a_logging_driver_of_its_own(fake: FakeEngine, client: Client, tmp_path: Path) -> None:
     """The owner's default may keep nothing (`none`), lose lines (`mode=non-blocking`) or need a service (`syslog`)."""
     assert probe.run(client, "busybox:latest", "echo seen") == "seen\n"
-    probe.creation_warnings(client)
     assert probe.is_seen(client, PurePosixPath(tmp_path), tmp_path)
+    probe.creation_warnings(client)
     logs = [each["HostConfig"]["LogConfig"] for each in fake.created]
     own = {"Type": "json-file", "Config": {"max-size": "20m", "max-file": "3", "mode": "blocking"}}
     assert logs == [own, own, own]
+
+
+def test_no_image_is_pulled_for_the_warnings_of_a_creation(fake: FakeEngine, client: Client) -> None:
+    """A start would wait twice for a registry that does not answer."""
+    with pytest.raises(probe.NoImage):
+        probe.creation_warnings(client)
+    assert "POST /images/create" not in fake.calls

@@ -117,6 +117,8 @@ class FakeEngine:
     images: set[str] = field(default_factory=lambda: {"image:latest"})
     workers_images: set[str] = field(default_factory=set)
     """Names of images with the label of the worker's own."""
+    pulled: set[str] = field(default_factory=set)
+    """What a search by name finds."""
     pull_lines: list[dict[str, str]] = field(default_factory=list)
     """What a pull streams, in place of its usual answer."""
     has_init: bool = True
@@ -187,11 +189,13 @@ class FakeEngine:
             lines = self.pull_lines or [{"status": f"Status: Image is up to date for {name}"}]
             if name not in self.images and not self.pull_lines:
                 return JSONResponse({"message": f"manifest for {name} not found: manifest unknown"}, 404)
+            self.pulled.add(name)
             chunks = [json.dumps(line).encode() + b"\r\n" for line in lines]
             return StreamingResponse(iter(chunks), media_type="application/json")  # in chunks, as engines stream it
         if rest == ["json"]:
             filters = json.loads(request.query_params.get("filters", "{}"))
-            listed = self.workers_images if filters.get("label") else set() if filters else self.images
+            by_name = self.pulled & set(filters.get("reference", ()))
+            listed = self.workers_images if filters.get("label") else by_name if filters else self.images
             return JSONResponse([self._described(each) for each in sorted(listed)])
         name = "/".join(rest[:-1])
         name = name if ":" in name else f"{name}:latest"

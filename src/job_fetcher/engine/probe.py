@@ -38,10 +38,10 @@ class NoImage(ProbeFailed):
     """No image is there to try a container with. That says nothing about containers."""
 
 
-def image(client: Client) -> str:
+def image(client: Client, *, may_pull: bool = True) -> str:
     """An image with a shell: this container's own, or one of the worker's that was built here, or `busybox`.
 
-    Raises `NoImage` if there is none and none can be pulled.
+    Raises `NoImage` if there is none, and none can or `may_pull` be pulled.
     """
     own = engine.own_image(client)
     if own is not None:
@@ -55,6 +55,8 @@ def image(client: Client) -> str:
         with translate_errors(f"look for {FALLBACK}"):
             if client.images(name=FALLBACK):
                 return FALLBACK
+        if not may_pull:
+            raise NoImage("there is no image to try it with")
         with translate_errors(f"pull {FALLBACK}"):
             client.pull(FALLBACK, auth_config=dict(logins.find(logins.DOCKER_HUB).auth))
     except (Missing, JobFailed, EngineUnavailable) as error:
@@ -111,11 +113,11 @@ def start_as_job(client: Client, network: str, gpu: Gpu | None) -> None:
 
 
 def creation_warnings(client: Client) -> list[str]:
-    """What the engine warns of when it creates a container with the limits of a job. None is started.
+    """What the engine warns of when it creates a container with the limits of a job. None is started or pulled.
 
     Raises `NoImage`, and what `translate_errors` does.
     """
-    probe_image = image(client)
+    probe_image = image(client, may_pull=False)
     limit = f"{LEAST_MIB}m"
     host_config = client.create_host_config(mem_limit=limit, memswap_limit=limit, network_mode="none", **ISOLATION)
     with translate_errors("make a container"):
