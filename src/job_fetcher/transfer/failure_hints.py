@@ -43,11 +43,12 @@ def inputs_there(tail: str, inputs: Iterable[str]) -> str:
     names = sorted(inputs)
     if not names:
         return "The job has no inputs."
-    shown = [f"'/files/{_plain(name)}'" for name in names[:MAX_INPUTS]]
+    shown = [f"'/files/{plain(name)}'" for name in names[:MAX_INPUTS]]
     more = len(names) - len(shown)
     return f"These inputs were there: {', '.join(shown)}{f' and {more} more' if more else ''}."
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name for a sentence: its odd characters escaped, and cut after `MAX_NAME` characters."""
     text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in name)
     return text if len(text) <= MAX_NAME else f"{text[:MAX_NAME]}…"

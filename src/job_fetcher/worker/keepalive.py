@@ -67,6 +67,8 @@ class KeepAlive:
         self._failures = 0
         self._ended: Future[None] = Future()
         self._next_heard: list[Future[None]] = []
+        self._saying: str | None = None
+        self._has_said = False
         self.tried: Future[None] = Future()
         """Done when the first status has been tried to send, with whatever result."""
 
@@ -99,6 +101,13 @@ class KeepAlive:
         if failure.status == 500:
             with self._changed:
                 self._heard_500 = True
+                self._wake()
+
+    def say(self, details: str) -> None:
+        """Send `details` with the status `preprocessing`, at most once for the job: what it waits for, say."""
+        with self._changed:
+            if not self._has_said:
+                self._has_said, self._saying = True, details
                 self._wake()
 
     def next_heard(self) -> Future[None]:
@@ -178,7 +187,8 @@ class KeepAlive:
             self._may_have_ended = False
         news = self._news[0] if self._news and not self._hold.left_s else None  # more may come meanwhile
         status = news or self._last
-        self._sender.put(status, timeout_s=timeout_s)
+        saying, self._saying = (self._saying if status is JobStatus.PREPROCESSING else None), None
+        self._sender.put(status, saying, timeout_s=timeout_s)
         self._last = status
         with self._changed:
             for each in waiting:

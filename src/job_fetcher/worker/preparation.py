@@ -12,6 +12,7 @@ from job_fetcher.core.job import JobSpecs
 from job_fetcher.engine.images import Images
 from job_fetcher.platform.api import WorkerApi
 from job_fetcher.worker.in_hand import JobInHand
+from job_fetcher.worker.waiting import Waiting
 from job_fetcher.workspace.input_cache import InputCache
 from job_fetcher.workspace.job_folder import JobFolder
 
@@ -43,20 +44,24 @@ class Preparation:
             folder.reset()
         handler = specs.handler
         folder.check_names(handler.files_down or {}, (handler.files_up or {}).values())
-        pull = job.watch.pulling(partial(self._images.pull, specs.handler.image_url))
-        download = job.watch.downloading(partial(self._download, folder, specs))
-        run_all(
-            lambda task, left: task(cancelled=left),
-            [pull, download],
-            threads=2,
-            cancelled=job.cancelled,
-            name="prepare",
-        )
+        waiting = Waiting(job)
+        pull = waiting.image(job.watch.pulling(partial(self._images.pull, specs.handler.image_url)))
+        download = waiting.inputs(job.watch.downloading(partial(self._download, folder, specs, waiting=waiting)))
+        with waiting.told():
+            run_all(
+                lambda task, left: task(cancelled=left),
+                [pull, download],
+                threads=2,
+                cancelled=job.cancelled,
+                name="prepare",
+            )
         job.watch.note_inputs([folder.files / path for path in handler.files_down or {}])
         steps.make_output_folders(specs, folder.files)
         folder.record(runs=folder.state.runs + 1)
 
-    def _download(self, folder: JobFolder, specs: JobSpecs, cancelled: Cancellation) -> None:
+    def _download(
+        self, folder: JobFolder, specs: JobSpecs, cancelled: Cancellation, waiting: Waiting | None = None
+    ) -> None:
         """Fetch the inputs. Those that do not fit on the disk wait for the job that finishes behind this one."""
         download = partial(
             steps.download_inputs, self._api, specs, folder.files, folder.parts,
@@ -65,7 +70,8 @@ class Preparation:
         try:
             download()
         except NoRoom as error:
-            if not self._made_room(cancelled):
+            made_room = waiting.room(self._made_room) if waiting else self._made_room
+            if not made_room(cancelled):
                 raise
             log.info("job %s: inputs did not fit, but the job before has made room: %s", folder.job_id, error)
             download()
