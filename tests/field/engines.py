@@ -57,9 +57,7 @@ def own() -> Iterator[Place]:
     try:
         prepare(client)
         with scratch() as folder:
-            yield Place(
-                str(client.api.base_url).replace("http+docker://localhost", SOCKET), client, jobs(folder), folder
-            )
+            yield Place(os.environ.get("DOCKER_HOST", SOCKET), client, jobs(folder), folder)
     finally:
         for name in (IMAGE, PROBE_IMAGE):
             with suppress(APIError):
