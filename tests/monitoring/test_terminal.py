@@ -14,6 +14,7 @@ from rich.console import Console
 from job_fetcher.core.events import JobBegan, JobEnd, JobEnded, StageBegan
 from job_fetcher.core.job import Job, JobStatus
 from job_fetcher.monitoring import status_file
+from job_fetcher.monitoring.history import HISTORY
 from job_fetcher.monitoring.recorder import Recorder
 from job_fetcher.monitoring.snapshot import PastJob
 from job_fetcher.monitoring.terminal import rendered
@@ -34,12 +35,15 @@ def test_status_tells_what_the_worker_does_and_that_it_does_not_run(
     worker = start()
     job = run_job(mock, "exit 3", meta={"job_id": 2})
 
-    def told() -> "subprocess.CompletedProcess[str] | None":
-        found = status_of(worker)
-        return found if "exit code 3" in found.stdout and "waits for a job" in found.stdout else None
+    def waits() -> bool:
+        files = list(Path(worker.environment["TMPDIR"]).glob("*.status.json"))
+        over = worker.base / HISTORY
+        return over.exists() and bool(over.read_text()) and "waits for a job" in files[0].read_text()
 
-    shown = wait_until(told, "the job in the history", every_s=0.2)
-    assert shown is not None
+    wait_until(waits, "the job to be over")
+    shown = status_of(worker)
+    assert "exit code 3" in shown.stdout
+    assert "waits for a job" in shown.stdout
     assert shown.returncode == 0
     assert f"job {job}: pulled (user's job 2, image)" in worker.log
     as_json = json.loads(status_of(worker, "--json").stdout)
