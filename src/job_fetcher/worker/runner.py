@@ -79,6 +79,8 @@ class Runner:
         meanwhile; `remove_container` waits for that.
         """
         folder, cancelled = job.folder, job.cancelled
+        if folder.state.exited:
+            cancelled.finish()
         while True:
             begun = folder.state.runs > 0 or folder.state.outcome is not None
             container = self._container(folder, cancelled, patient=begun)
@@ -93,6 +95,7 @@ class Runner:
                     case Action.GIVE_UP:
                         raise JobFailed(LOST)
                     case Action.RUN | Action.RERUN:
+                        cancelled.run_again()
                         self._preparation.prepare(job, anew=action is Action.RERUN)
                         self._run_once(container, job)
                     case Action.RESUME:
@@ -123,7 +126,7 @@ class Runner:
             folder.keep(started=CommandStart.before(0))
         if folder.state.started is None:
             folder.keep(started=CommandStart.before(container.age_s()))
-        job.keep_alive.set(JobStatus.RUNNING)
+        job.keep_alive.set(JobStatus.POSTPROCESSING if folder.state.exited else JobStatus.RUNNING)
         job_log = ContainerLog(self._client, container.id, folder.log, cancelled, folder.keep_log_in_memory)
         with (
             job.live_log.following(partial(so_far, self._client, container.id)),
@@ -138,6 +141,7 @@ class Runner:
             ended = _stopped(ended, folder.state.stopped_after_s)
         if ended is None:
             cancelled.run_again()
+            folder.keep(exited=False)
             log.warning("job %s: lost its container: the engine was shut down", folder.job_id)
             return
         _command_has_ended(job)
@@ -158,6 +162,7 @@ class Runner:
             yield
         except (EngineUnavailable, CredentialsError, StopRequested) as reason:
             if job.folder.state.outcome is None and self._has_ended(job, container, reason):
+                job.folder.keep(exited=True)
                 raise DetachRequested(str(reason)) from reason
             if isinstance(reason, StopRequested):
                 ending_of(reason, job.folder).record(job.folder)

@@ -64,6 +64,8 @@ class JobState(Model):
     """`State.StartedAt` of the present run's container. It changes when the owner restarts the container."""
     stopped_after_s: float | None = None
     """The time limit that the worker stops the command for: recorded before the stop."""
+    exited: bool = False
+    """The command of the present run has ended, and the engine could not tell its outcome yet: never requeued."""
     outcome: Outcome | None = None
     """How its command ended. From then on its container is only left to be removed, and the job is never requeued."""
     final: Final | None = None
@@ -163,7 +165,9 @@ class JobFolder:
         for file in (self.uploads, self.path / "container.log"):
             file.unlink(missing_ok=True)
         token = self._state.token or secrets.token_hex(16)
-        self.record(boot_id=boot_id(), token=token, started=None, container_started_at=None, stopped_after_s=None)
+        self.record(
+            boot_id=boot_id(), token=token, started=None, container_started_at=None, stopped_after_s=None, exited=False
+        )
 
     def remove(self) -> None:
         """Remove the folder and all that is in it. Never raises.
