@@ -170,7 +170,7 @@ def test_job_that_has_ended_at_the_platform_gets_no_last_status_although_that_is
     mock.fault(f"/jobs/{job}/status", "GET", status=503)
     go(worker, job)
     worker.start()
-    mock.wait_until(lambda: "log/log/container.log" in mock.outputs(job), "the outputs")
+    worker.wait_for_log("answered 503; trying again until it works")  # the question before the last status
     mock.heal()
     assert_nothing_left(engine, worker)
     assert len(mock.job(job).history) == sent
