@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.images import JobImages
 from tests.support.platform import Platform
-from tests.support.worker import WorkerProcess, run_job
+from tests.support.worker import WorkerProcess, run_job, wait_until
 
 Fails = Callable[..., str]
 
@@ -141,6 +141,8 @@ def test_user_is_told_even_if_the_jobs_folder_has_vanished(
     job = mock.submit("exec sleep 600", image=job_image)
     container = worker.container()
     mock.wait_for_status(job, "running")
+    record = worker.base / job / "job.json"
+    wait_until(lambda: '"container_started_at":"' in record.read_text(), "the last record before the end")
     shutil.rmtree(worker.base / job)
     container.kill()
     mock.wait_for_status(job)
