@@ -4,6 +4,7 @@
 
     JobFetcherError
     ├── JobFailed               the job cannot succeed: report `error` with this sentence, go on with the next job
+    │   ├── NoRoom              … for now: an input does not fit on the disk, on which another job may lie
     │   └── MachineFault          … on this machine, for a reason of its own: requeue the job
     ├── Cancelled               the job is to be left at once, wherever it is
     │   ├── JobGone             … it was deleted or given to another worker: clean up, report nothing
