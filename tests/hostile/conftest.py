@@ -56,7 +56,11 @@ class Victim:
         return {name: self.fate(job_id) for name, job_id in submitted.items()}
 
     def fate(self, job_id: str) -> Fate:
-        """What became of the job; it is over, its end was told once, and it got none of the worker's secrets."""
+        """What became of the job; its end was told once, and it got none of the worker's secrets.
+
+        It may end after the good job: it finishes behind that one.
+        """
+        self.platform.wait_for_status(job_id)
         job = self.platform.job(job_id)
         ends = [each.status.value for each in job.history if each.status in ("finished", "error")]
         assert ends == [job.status], f"told {ends} about job {job_id}"

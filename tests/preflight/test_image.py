@@ -60,7 +60,7 @@ def test_all_is_well_by_the_command_of_the_readme(
 ) -> None:
     report = check_in_image(*ENGINE, *data)
     assert (report.code, report.crosses) == (0, [])
-    assert len(report.ticks) == 15
+    assert len(report.ticks) == 16
     found = f"/data is {tmp_path}/data of the host, and containers write to it"
     assert report.ticks["folder on the host"] == found
 
