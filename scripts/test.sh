@@ -7,7 +7,7 @@
 set -euo pipefail
 # shellcheck source=scripts/setup.sh
 source "$(dirname "$0")/setup.sh"
-readonly processes=$((3 * $(nproc) < 8 ? 3 * $(nproc) : 8)) # more than processors: most tests wait for something
+readonly processes=$((2 * $(nproc) < 8 ? 2 * $(nproc) : 8)) # more than processors: many tests wait for something
 if [ "${1:-}" = --quick ]; then
     set_up quick
     exec .venv/bin/python -m pytest -n $((2 * $(nproc) < 16 ? 2 * $(nproc) : 16)) --dist worksteal "$@"
