@@ -27,7 +27,7 @@ def nothing_new(victim: Victim) -> Iterator[None]:
     before = outside(victim)
     yield
     new = {path for path in outside(victim) - before if "/.trial-" not in path}  # it is there for a moment, at any time
-    assert new <= {str(victim.worker.base / name) for name in (".lock", ".images.json")}
+    assert new <= {str(victim.worker.base / name) for name in (".lock", ".images.json", ".history.jsonl")}
     assert not Path("/tmp/hostile").exists()
 
 
