@@ -91,7 +91,7 @@ def test_image_runs_jobs_in_a_row_whatever_becomes_of_each(
     log = "log/log/container.log"
     assert platform.statuses(finishes) == ["preprocessing", "running", "postprocessing", "finished"]
     assert platform.details(finishes).startswith("The command ended with exit code 0. The worker uploaded ")
-    assert platform.outputs(finishes) == {f"output/output/{name}": each for name, each in contents.items()} | {log: b""}
+    assert platform.outputs(finishes) == {f"output/output/{name}": each for name, each in contents.items()}
     assert platform.statuses(fails) == ["preprocessing", "running", "postprocessing", "error"]
     assert platform.details(fails) == (
         "The command ended with exit code 7. The worker uploaded 1 output file (6 bytes) and 1 log file (3 bytes)."
