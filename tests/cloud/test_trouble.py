@@ -124,7 +124,7 @@ def test_a_pulled_job_whose_folder_cannot_be_made_is_given_back_at_once(mock: Pl
 
 
 def test_a_job_whose_id_names_no_folder_ends_at_once(mock: Platform, cloud: Cloud) -> None:
-    mock.fault("/jobs", body='{"a b": {}}', times=1)
+    mock.fault("/jobs", body='{"a b": {"app": {}, "handler": {}}}', times=1)
     assert cloud.call("pull", {"offer": OFFER}) == {"next": "end"}
     [told] = mock.requests("PUT")
     assert told.query == {"status": ["error"], "runtime_details": ["The job's id cannot be the name of a folder."]}

@@ -120,7 +120,7 @@ def test_room_for_names_is_one_for_all_output_folders_of_a_job(
     (folder := tmp_path / "files" / "output").mkdir(parents=True)
     for number in range(100):
         (folder / f"{number}").touch()
-    (tmp_path / "log").write_bytes(b"")
+    (tmp_path / "log").write_bytes(b"the log")
     monkeypatch.setattr(job_files, "MAX_NAME_BYTES", 150_000)
     job = mock.pulled("true")
     arguments = (mock.api(), job, specs("output", "artifact", "log"), tmp_path / "files", tmp_path / "log")
