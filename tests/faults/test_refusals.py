@@ -21,9 +21,9 @@ def test_job_fails_at_once_with_a_sentence(campaign: Campaign, stage: str, statu
     job = campaign.job(case)
     assert job.status == "error"
     assert re.search(REFUSED[stage][status], campaign.platform.details(job.id))
-    files = (
-        3 if stage == "upload" else 4 if stage == "upload URL" else 1
-    )  # output, log, list of what is left out, report
+    files = {"upload": 3, "upload URL": 4}.get(
+        stage, 1
+    )  # the output, the log, the list of what is left out, the report
     tries = 3 if stage in ("download", "upload") and status in (400, 403) and (stage, status) != ("upload", 400) else 1
     if stage.endswith("URL") and status in (403, 404):
         tries = 2  # the API's word is confirmed

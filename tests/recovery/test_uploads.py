@@ -17,7 +17,7 @@ def _uploads(mock: Platform, name: str) -> int:
 
 @pytest.mark.parametrize("cut", [0, 1, 30])
 def test_what_has_arrived_is_not_sent_again(mock: Platform, worker: WorkerProcess, job_image: str, cut: int) -> None:
-    """Killed when all but the last folder have arrived, and the logs that follow; `cut` bytes of the ledger are lost with the power."""
+    """Killed when all but the last folder have arrived; `cut` bytes of the ledger are lost with the power."""
     fault = mock.fault("/store/*/f3/", "POST", hang=True)
     job = mock.submit(LINE, image=job_image, up={"output": "output"})
     mock.wait_until(lambda: fault.matched > 0 and len(mock.outputs(job)) == 3, "all but one to arrive")

@@ -99,7 +99,7 @@ def test_without_an_interval_the_log_goes_up_once_at_the_end(mock: Platform, sta
     _go(worker, job)
     mock.wait_for_status(job)
     assert mock.outputs(job) == {LOG: b"begun\n"}
-    assert len(mock.requests("POST", "/store")) == 1
+    assert len(mock.requests("POST", "/store")) == 2, "the log and the report"
 
 
 def test_a_job_that_is_deleted_has_no_live_log_any_more(mock: Platform, start: Start) -> None:
