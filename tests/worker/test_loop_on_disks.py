@@ -122,7 +122,8 @@ def test_what_a_job_has_left_goes_up_from_a_disk_that_fails_in_the_middle(
     mock: Platform, worker: WorkerProcess, disk: SetFaults, fault: Fault, tmp_path: Path
 ) -> None:
     """Neither its log nor its state can be written any more; no other job is asked for until the disk works again."""
-    line = f"echo kept > /files/output/b; until [ -e {tmp_path}/go ]; do sleep 0.02; done; seq 1 200000; echo told"
+    prints = "seq 1 200000 | xargs -n 500; echo told"
+    line = f"echo kept > /files/output/b; until [ -e {tmp_path}/go ]; do sleep 0.02; done; {prints}"
     job = mock.submit(line, up=UP)
     output = worker.base / job / "files" / "output" / "b"
     wait_until(lambda: output.exists() and output.stat().st_size > 0, "the command to write")
@@ -133,7 +134,7 @@ def test_what_a_job_has_left_goes_up_from_a_disk_that_fails_in_the_middle(
     outputs = mock.outputs(job)
     assert outputs["output/output/b"] == b"kept\n"
     assert outputs["log/log/container.log"].startswith(b"[job-fetcher] The disk of this worker does not take the log.")
-    assert outputs["log/log/container.log"].endswith(b"\n199999\n200000\ntold\n")
+    assert outputs["log/log/container.log"].endswith(b" 199999 200000\ntold\n")
     assert len(outputs["log/log/container.log"]) < 1.1 * 2**20
     worker.wait_for_log(f"The worker asks for no job: PATH_BASE ({worker.base}) cannot be written to: ")
     behind = mock.submit(LINE, files=FILES, up=UP)
