@@ -8,6 +8,8 @@ import pytest
 from docker.utils.build import exclude_paths
 from scripts.docker import ROOT, package
 
+from tests.support.images import JobImages
+
 MAX_ADDED_MIB = 35
 BASE = "python:3.11-slim"
 
@@ -41,13 +43,15 @@ def test_image_holds_the_locked_packages_and_the_worker_and_no_tools(
     assert shell(docker_client, worker_image, f'python -c "{version}"').strip() == package()["version"]
 
 
-def test_image_is_built_on_the_python_that_is_asked_for(docker_client: docker.DockerClient, worker_image: str) -> None:
+def test_image_is_built_on_the_python_that_is_asked_for(
+    docker_client: docker.DockerClient, worker_image: str, job_images: JobImages
+) -> None:
     """The platform's own Compose file passes PYTHON_VERSION."""
-    version = "3.11.named-by-compose"
+    version, tag = "3.11.named-by-compose", f"{job_images.registry}/job-fetcher:by-compose"
     docker_client.images.get(BASE).tag("python", tag=f"{version}-slim")
     try:
         build = docker_client.api.build(
-            path=str(ROOT), buildargs={"PYTHON_VERSION": version}, rm=True, forcerm=True, decode=True
+            path=str(ROOT), tag=tag, buildargs={"PYTHON_VERSION": version}, rm=True, forcerm=True, decode=True
         )
         said = "".join(event.get("stream", "") for event in build)
     finally:
