@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,32 +10,16 @@ import pytest
 
 from job_fetcher.core.background import Cancellation
 from job_fetcher.core.errors import EngineUnavailable
-from job_fetcher.engine import client as engine
 from job_fetcher.engine import container_wait
 from job_fetcher.engine.client import Client
 from job_fetcher.engine.container_log import DISK_FULL, LINES_MISSING, PODMAN_BEGINNING, ContainerLog
 from job_fetcher.engine.container_wait import ContainerWait, Hooks
 from tests.support.engines import DESKTOP, DOCKER, OLD_PODMAN, PODMAN, ROOTLESS_DOCKER, ROOTLESS_PODMAN, Says
-from tests.support.fake_engine import FakeContainer, FakeEngine, fake_engine
+from tests.support.fake_engine import FakeContainer, FakeEngine
 from tests.support.worker import wait_until
 
 BEGAN_AT = "2026-11-23T08:00:00Z"
 BEGAN = datetime.fromisoformat(BEGAN_AT).timestamp()
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeEngine]:
-    (folder := tmp_path / "engine").mkdir()
-    with fake_engine(folder) as fake:
-        yield fake
-
-
-@pytest.fixture
-def client(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    monkeypatch.setenv("DOCKER_HOST", fake.url)
-    client = engine.connect()
-    yield client
-    client.close()
 
 
 @pytest.fixture

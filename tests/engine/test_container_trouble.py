@@ -1,37 +1,22 @@
 """A job's container while its engine answers with errors, or somebody else removes it. The engine is a stand-in."""
 
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable
+from pathlib import PurePosixPath
 
 import pytest
 
 from job_fetcher.core.background import Cancellation
 from job_fetcher.core.errors import EngineUnavailable, JobFailed, MachineFault
-from job_fetcher.engine import client as engine
 from job_fetcher.engine.client import Client, Missing
 from job_fetcher.engine.container import ContainerState, JobContainer
 from job_fetcher.engine.container_wait import ContainerWait, Hooks
 from job_fetcher.engine.isolation import LABEL_FOLDER
-from tests.support.fake_engine import FakeContainer, FakeEngine, fake_engine
+from tests.support.fake_engine import FakeContainer, FakeEngine
 
 FOLDER = PurePosixPath("/data/17")
 LIST = "GET /containers/json"
 REFUSALS = [(500, "trouble"), (503, "busy"), (403, "an authorization plugin refuses"), (404, "a proxy's page")]
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeEngine]:
-    with fake_engine(tmp_path) as fake:
-        yield fake
-
-
-@pytest.fixture
-def client(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    monkeypatch.setenv("DOCKER_HOST", fake.url)
-    client = engine.connect()
-    yield client
-    client.close()
 
 
 @pytest.fixture

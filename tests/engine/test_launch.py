@@ -1,7 +1,5 @@
 """The look into a created container, and the trial of the engine's init, with a stand-in for the engine."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,27 +11,13 @@ from job_fetcher.core.errors import EngineUnavailable, JobFailed
 from job_fetcher.core.job import JobSpecs
 from job_fetcher.engine import client as engine
 from job_fetcher.engine import launch
-from tests.support.fake_engine import FakeEngine, fake_engine
+from tests.support.fake_engine import FakeEngine
 
 START = "POST /start"
 
 
-@pytest.fixture
-def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
-    with fake_engine(tmp_path) as running:
-        monkeypatch.setenv("DOCKER_HOST", running.url)
-        yield running
-
-
-@pytest.fixture
-def client(scripted: FakeEngine) -> Iterator[engine.Client]:
-    connected = engine.connect()
-    yield connected
-    connected.close()
-
-
-def _trials(scripted: FakeEngine) -> int:
-    return scripted.calls.count("POST /containers/create")
+def _trials(fake: FakeEngine) -> int:
+    return fake.calls.count("POST /containers/create")
 
 
 @pytest.mark.parametrize(
@@ -46,51 +30,51 @@ def _trials(scripted: FakeEngine) -> int:
     ],
 )
 def test_container_that_does_not_start_for_another_reason_says_nothing_about_the_init(
-    scripted: FakeEngine, client: engine.Client, refusal: tuple[int, str]
+    fake: FakeEngine, client: engine.Client, refusal: tuple[int, str]
 ) -> None:
-    scripted.refusals[START] = refusal
+    fake.refusals[START] = refusal
     assert not launch.has_init(client, "image")
     assert client.init_works is None
-    scripted.refusals.clear()
+    fake.refusals.clear()
     assert launch.has_init(client, "image")
     assert client.init_works is True
-    assert scripted.containers == {}
+    assert fake.containers == {}
 
 
 def test_engine_without_init_is_believed_once_a_container_without_one_starts(
-    scripted: FakeEngine, client: engine.Client
+    fake: FakeEngine, client: engine.Client
 ) -> None:
-    scripted.has_init = False
+    fake.has_init = False
     assert not launch.has_init(client, "image")
     assert client.init_works is False
-    tried = _trials(scripted)
+    tried = _trials(fake)
     assert not launch.has_init(client, "image")
-    assert _trials(scripted) == tried
-    assert scripted.containers == {}
+    assert _trials(fake) == tried
+    assert fake.containers == {}
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 500])
 def test_engine_that_looks_for_its_init_at_the_creation_has_none_either(
-    scripted: FakeEngine, client: engine.Client, status: int
+    fake: FakeEngine, client: engine.Client, status: int
 ) -> None:
-    scripted.init_refused_by = status
+    fake.init_refused_by = status
     assert not launch.has_init(client, "image")
     assert client.init_works is False
-    assert scripted.containers == {}
+    assert fake.containers == {}
 
 
 @pytest.mark.parametrize("status", [400, 500])
 def test_creation_that_is_refused_without_an_init_too_says_nothing_about_the_init(
-    scripted: FakeEngine, client: engine.Client, status: int
+    fake: FakeEngine, client: engine.Client, status: int
 ) -> None:
-    scripted.refusals["POST /containers/create"] = (status, "no")
+    fake.refusals["POST /containers/create"] = (status, "no")
     with pytest.raises((JobFailed, EngineUnavailable), match="create a container on trial: no"):
         launch.has_init(client, "image")
     assert client.init_works is None
 
 
 def test_trial_needs_neither_the_images_user_nor_its_folder(
-    scripted: FakeEngine, client: engine.Client, monkeypatch: pytest.MonkeyPatch
+    fake: FakeEngine, client: engine.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[dict[str, Any]] = []
     create = FakeEngine._create

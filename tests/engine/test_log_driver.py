@@ -1,28 +1,13 @@
 """The log of a container where the owner's own options exclude those of the worker."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from job_fetcher.engine import client as engine
 from job_fetcher.engine import launch, probe
-from tests.support.fake_engine import FakeEngine, fake_engine
-
-
-@pytest.fixture
-def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
-    with fake_engine(tmp_path) as running:
-        monkeypatch.setenv("DOCKER_HOST", running.url)
-        yield running
-
-
-@pytest.fixture
-def client(scripted: FakeEngine) -> Iterator[engine.Client]:
-    connected = engine.connect()
-    yield connected
-    connected.close()
-
+from tests.support.fake_engine import FakeEngine
 
 CREATIONS: dict[str, Callable[[engine.Client, Path], object]] = {
     "trial of the init": lambda client, _: launch.has_init(client, "image"),
@@ -33,14 +18,14 @@ CREATIONS: dict[str, Callable[[engine.Client, Path], object]] = {
 
 @pytest.mark.parametrize("create", CREATIONS.values(), ids=CREATIONS)
 def test_engine_that_refuses_our_logging_driver_for_its_owner_s_options_gets_another(
-    scripted: FakeEngine,
+    fake: FakeEngine,
     client: engine.Client,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     create: Callable[[engine.Client, Path], object],
 ) -> None:
     monkeypatch.setattr(probe, "image", lambda _: "image")
-    scripted.max_buffer_size = True
+    fake.max_buffer_size = True
     create(client, tmp_path)
-    logs = [each["HostConfig"]["LogConfig"] for each in scripted.created]
+    logs = [each["HostConfig"]["LogConfig"] for each in fake.created]
     assert {(each["Type"], each["Config"]["mode"]) for each in logs} == {("local", "blocking")}

@@ -2,36 +2,25 @@
 
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from job_fetcher.engine import client as engine
 from job_fetcher.engine.cleanup import give_files_to_worker
 from job_fetcher.engine.client import Client
 from tests.support.engines import DOCKER, PODMAN, ROOTLESS_DOCKER, ROOTLESS_PODMAN, USERNS_REMAP, Says
-from tests.support.fake_engine import FakeEngine, fake_engine
+from tests.support.fake_engine import FakeEngine
 
 WORKER = (4711, 4712)
 """User and group of a worker that is not root."""
 
 
 @pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
+def fake(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     monkeypatch.setattr(os, "geteuid", lambda: WORKER[0])
     monkeypatch.setattr(os, "getegid", lambda: WORKER[1])
-    with fake_engine(tmp_path) as fake:
-        fake.images.add("busybox:latest")
-        yield fake
-
-
-@pytest.fixture
-def client(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    monkeypatch.setenv("DOCKER_HOST", fake.url)
-    client = engine.connect()
-    yield client
-    client.close()
+    fake.images.add("busybox:latest")
+    return fake
 
 
 @pytest.fixture

@@ -1,29 +1,18 @@
 """Which image a container is tried with: the worker's own, by all names that an engine gives it. A stand-in for it."""
 
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from job_fetcher.engine import client as engine
 from job_fetcher.engine import probe
 from job_fetcher.engine.client import Client
-from tests.support.fake_engine import FakeEngine, fake_engine
+from tests.support.fake_engine import FakeEngine
 
 
 @pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeEngine]:
-    with fake_engine(tmp_path) as fake:
-        fake.images.add("busybox:latest")
-        yield fake
-
-
-@pytest.fixture
-def client(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    monkeypatch.setenv("DOCKER_HOST", fake.url)
-    client = engine.connect()
-    yield client
-    client.close()
+def fake(fake: FakeEngine) -> FakeEngine:
+    fake.images.add("busybox:latest")
+    return fake
 
 
 @pytest.mark.parametrize(

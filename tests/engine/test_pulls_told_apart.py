@@ -12,22 +12,15 @@ from job_fetcher.engine import client as engine
 from job_fetcher.engine import images, pull
 from job_fetcher.engine.images import Images
 from job_fetcher.workspace.workspace import Workspace
-from tests.support.fake_engine import FakeEngine, fake_engine
+from tests.support.fake_engine import FakeEngine
 
 PULL = "POST /images/create"
 DEAD = (500, "dial tcp 10.0.0.9:5000: connect: connection refused")
 
 
 @pytest.fixture
-def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
-    with fake_engine(tmp_path) as running:
-        monkeypatch.setenv("DOCKER_HOST", running.url)
-        yield running
-
-
-@pytest.fixture
 def worker_images(
-    scripted: FakeEngine, tmp_path: Path, waits: list[float], monkeypatch: pytest.MonkeyPatch
+    fake: FakeEngine, tmp_path: Path, waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Images]:
     """The images of a worker whose DNS resolves the API's host, and nothing of the internet. Time passes in `waits`."""
     monkeypatch.setattr(pull, "_resolves", lambda host: host == "api.lab")
@@ -63,39 +56,39 @@ def _requeued(worker_images: Images, image: str) -> str:
     ],
 )
 def test_registry_that_has_used_up_the_patience_gets_none_until_a_pull_from_it_works(
-    scripted: FakeEngine, worker_images: Images, waits: list[float], words: str
+    fake: FakeEngine, worker_images: Images, waits: list[float], words: str
 ) -> None:
-    scripted.refusals[PULL] = (500, words)
+    fake.refusals[PULL] = (500, words)
     assert _waits_for(worker_images, "dead.lab:5000/a:1", waits)
     for image in ("dead.lab:5000/a:1", "dead.lab:5000/b:1", "dead.lab:5000/c@sha256:" + "0" * 64):
         assert not _waits_for(worker_images, image, waits)
     assert _waits_for(worker_images, "other.lab/a:1", waits), "each registry has its own patience"
-    scripted.refusals.clear()
-    scripted.images.add("dead.lab:5000/a:1")
+    fake.refusals.clear()
+    fake.images.add("dead.lab:5000/a:1")
     worker_images.pull("dead.lab:5000/a:1", cancelled=Cancellation())
-    scripted.refusals[PULL] = (500, words)
+    fake.refusals[PULL] = (500, words)
     assert _waits_for(worker_images, "dead.lab:5000/b:1", waits)
 
 
 def test_registry_that_gives_its_word_about_an_image_has_the_patience_again(
-    scripted: FakeEngine, worker_images: Images, waits: list[float]
+    fake: FakeEngine, worker_images: Images, waits: list[float]
 ) -> None:
-    scripted.refusals[PULL] = DEAD
+    fake.refusals[PULL] = DEAD
     _requeued(worker_images, "dead.lab/a:1")
-    scripted.refusals.clear()
+    fake.refusals.clear()
     with pytest.raises(JobFailed, match="is not found"):
         worker_images.pull("dead.lab/no:1", cancelled=Cancellation())
-    scripted.refusals[PULL] = DEAD
+    fake.refusals[PULL] = DEAD
     assert _waits_for(worker_images, "dead.lab/b:1", waits)
 
 
 def test_registry_that_gives_a_layer_has_the_patience_again(
-    scripted: FakeEngine, worker_images: Images, waits: list[float]
+    fake: FakeEngine, worker_images: Images, waits: list[float]
 ) -> None:
-    scripted.refusals[PULL] = DEAD
+    fake.refusals[PULL] = DEAD
     _requeued(worker_images, "dead.lab/a:1")
-    scripted.refusals.clear()
-    scripted.pull_lines = [{"status": "Download complete", "id": "1"}, {"error": "unexpected EOF"}]
+    fake.refusals.clear()
+    fake.pull_lines = [{"status": "Download complete", "id": "1"}, {"error": "unexpected EOF"}]
     assert _waits_for(worker_images, "dead.lab/a:1", waits)
 
 
@@ -115,26 +108,26 @@ def test_registry_that_gives_a_layer_has_the_patience_again(
     ],
 )
 def test_name_that_does_not_resolve_is_this_machines_fault_unless_it_is_an_unknown_registrys_own(
-    scripted: FakeEngine, worker_images: Images, image: str, looked_up: str
+    fake: FakeEngine, worker_images: Images, image: str, looked_up: str
 ) -> None:
-    scripted.refusals[PULL] = (500, f"Get: dial tcp: lookup {looked_up} on 10.0.0.1:53: no such host")
+    fake.refusals[PULL] = (500, f"Get: dial tcp: lookup {looked_up} on 10.0.0.1:53: no such host")
     assert "this machine cannot resolve host names now" in _requeued(worker_images, image)
 
 
 @pytest.mark.parametrize("status", ["Pulling fs layer", "Downloading", "Download complete"])
 def test_name_that_no_longer_resolves_in_the_middle_of_a_pull_is_this_machines_fault(
-    scripted: FakeEngine, worker_images: Images, status: str
+    fake: FakeEngine, worker_images: Images, status: str
 ) -> None:
     error = "dial tcp: lookup registry.lab on 10.0.0.1:53: no such host"
-    scripted.pull_lines = [{"status": "Pulling fs layer", "id": "1"}, {"status": status, "id": "1"}, {"error": error}]
+    fake.pull_lines = [{"status": "Pulling fs layer", "id": "1"}, {"status": status, "id": "1"}, {"error": error}]
     assert "this machine cannot resolve host names now" in _requeued(worker_images, "registry.lab/x:1")
 
 
 @pytest.mark.parametrize("image", ["mistyped.lab/x:1", "mistyped.lab:5000/x:1", "Mistyped.lab/x:1"])
 def test_registry_whose_own_name_nobody_knows_is_the_jobs_fault(
-    scripted: FakeEngine, worker_images: Images, image: str
+    fake: FakeEngine, worker_images: Images, image: str
 ) -> None:
-    scripted.refusals[PULL] = (500, "Get: dial tcp: lookup mistyped.lab on 10.0.0.1:53: no such host")
+    fake.refusals[PULL] = (500, "Get: dial tcp: lookup mistyped.lab on 10.0.0.1:53: no such host")
     with pytest.raises(JobFailed, match="does not exist") as failed:
         worker_images.pull(image, cancelled=Cancellation())
     assert not isinstance(failed.value, MachineFault)

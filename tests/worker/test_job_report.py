@@ -4,51 +4,33 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import docker
 import pytest
 
 from job_fetcher.core.job_report import JobReport
-from tests.support.fake_engine import FakeEngine, fake_engine
+from tests.support.fake_engine import FakeEngine
+from tests.support.fake_engine_workers import StartWorker, fake_engine_workers
 from tests.support.leaks import Evidence
 from tests.support.nvml import Gpu, NvmlStub
 from tests.support.platform import Platform
-from tests.support.worker import WorkerProcess, run_job
+from tests.support.worker import run_job
 
 REPORT = "log/log/job-report.json"
 WAIT = "until [ -e /files/go ]; do sleep 0.02; done"
-Start = Callable[..., WorkerProcess]
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[FakeEngine]:
-    (folder := tmp_path / "engine").mkdir()
-    with fake_engine(folder) as engine:
-        yield engine
-
-
-@pytest.fixture
-def start(needs_time: None, mock: Platform, engine: FakeEngine, evidence: Evidence, tmp_path: Path) -> Iterator[Start]:
-    client = docker.DockerClient(engine.url, version="1.41")
-    workers = []
-
-    def start(**settings: str) -> WorkerProcess:
-        fixed = {"DOCKER_HOST": engine.url, "MIN_FREE_GIB": "0"}
-        worker = WorkerProcess(mock, client, tmp_path / "data", evidence.file("worker"), fixed | settings)
-        workers.append(worker)
-        return worker
-
-    yield start
-    for worker in workers:
-        worker.end()
-    client.close()
-    evidence.keep_history(mock)
+def start(
+    needs_time: None, mock: Platform, engine: FakeEngine, evidence: Evidence, tmp_path: Path
+) -> Iterator[StartWorker]:
+    with fake_engine_workers(mock, engine, evidence, tmp_path) as start:
+        yield start
 
 
 def _report(mock: Platform, job: str) -> JobReport:
     return JobReport.model_validate_json(mock.outputs(job, report=True)[REPORT])
 
 
-def test_a_job_brings_its_report_along_and_it_is_sent_last(mock: Platform, start: Start) -> None:
+def test_a_job_brings_its_report_along_and_it_is_sent_last(mock: Platform, start: StartWorker) -> None:
     start()
     job = run_job(
         mock,
@@ -82,7 +64,7 @@ ENDS: dict[str, tuple[str, dict[str, str], int, str]] = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_the_report_says_what_ended_the_command(mock: Platform, start: Start, end: str) -> None:
+def test_the_report_says_what_ended_the_command(mock: Platform, start: StartWorker, end: str) -> None:
     line, settings, code, cause = ENDS[end]
     start(**settings)
     report = _report(mock, run_job(mock, line))
@@ -101,7 +83,7 @@ FAULTS: dict[str, Callable[[Platform], object]] = {
 
 @pytest.mark.parametrize("what", FAULTS)
 def test_a_report_that_cannot_be_sent_is_logged_and_the_job_ends_as_it_would_have(
-    mock: Platform, start: Start, what: str
+    mock: Platform, start: StartWorker, what: str
 ) -> None:
     """This job has no other file to send."""
     FAULTS[what](mock)
@@ -111,7 +93,7 @@ def test_a_report_that_cannot_be_sent_is_logged_and_the_job_ends_as_it_would_hav
     worker.wait_for_log(f"job {job}: report not sent: ")
 
 
-def test_a_name_that_the_job_has_taken_is_left_to_it(mock: Platform, start: Start) -> None:
+def test_a_name_that_the_job_has_taken_is_left_to_it(mock: Platform, start: StartWorker) -> None:
     start()
     job = run_job(mock, "echo own > /files/log/job-report.json", up={"log": "log"})
     outputs = mock.outputs(job, report=True)
@@ -119,7 +101,9 @@ def test_a_name_that_the_job_has_taken_is_left_to_it(mock: Platform, start: Star
     assert json.loads(outputs["log/log/job-report-1.json"])["job_id"] == job
 
 
-def test_a_worker_that_goes_on_with_a_job_says_null_for_what_it_does_not_know(mock: Platform, start: Start) -> None:
+def test_a_worker_that_goes_on_with_a_job_says_null_for_what_it_does_not_know(
+    mock: Platform, start: StartWorker
+) -> None:
     worker = start()
     job = mock.submit(WAIT, files={"a": b"a"})
     mock.wait_for_status(job, "running")
@@ -136,7 +120,7 @@ def test_a_worker_that_goes_on_with_a_job_says_null_for_what_it_does_not_know(mo
     assert (report.input_files, report.result) == (1, "finished")
 
 
-def test_the_gpus_figures_are_those_of_the_card(mock: Platform, start: Start, nvml: NvmlStub) -> None:
+def test_the_gpus_figures_are_those_of_the_card(mock: Platform, start: StartWorker, nvml: NvmlStub) -> None:
     card = Gpu(used_mib=1234)
     nvml.show(card)
     start(**nvml.environment)
@@ -146,7 +130,9 @@ def test_the_gpus_figures_are_those_of_the_card(mock: Platform, start: Start, nv
 
 
 @pytest.mark.parametrize("line", ["exit 3", "false", "kill -KILL $$"])
-def test_a_gpu_that_was_lost_is_the_cause_of_a_failure(mock: Platform, start: Start, nvml: NvmlStub, line: str) -> None:
+def test_a_gpu_that_was_lost_is_the_cause_of_a_failure(
+    mock: Platform, start: StartWorker, nvml: NvmlStub, line: str
+) -> None:
     card = Gpu()
     nvml.show(card)
     worker = start(**nvml.environment)

@@ -8,9 +8,9 @@ import pytest
 
 from app.config import Account
 from tests.support.fake_engine import FakeEngine
+from tests.support.fake_engine_workers import StartWorker
 from tests.support.platform import PASSWORD, TOKEN, USERNAME, Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
-from tests.worker.conftest import StartWorker
 
 WAIT = "echo ran > /files/output/ran; until [ -e /files/go ]; do sleep 0.02; done"
 IMPATIENT = "import job_fetcher.core.retry\njob_fetcher.core.retry.REFUSED_FOR_S = 1.0\n"

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.support.fake_engine import FakeEngine
+from tests.support.fake_engine_workers import StartWorker
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, wait_until
-from tests.worker.conftest import StartWorker
 
 pytestmark = pytest.mark.usefixtures("needs_time")
 

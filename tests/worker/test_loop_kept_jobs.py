@@ -16,9 +16,9 @@ from job_fetcher.worker.kept_jobs import KeptJobs
 from job_fetcher.workspace.job_folder import JobFolder
 from job_fetcher.workspace.workspace import Workspace
 from tests.support.fake_engine import FakeEngine
+from tests.support.fake_engine_workers import StartWorker
 from tests.support.platform import USERNAME, Platform
 from tests.support.worker import WorkerProcess, wait_until
-from tests.worker.conftest import StartWorker
 
 WAIT = "echo ran >> /files/output/ran; until [ -e /files/go ]; do sleep 0.02; done"
 IMPATIENT = "import job_fetcher.core.retry as r\nr.ENGINE_MAX_WAIT_S = 0.05\nr.INVALID_ANSWERS = 2\n"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_engine import FakeContainer, FakeEngine
+from tests.support.fake_engine_workers import StartWorker
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, wait_until
-from tests.worker.conftest import StartWorker
 
 WAIT = "echo ran >> /files/output/ran; until [ -e /files/go ]; do sleep 0.02; done"
 IMPATIENT = "import job_fetcher.core.retry\njob_fetcher.core.retry.REFUSED_FOR_S = 1.0\n"

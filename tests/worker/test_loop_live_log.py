@@ -1,14 +1,14 @@
 """The live log of whole jobs: seen while the command runs, complete at the end, in bounded memory."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import docker
 import pytest
 
 from job_fetcher.transfer.excerpt import MAX_EXCERPT
-from tests.support.fake_engine import FakeEngine, fake_engine
+from tests.support.fake_engine import FakeEngine
+from tests.support.fake_engine_workers import StartWorker, fake_engine_workers
 from tests.support.leaks import Evidence
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, wait_until
@@ -23,32 +23,14 @@ CHATTY = (
     f" {WAIT}; echo done"
 )
 MAX_MEMORY_MIB = 120
-Start = Callable[..., WorkerProcess]
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[FakeEngine]:
-    (folder := tmp_path / "engine").mkdir()
-    with fake_engine(folder) as engine:
-        yield engine
-
-
-@pytest.fixture
-def start(needs_time: None, mock: Platform, engine: FakeEngine, evidence: Evidence, tmp_path: Path) -> Iterator[Start]:
-    client = docker.DockerClient(engine.url, version="1.41")
-    workers = []
-
-    def start(**settings: str) -> WorkerProcess:
-        often = {"LOG_INTERVAL": "0.1", "TIMEOUT_STATUS": "0.1", "DOCKER_HOST": engine.url, "MIN_FREE_GIB": "0"}
-        worker = WorkerProcess(mock, client, tmp_path / "data", evidence.file("worker"), often | settings)
-        workers.append(worker)
-        return worker
-
-    yield start
-    for worker in workers:
-        worker.end()
-    client.close()
-    evidence.keep_history(mock)
+def start(
+    needs_time: None, mock: Platform, engine: FakeEngine, evidence: Evidence, tmp_path: Path
+) -> Iterator[StartWorker]:
+    with fake_engine_workers(mock, engine, evidence, tmp_path, LOG_INTERVAL="0.1", TIMEOUT_STATUS="0.1") as start:
+        yield start
 
 
 def _go(worker: WorkerProcess, job: str) -> None:
@@ -56,7 +38,7 @@ def _go(worker: WorkerProcess, job: str) -> None:
 
 
 def test_the_log_that_a_command_writes_into_a_file_is_seen_while_it_runs_and_after_a_restart(
-    mock: Platform, start: Start
+    mock: Platform, start: StartWorker
 ) -> None:
     """The real Comet's way."""
     worker = start()
@@ -76,7 +58,7 @@ def test_the_log_that_a_command_writes_into_a_file_is_seen_while_it_runs_and_aft
     worker.assert_nothing_left()
 
 
-def test_a_job_that_prints_much_costs_little_memory_and_few_bytes(mock: Platform, start: Start) -> None:
+def test_a_job_that_prints_much_costs_little_memory_and_few_bytes(mock: Platform, start: StartWorker) -> None:
     """12 MB, one line of them without an end, and escape sequences."""
     worker = start()
     job = mock.submit(CHATTY)
@@ -91,7 +73,7 @@ def test_a_job_that_prints_much_costs_little_memory_and_few_bytes(mock: Platform
     assert worker.peak_memory_mib <= MAX_MEMORY_MIB
 
 
-def test_without_an_interval_the_log_goes_up_once_at_the_end(mock: Platform, start: Start) -> None:
+def test_without_an_interval_the_log_goes_up_once_at_the_end(mock: Platform, start: StartWorker) -> None:
     worker = start(LOG_INTERVAL="0")
     job = mock.submit(f"echo begun; {WAIT}")
     mock.wait_until(lambda: len(mock.requests("PUT", f"/jobs/{job}/status")) > 10, "keep-alives")
@@ -102,7 +84,7 @@ def test_without_an_interval_the_log_goes_up_once_at_the_end(mock: Platform, sta
     assert len(mock.requests("POST", "/store")) == 2, "the log and the report"
 
 
-def test_a_job_that_is_deleted_has_no_live_log_any_more(mock: Platform, start: Start) -> None:
+def test_a_job_that_is_deleted_has_no_live_log_any_more(mock: Platform, start: StartWorker) -> None:
     worker = start()
     job = mock.submit("while :; do echo more; sleep 0.01; done")
     mock.wait_until(lambda: LOG in mock.outputs(job), "the live log")

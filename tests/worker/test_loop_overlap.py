@@ -194,7 +194,7 @@ def test_input_that_does_not_fit_waits_for_the_job_behind_once(
     monkeypatch.setattr(steps, "download_inputs", download)
     folder = Workspace(tmp_path, "ada").create(Job(id="1", raw={}))
     anything: Any = None
-    preparation = Preparation(mock.api(), anything, JobLimits(), anything, lambda _: makes_room)
+    preparation = Preparation(mock.api(), anything, JobLimits(), anything, anything)
     with folder, nullcontext() if makes_room else pytest.raises(NoRoom):
-        preparation._download(folder, anything, Cancellation())
+        preparation._download(folder, anything, lambda _: makes_room, Cancellation())
     assert len(tries) == 1 + makes_room

@@ -1,11 +1,9 @@
 """STATUS_HOLD: each status stays at the platform for so long, in order, in nobody's way."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 
-import docker
 import pytest
 
 from job_fetcher.core.background import Cancellation, in_background
@@ -13,8 +11,7 @@ from job_fetcher.core.errors import JobFetcherError, JobGone, StopRequested
 from job_fetcher.core.job import JobStatus
 from job_fetcher.worker.keepalive import KeepAlive
 from job_fetcher.worker.shutdown import Shutdown
-from tests.support.fake_engine import FakeEngine, fake_engine
-from tests.support.leaks import Evidence
+from tests.support.fake_engine_workers import StartWorker
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
 
@@ -97,29 +94,9 @@ def test_a_hold_ends_when_the_worker_is_told_to_end(end: Callable[[Shutdown], No
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[FakeEngine]:
-    (folder := tmp_path / "engine").mkdir()
-    with fake_engine(folder) as engine:
-        yield engine
-
-
-@pytest.fixture
-def start(
-    mock: Platform, engine: FakeEngine, evidence: Evidence, tmp_path: Path
-) -> Iterator[Callable[[float], WorkerProcess]]:
-    client = docker.DockerClient(engine.url, version="1.41")
-    started: list[WorkerProcess] = []
-
-    def start(hold_s: float) -> WorkerProcess:
-        settings = {"DOCKER_HOST": engine.url, "MIN_FREE_GIB": "0", "STATUS_HOLD": str(hold_s)}
-        started.append(WorkerProcess(mock, client, tmp_path / "data", evidence.file("worker"), settings))
-        return started[-1]
-
-    yield start
-    for worker in started:
-        worker.end()
-        print(worker.log)  # noqa: T201 - pytest shows it if the test has failed
-    client.close()
+def start(start: StartWorker) -> Callable[[float], WorkerProcess]:
+    """Starts a worker that holds each status for so many seconds."""
+    return lambda hold_s: start(STATUS_HOLD=str(hold_s), TIMEOUT_STATUS="1")
 
 
 @pytest.mark.parametrize(("line", "end"), [("true", "finished"), ("false", "error"), ("echo x; exit 3", "error")])

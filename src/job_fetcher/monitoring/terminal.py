@@ -14,6 +14,7 @@ from job_fetcher.core.events import JobEnd
 from job_fetcher.monitoring import status_file, words
 from job_fetcher.monitoring.history import HISTORY, History
 from job_fetcher.monitoring.snapshot import GpuState, JobNow, PastJob, Status
+from job_fetcher.transfer.upload_report import in_words
 
 EVERY_S = 1.0
 SHOWN = 10
@@ -82,7 +83,7 @@ def _facts(status: Status) -> RenderableType:
     if status.polled_s_ago is not None:
         table.add_row("platform", Text(f"answered {words.duration(status.polled_s_ago)} ago"))
     if status.disk_free_bytes is not None:
-        table.add_row("disk", Text(f"{words.size(status.disk_free_bytes)} free"))
+        table.add_row("disk", Text(f"{in_words(status.disk_free_bytes)} free"))
     if status.gpu is not None:
         table.add_row("GPU", Text(_gpu(status.gpu)))
     return table

@@ -1,8 +1,9 @@
-"""What the worker is doing, in a sentence; and times and sizes as a person reads them."""
+"""What the worker is doing, in a sentence; and times as a person reads them."""
 
 from job_fetcher.core.events import Transfer
 from job_fetcher.core.job import JobStatus
 from job_fetcher.monitoring.snapshot import JobNow, Progress
+from job_fetcher.transfer.upload_report import in_words
 
 _STAGES = {
     JobStatus.PREPROCESSING: "prepares",
@@ -10,7 +11,6 @@ _STAGES = {
     JobStatus.POSTPROCESSING: "uploads the outputs of",
 }
 _TRANSFERS = {Transfer.PULL: "the image", Transfer.DOWNLOAD: "the inputs", Transfer.UPLOAD: "the outputs"}
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def doing(job: JobNow | None, finishing: JobNow | None, reason_against: str | None, *, has_polled: bool) -> str:
@@ -28,9 +28,9 @@ def doing(job: JobNow | None, finishing: JobNow | None, reason_against: str | No
 
 def progress(each: Progress) -> str:
     """`the inputs: 1.2 GiB of 3.4 GiB, 35.1 MiB/s, 1 min 3 s left`"""
-    parts = [f"{size(each.done_bytes)} of {size(each.total_bytes)}"]
+    parts = [f"{in_words(each.done_bytes)} of {in_words(each.total_bytes)}"]
     if each.bytes_per_s:
-        parts.append(f"{size(int(each.bytes_per_s))}/s")
+        parts.append(f"{in_words(int(each.bytes_per_s))}/s")
     if each.left_s:
         parts.append(f"{duration(each.left_s)} left")
     return f"{_TRANSFERS[each.transfer]}: {', '.join(parts)}"
@@ -44,11 +44,3 @@ def duration(seconds: float) -> str:
             rest = whole % unit // smaller
             return f"{whole // unit} {name}" + (f" {rest} {smaller_name}" if rest else "")
     return f"{whole} s"
-
-
-def size(count: int) -> str:
-    """`512 bytes`, `3.4 GiB`"""
-    value, unit = float(count), 0
-    while value >= 1024 and unit < len(_UNITS) - 1:
-        value, unit = value / 1024, unit + 1
-    return f"{count} bytes" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"

@@ -46,7 +46,8 @@ class Preparation:
         folder.check_names(handler.files_down or {}, (handler.files_up or {}).values())
         waiting = Waiting(job)
         pull = waiting.image(job.watch.pulling(partial(self._images.pull, specs.handler.image_url)))
-        download = waiting.inputs(job.watch.downloading(partial(self._download, folder, specs, waiting=waiting)))
+        made_room = waiting.room(self._made_room)
+        download = waiting.inputs(job.watch.downloading(partial(self._download, folder, specs, made_room)))
         with waiting.told():
             run_all(
                 lambda task, left: task(cancelled=left),
@@ -60,7 +61,7 @@ class Preparation:
         folder.record(runs=folder.state.runs + 1)
 
     def _download(
-        self, folder: JobFolder, specs: JobSpecs, cancelled: Cancellation, waiting: Waiting | None = None
+        self, folder: JobFolder, specs: JobSpecs, made_room: Callable[[Cancellation], bool], cancelled: Cancellation
     ) -> None:
         """Fetch the inputs. Those that do not fit on the disk wait for the job that finishes behind this one."""
         download = partial(
@@ -70,7 +71,6 @@ class Preparation:
         try:
             download()
         except NoRoom as error:
-            made_room = waiting.room(self._made_room) if waiting else self._made_room
             if not made_room(cancelled):
                 raise
             log.info("job %s: inputs did not fit, but the job before has made room: %s", folder.job_id, error)

@@ -28,7 +28,7 @@ from pydantic import Field, ValidationError
 
 from job_fetcher.core.background import Cancellation
 from job_fetcher.core.job import Model
-from job_fetcher.workspace.disk import free_bytes, is_there, remove_tree, sync, sync_names
+from job_fetcher.workspace.disk import free_bytes, is_there, remove_tree, sync, sync_names, write_durably
 
 STALE_S = 3600.0
 """A worker that was killed has left a `.new-…` folder in which nothing was written for so long."""
@@ -138,10 +138,7 @@ class InputCache:
             if copy(source.fileno(), file.fileno(), cancelled) != version.size:
                 raise OSError("the input has another size than the storage told")
             sync(file.fileno())
-        with (folder / "version.json").open("w", encoding="utf-8") as file:
-            file.write(version.model_dump_json())
-            file.flush()
-            sync(file.fileno())
+        write_durably(folder / "version.json", version.model_dump_json())
 
     def _remove_unfinished(self, now: float) -> None:
         for folder in self._folders(".old-*"):
