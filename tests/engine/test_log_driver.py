@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from job_fetcher.engine import client as engine
-from job_fetcher.engine import launch, probe
+from job_fetcher.engine import isolation, launch, probe
 from tests.support.fake_engine import FakeEngine
 
 CREATIONS: dict[str, Callable[[engine.Client, Path], object]] = {
@@ -29,3 +29,4 @@ def test_engine_that_refuses_our_logging_driver_for_its_owner_s_options_gets_ano
     create(client, tmp_path)
     logs = [each["HostConfig"]["LogConfig"] for each in fake.created]
     assert {(each["Type"], each["Config"]["mode"]) for each in logs} == {("local", "blocking")}
+    assert isolation.ISOLATION["log_config"]["Type"] == "json-file"  # other engines' containers have what they had

@@ -44,7 +44,7 @@ def test_a_real_engine_gives_all_of_it_the_last_lines_or_as_much_as_is_taken(
         assert sorted(everything.splitlines()) == sorted([*(b"%d" % each for each in range(1, 5001)), b"so"])
         assert len(b"".join(so_far(client, str(made.id), 100)).splitlines()) == 100
         with closing(so_far(client, str(made.id))) as pieces:
-            assert next(pieces) == b"1\n"
+            assert next(pieces) in (b"1\n", b"so\n")  # the engine reads both streams at once
         client.close()
     finally:
         made.remove(force=True)

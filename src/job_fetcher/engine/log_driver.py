@@ -20,5 +20,6 @@ class Client(docker.APIClient):
         except APIError as error:
             if "max-buffer-size" not in str(error):
                 raise
-        config["HostConfig"]["LogConfig"]["Type"] = "local"
-        return super().create_container_from_config(config, *args, **kwargs)  # type: ignore[no-untyped-call]
+        host_config = config["HostConfig"] | {"LogConfig": config["HostConfig"]["LogConfig"] | {"Type": "local"}}
+        other = config | {"HostConfig": host_config}  # a copy: `ISOLATION` shares its LogConfig with all containers
+        return super().create_container_from_config(other, *args, **kwargs)  # type: ignore[no-untyped-call]
