@@ -6,7 +6,7 @@ The page is the real one. What it shows is made up here, so that the pictures di
 import math
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,20 @@ from pathlib import Path
 import waitress
 from playwright.sync_api import sync_playwright
 
-from job_fetcher.core.events import GpuFound, JobBegan, JobEnd, LogGrows, Offered, Polled, StageBegan, StatusHeard
+from job_fetcher.core.events import (
+    Event,
+    GpuFound,
+    JobBegan,
+    JobEnd,
+    LogGrows,
+    Moved,
+    Offered,
+    Planned,
+    Polled,
+    StageBegan,
+    StatusHeard,
+    Transfer,
+)
 from job_fetcher.core.job import Job, JobStatus
 from job_fetcher.core.job_report import JobReport, JobResult
 from job_fetcher.monitoring.access import Access
@@ -37,8 +50,26 @@ def browser() -> str | None:
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
-def recorder() -> Recorder:
-    """A worker in the middle of a job."""
+def _begin(job_id: str, number: int) -> list[Event]:
+    raw = {"meta": {"job_id": number}, "handler": {"image_name": "decode", "image_version": "v0_10_1"}}
+    return [
+        JobBegan(Job(id=job_id, raw=raw), Path("log")),
+        StageBegan(job_id, JobStatus.PREPROCESSING),
+        StageBegan(job_id, JobStatus.RUNNING),
+    ]
+
+
+BEHIND: list[Event] = [
+    *_begin("4710", 1),
+    StageBegan("4710", JobStatus.POSTPROCESSING),
+    Planned(Transfer.UPLOAD, 3 << 30, "4710"),
+    Moved(Transfer.UPLOAD, 1 << 30, "4710"),
+]
+"""A job whose outputs go up while the next one runs."""
+
+
+def recorder(before: Iterable[Event] = ()) -> Recorder:
+    """A worker in the middle of a job; `before` is what happened before that began."""
     made = Recorder(
         worker_version="1.0.0",
         account="workstation-7 at https://api.example.org",
@@ -46,17 +77,15 @@ def recorder() -> Recorder:
         reserve_bytes=10 << 30,
         free_bytes=lambda: 412 << 30,
     )
-    raw = {"meta": {"job_id": 2}, "handler": {"image_name": "decode", "image_version": "v0_10_1"}}
-    for event in (
-        GPU,
-        Offered({"cpu_cores": 16, "memory": 63_000, "gpu_mem": 16_376, "gpu_model": GPU.model, "gpu_archi": "Ampere"}),
-        Polled(),
-        JobBegan(Job(id="4711", raw=raw), Path("log")),
-        StageBegan("4711", JobStatus.PREPROCESSING),
-        StageBegan("4711", JobStatus.RUNNING),
-        LogGrows("4711", lambda size: LOG.encode()[-size:]),
-        StatusHeard("4711"),
-    ):
+    offer: dict[str, str | int] = {
+        "cpu_cores": 16,
+        "memory": 63_000,
+        "gpu_mem": 16_376,
+        "gpu_model": GPU.model,
+        "gpu_archi": "Ampere",
+    }
+    events: list[Event] = [GPU, Offered(offer), Polled(), *before, *_begin("4711", 2)]
+    for event in [*events, LogGrows("4711", lambda size: LOG.encode()[-size:]), StatusHeard("4711")]:
         made(event)
     state = GpuState(model=GPU.model, memory_mib=GPU.memory_mib, answers=True, samples=tuple(_samples()))
     made.gpu_state = lambda: state
@@ -109,9 +138,9 @@ def history() -> History:
 
 
 @contextmanager
-def served() -> Iterator[str]:
+def served(before: Iterable[Event] = ()) -> Iterator[str]:
     """The page of the made-up worker, on a free port."""
-    known = recorder()
+    known = recorder(before)
     server = waitress.create_server(app(known, history(), Access(), LogTail(known).text), host="127.0.0.1", port=0)
     threading.Thread(target=server.run, daemon=True).start()
     yield f"http://127.0.0.1:{server.effective_port}/"

@@ -59,7 +59,7 @@ def test_jobs_are_counted_by_their_end_with_their_stages_and_bytes(end: JobEnd) 
     for number in ("1", "2"):
         recorder(JobBegan(Job(id=number, raw=None), Path("log")))
         recorder(StageBegan(number, JobStatus.PREPROCESSING))
-        recorder(Moved(Transfer.DOWNLOAD, 5))
+        recorder(Moved(Transfer.DOWNLOAD, 5, number))
         recorder(StageBegan(number, JobStatus.RUNNING))
         recorder(JobEnded(number, end, "Over."))
         recorder(JobEnded(number, end, "Told twice."))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from job_fetcher.core.events import JobBegan, Moved, Planned, StageBegan, Transfer
+from job_fetcher.core.events import Event, JobBegan, Moved, Planned, StageBegan, Transfer
 from job_fetcher.core.job import Job, JobStatus
 from job_fetcher.monitoring import words
 from job_fetcher.monitoring.progress_bars import lines
@@ -21,30 +21,52 @@ def recorder() -> Recorder:
 
 
 def test_line_of_a_transfer_begins_with_its_job_and_a_verb(recorder: Recorder) -> None:
-    recorder(Planned(Transfer.DOWNLOAD, 3 << 30))
-    recorder(Moved(Transfer.DOWNLOAD, 1 << 30))
-    job = recorder.job()
-    assert job is not None
-    assert lines(job) == ["job 17: downloading: the inputs: 1.0 GiB of 3.0 GiB"]
+    recorder(Planned(Transfer.DOWNLOAD, 3 << 30, "17"))
+    recorder(Moved(Transfer.DOWNLOAD, 1 << 30, "17"))
+    assert lines(recorder.jobs()) == ["job 17: downloading: the inputs: 1.0 GiB of 3.0 GiB"]
+
+
+@pytest.mark.parametrize("behind", list(Transfer))
+@pytest.mark.parametrize("ahead", list(Transfer))
+def test_each_of_two_jobs_has_its_own_bytes(recorder: Recorder, behind: Transfer, ahead: Transfer) -> None:
+    recorder(JobBegan(Job(id="18", raw=None), Path("log")))
+    recorder(StageBegan("18", JobStatus.PREPROCESSING))
+    for event in (
+        Planned(behind, 4096, "17"),
+        Planned(ahead, 64, "18"),
+        Moved(behind, 1024, "17"),
+        Moved(ahead, 8, "18"),
+    ):
+        recorder(event)
+    recorder(Planned(behind, 7, "19"))
+    recorder(Moved(behind, 7, None))
+    status = recorder.status()
+    assert status.finishing is not None
+    assert status.job is not None
+    told = [
+        (each.job_id, progress.transfer, progress.done_bytes, progress.total_bytes)
+        for each in (status.finishing, status.job)
+        for progress in each.progress
+    ]
+    assert told == [("17", behind, 1024, 4096), ("18", ahead, 8, 64)]
+    assert [each.partition(": ")[0] for each in lines(recorder.jobs())] == ["job 17", "job 18"]
 
 
 @pytest.mark.parametrize(
     "events",
     [
         [],
-        [Planned(Transfer.UPLOAD, 5), Moved(Transfer.UPLOAD, 5)],
-        [Planned(Transfer.UPLOAD, 5), Moved(Transfer.UPLOAD, 9)],
-        [Planned(Transfer.UPLOAD, 5), Planned(Transfer.UPLOAD, -5)],
-        [Moved(Transfer.UPLOAD, 5)],
-        [Planned(Transfer.UPLOAD, 5), StageBegan("17", JobStatus.RUNNING)],
+        [Planned(Transfer.UPLOAD, 5, "17"), Moved(Transfer.UPLOAD, 5, "17")],
+        [Planned(Transfer.UPLOAD, 5, "17"), Moved(Transfer.UPLOAD, 9, "17")],
+        [Planned(Transfer.UPLOAD, 5, "17"), Planned(Transfer.UPLOAD, -5, "17")],
+        [Moved(Transfer.UPLOAD, 5, "17")],
+        [Planned(Transfer.UPLOAD, 5, "17"), StageBegan("17", JobStatus.RUNNING)],
     ],
 )
-def test_what_is_complete_or_of_an_earlier_stage_is_not_shown(recorder: Recorder, events: list[Planned]) -> None:
+def test_what_is_complete_or_of_an_earlier_stage_is_not_shown(recorder: Recorder, events: list[Event]) -> None:
     for event in events:
         recorder(event)
-    job = recorder.job()
-    assert job is not None
-    assert job.progress == ()
+    assert [each.progress for each in recorder.jobs()] == [()]
 
 
 def test_speed_and_time_left_are_told_where_they_are_known() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from job_fetcher.core.job_report import JobReport
+from job_fetcher.worker.job_watch import MIB
 from tests.support.fake_engine import FakeEngine
 from tests.support.fake_engine_workers import StartWorker, fake_engine_workers
 from tests.support.leaks import Evidence
@@ -47,6 +48,10 @@ def test_a_job_brings_its_report_along_and_it_is_sent_last(mock: Platform, start
     assert (report.input_files, report.input_bytes, report.output_files, report.output_bytes) == (1, 3000, 2, 3005)
     assert report.engine_version
     assert report.gpu_model is None
+    assert report.input_mib_per_s is not None
+    assert report.output_mib_per_s is not None
+    assert (report.download_s or 0) * report.input_mib_per_s * MIB == pytest.approx(3000)
+    assert (report.upload_s or 0) * report.output_mib_per_s * MIB == pytest.approx(3005)
     stages = (report.preprocessing_s, report.running_s, report.postprocessing_s)
     assert all(each is not None and 0 <= each < 60 for each in stages)
     assert all(each is not None and each > 0 for each in (report.pull_s, report.download_s, report.upload_s))

@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextvars import copy_context
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from job_fetcher.core import health
@@ -82,7 +83,7 @@ class Cancellation:
 
 
 def in_background(call: Callable[[], T], name: str) -> "Future[T]":
-    """Start `call` in a daemon thread of its own. Returns the future of its result."""
+    """Start `call` in a daemon thread of its own, in the context of this one. Returns the future of its result."""
     result: Future[T] = Future()
 
     def run() -> None:
@@ -93,7 +94,7 @@ def in_background(call: Callable[[], T], name: str) -> "Future[T]":
         else:
             result.set_result(value)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    threading.Thread(target=copy_context().run, args=[run], name=name, daemon=True).start()
     return result
 
 

@@ -2,12 +2,15 @@
 
 It is to programs what `logging` is to people: a line where something happens, and nobody listens unless somebody asks
 for that. The steps and the keep-alive tell their events in the cloud, too, where nobody listens.
+
+Two jobs may be in hand. What moves bytes does not know for which one it works: `about` knows, and each event says it.
 """
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from job_fetcher.core.job import Job, JobStatus
 from job_fetcher.core.job_report import JobReport
 
 log = logging.getLogger(__name__)
+_job_id: ContextVar[str | None] = ContextVar("job_id", default=None)
 
 
 class Transfer(StrEnum):
@@ -101,22 +105,26 @@ class TriedAgain:
     """A request has failed, and is tried again after `wait_s` seconds, which are not told of keep-alives."""
 
     wait_s: float | None = None
+    job_id: str | None = field(default_factory=_job_id.get)
+    """The job that it was for; `None` without one."""
 
 
 @dataclass(frozen=True)
 class Planned:
-    """So many bytes more are to be moved; negative: so many fewer."""
+    """So many bytes more are to be moved for a job; negative: so many fewer."""
 
     transfer: Transfer
     size: int
+    job_id: str | None = field(default_factory=_job_id.get)
 
 
 @dataclass(frozen=True)
 class Moved:
-    """So many bytes more have been moved."""
+    """So many bytes more have been moved for a job."""
 
     transfer: Transfer
     size: int
+    job_id: str | None = field(default_factory=_job_id.get)
 
 
 @dataclass(frozen=True)
@@ -154,6 +162,16 @@ Observer = Callable[[Event], None]
 """Hears of every event, in the thread that tells it: it returns at once."""
 
 _observers: tuple[Observer, ...] = ()
+
+
+@contextmanager
+def about(job_id: str) -> Iterator[None]:
+    """What is told in this block, and in threads that `background` starts in it, is about this job."""
+    token = _job_id.set(job_id)
+    try:
+        yield
+    finally:
+        _job_id.reset(token)
 
 
 def tell(event: Event) -> None:

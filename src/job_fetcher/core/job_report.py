@@ -56,7 +56,7 @@ class JobReport(Model):
     download_s: float | None = Field(default=None, description="seconds until all inputs were here, waits included")
     upload_s: float | None = Field(default=None, description="seconds until all outputs had arrived, waits included")
     retries: int | None = Field(
-        default=None, description="requests that the worker tried again meanwhile, without keep-alives"
+        default=None, description="requests that the worker tried again for the job, without keep-alives"
     )
     retry_wait_s: float | None = Field(
         default=None, description="seconds that the worker waited for these tries, of all files together"

@@ -107,10 +107,10 @@ class Recorder:
                 gpu=gpu,
             )
 
-    def job(self) -> JobNow | None:
-        """The job in hand as it is now; `None` without one."""
+    def jobs(self) -> list[JobNow]:
+        """The jobs in hand as they are now: one that finishes behind the last one comes first."""
         with self._lock:
-            return self._job.now() if self._job else None
+            return [each.now() for each in self._jobs.values()]
 
     def log(self) -> tuple[Path | None, Callable[[int], bytes] | None]:
         """Where the log of the job in hand is in the end, and what gives its last bytes while its command runs."""
@@ -120,10 +120,6 @@ class Recorder:
     @property
     def _job(self) -> JobInHand | None:
         return next(reversed(self._jobs.values()), None)
-
-    def _moving(self, transfer: Transfer) -> JobInHand | None:
-        """The job that moves these bytes: of two the first one uploads, and the last one fetches."""
-        return next(iter(self._jobs.values()), None) if transfer is Transfer.UPLOAD else self._job
 
     def _note(self, event: Event) -> PastJob | None:
         """Take note. Returns the job that is over, if one is."""
@@ -147,12 +143,12 @@ class Recorder:
                 self._jobs[job_id].log_end = end
             case TriedAgain():
                 self.retries += 1
-            case Planned(transfer, size) if (moving := self._moving(transfer)) is not None:
-                moving.meters[transfer].plan(size)
-            case Moved(transfer, size):
+            case Planned(transfer, size, str(job_id)) if job_id in self._jobs:
+                self._jobs[job_id].meters[transfer].plan(size)
+            case Moved(transfer, size, job_id):
                 self.bytes_moved[transfer] += size
-                if (moving := self._moving(transfer)) is not None:
-                    moving.meters[transfer].move(size)
+                if job_id in self._jobs:
+                    self._jobs[job_id].meters[transfer].move(size)
             case JobReported(report) if report.job_id in self._jobs:
                 self._jobs[report.job_id].report = report
             case JobEnded(job_id, end, sentence):

@@ -56,18 +56,20 @@ def rendered(status: Status, past: list[PastJob]) -> RenderableType:
     if not status.is_well:
         parts.append(Text("The worker does not get on.", style="bold red"))
     if status.job is not None:
-        parts.append(_job(status.job))
+        parts.append(_job("job", status.job))
+    if status.finishing is not None:
+        parts.append(_job("job before it", status.finishing))
     parts.append(_facts(status))
     if past:
         parts.append(_past(past))
     return Group(*parts)
 
 
-def _job(job: JobNow) -> RenderableType:
+def _job(title: str, job: JobNow) -> RenderableType:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     whose = [f"user's job {job.user_job_id}"] if job.user_job_id is not None else []
     named = ", ".join([f"job {job.job_id}", *whose, *filter(None, [job.application or job.image])])
-    table.add_row("job", Text(named))
+    table.add_row(title, Text(named))
     stages = ", ".join(f"{each.stage} {words.duration(each.seconds)}" for each in job.stages)
     table.add_row("stages", Text(stages))
     for each in job.progress:

@@ -59,12 +59,12 @@ class JobWatch:
                     if stage is JobStatus.POSTPROCESSING and stage not in self._began and self._folder.state.started:
                         self._known["running_s"] = self._folder.command_age_s
                     self._began.setdefault(stage, time.monotonic())
-                case TriedAgain(float(wait_s)):
+                case TriedAgain(float(wait_s), self._folder.job_id):
                     self._retries += 1
                     self._retry_wait_s += wait_s
                     if threading.get_ident() == self._pull_thread:
                         self._pull_wait_s += wait_s
-                case Moved(transfer, size):
+                case Moved(transfer, size, self._folder.job_id):
                     self._moved[transfer] += size
                 case _:
                     pass

@@ -20,7 +20,7 @@ from job_fetcher.core.errors import (
     JobFailed,
     Unavailable,
 )
-from job_fetcher.core.events import JobBegan, tell
+from job_fetcher.core.events import JobBegan, about, tell
 from job_fetcher.core.job import Job
 from job_fetcher.engine import cleanup, hardware
 from job_fetcher.engine import client as engine
@@ -129,7 +129,7 @@ class Worker:
 
         `resumed`: it was left behind, and may have ended at the platform since.
         """
-        with folder:
+        with folder, about(folder.job_id):
             tell(JobBegan(folder.state.job, folder.log))
             recorded = folder.state.final
             if recorded is None:
