@@ -32,7 +32,7 @@ def main() -> NoReturn:
     commands.add_parser("run", help="run the worker (the default)").set_defaults(call=lambda _: _run())
     checking = commands.add_parser("check", help="check this machine: say what is wrong, and how to mend it")
     checking.add_argument(
-        "--json", action="store_true", help="print a JSON list of objects with name, ok, text, seconds"
+        "--json", action="store_true", help="print a JSON list of objects with name, ok, text, seconds, limit"
     )
     checking.set_defaults(call=lambda options: _check(as_json=options.json))
     pausing = commands.add_parser("pause", help="take no new job, even after a restart; the job in hand goes on")
@@ -108,7 +108,8 @@ def _check(*, as_json: bool) -> int:
     for each in Preflight().run():
         findings.append(each)
         if not as_json:
-            line = f"{'✓' if each.ok else '✗'} {each.name:<18} {each.seconds:5.1f} s  {each.text}"
+            mark = "!" if each.limit else "✓" if each.ok else "✗"
+            line = f"{mark} {each.name:<18} {each.seconds:5.1f} s  {each.text}"
             print(line, flush=True)  # noqa: T201
     if as_json:
         print(json.dumps([asdict(each) for each in findings], indent=2))  # noqa: T201

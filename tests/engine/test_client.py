@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from job_fetcher.core.errors import EngineError, SettingsError
+from job_fetcher.core.errors import EngineError, EngineUnavailable, JobFailed, SettingsError
 from job_fetcher.engine import client as engine
-from job_fetcher.engine.client import Client
+from job_fetcher.engine import registry_check
+from job_fetcher.engine.client import Client, Missing
+from job_fetcher.engine.registry_check import RegistryTrouble
 from tests.support.raw_server import answer, raw_server
 
 NO_ADDRESSES = {
@@ -108,3 +110,42 @@ def test_advice_for_a_network_that_is_not_there_is_possible(
             engine.require_network(client, network)
         client.close()
     assert str(refused.value).endswith(cure)
+
+
+def _inspect(client: Client) -> None:
+    with engine.translate_errors("inspect it"):
+        client.inspect_container("x")
+
+
+REFUSED: dict[str, tuple[str, Callable[[Client], Any], str]] = {
+    "no network": ("404 Not Found", lambda client: engine.require_network(client, "lab"), "is no network of {}: write"),
+    "no container": ("404 Not Found", _inspect, "{} cannot inspect it: no"),
+    "conflict": ("409 Conflict", _inspect, "{} cannot inspect it: no"),
+    "failure": ("500 Internal Server Error", _inspect, "{} cannot inspect it: no"),
+    "registry": (
+        "500 Internal Server Error",
+        lambda client: registry_check.check(client, ["r.example/*"]),
+        "{} cannot use the registry r.example (no).",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("server", "name"),
+    [("Docker/28.2.2 (linux)", "the Docker engine"), ("Libpod/5.4.2 (linux)", "Podman"), ("", "the Docker engine")],
+)
+@pytest.mark.parametrize(("status", "call", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_a_sentence_names_the_engine_that_has_answered(
+    monkeypatch: pytest.MonkeyPatch, server: str, name: str, status: str, call: Callable[[Client], Any], sentence: str
+) -> None:
+    headers = {"Server": server} if server else {}
+    no = answer(b'{"message": "no"}', status, content_type="application/json", **headers)
+    info = answer(b'{"Swarm": {"LocalNodeState": "inactive"}}', content_type="application/json", **headers)
+    with raw_server(_version("1.41"), answer(b"OK"), no, info) as at:
+        monkeypatch.setenv("DOCKER_HOST", at.url.replace("http://", "tcp://"))
+        client = engine.connect()
+        with pytest.raises((SettingsError, JobFailed, EngineUnavailable, Missing, RegistryTrouble)) as refused:
+            call(client)
+        client.close()
+    said = str(refused.value)
+    assert sentence.format(name) in said or sentence.format(name[0].upper() + name[1:]) in said

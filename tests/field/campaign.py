@@ -27,6 +27,8 @@ from tests.support.worker import WorkerProcess, wait_until
 
 PATIENCE_S = 60.0
 LINES = 20_000
+SHOWN = "/data"
+"""What stands on the page for the folder of a step."""
 RAN = "echo ran >> /files/output/ran"
 WAIT_FOR_GO = "until [ -e /files/go ]; do sleep 0.1; done"
 SENTENCES = {SettingsError.exit_code, EngineError.exit_code}
@@ -159,9 +161,8 @@ def check(stage: Stage) -> str:
     except ValueError:
         raise AssertionError(f"check ended with {worker.wait()}: {stage.last_words()}") from None
     if wrong := [each["text"] for each in findings if not each["ok"]]:
-        raise Told("; ".join(wrong))
-    limits = [text for each in findings if "; but " in (text := each["text"])]
-    return "; ".join(limit.split("; but ", 1)[1] for limit in limits)
+        raise Told(". ".join(wrong))
+    return ". ".join(each["text"][0].upper() + each["text"][1:] for each in findings if each["limit"])
 
 
 def job(stage: Stage) -> str:
@@ -275,7 +276,7 @@ def _cell(step: Callable[[Stage], str], stage: Stage) -> Cell:
         verdict, sentence = Verdict.TOLD, str(told)
     except (AssertionError, OSError, KeyError, DockerException) as error:
         verdict, sentence = Verdict.FAILS, str(error) or type(error).__name__
-    return Cell(verdict, _TIME_AND_LEVEL.sub("", " ".join(sentence.replace(str(stage.folder), "PATH_BASE").split())))
+    return Cell(verdict, _TIME_AND_LEVEL.sub("", " ".join(sentence.replace(str(stage.folder), SHOWN).split())))
 
 
 @contextmanager

@@ -68,7 +68,7 @@ ENVIRONMENTS = (
             (
                 "mac",
                 "Docker Desktop on macOS",
-                "It needs macOS; `fuse-macos` and `fuse-shared-flock` below have its disk.",
+                "It needs macOS; `fuse-macos` and `fuse-shared-flock` above have its disk.",
             ),
             ("gpu", "GPUs by NVIDIA's toolkit and by CDI", "This machine has no GPU."),
         )

@@ -122,7 +122,8 @@ Run on {date}: {machine}.
 | stop | the worker is stopped: it requeues the job, and leaves nothing |
 | full disk | a job fills a small disk: what it had made before arrives, and the next job runs |
 
-*told*: the worker names in a sentence what does not hold there, before a job is lost to it.
+*told*: the worker names in a sentence what does not hold there, before a job is lost to it. In the sentences, `/data`
+stands for the folder of the jobs.
 
 ## What was tried
 

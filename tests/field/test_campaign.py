@@ -53,4 +53,4 @@ def test_worker_that_says_why_it_takes_no_job_has_told_it(place: Place, needs_mo
     with faulty([Fault.EDQUOT], place.folder) as spoiled:
         found = cell(replace(place, spoiled=spoiled), campaign.exit_code)
     assert found.verdict is Verdict.TOLD
-    assert found.sentence.startswith("PATH_BASE (PATH_BASE) cannot be written to: Disk quota exceeded - ")
+    assert found.sentence.startswith("PATH_BASE (/data) cannot be written to: Disk quota exceeded - ")

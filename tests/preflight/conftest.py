@@ -37,7 +37,12 @@ class Report:
 
     @property
     def ticks(self) -> dict[str, str]:
-        return {each["name"]: each["text"] for each in self.findings if each["ok"]}
+        return {each["name"]: each["text"] for each in self.findings if each["ok"] and not each["limit"]}
+
+    @property
+    def limits(self) -> list[tuple[str, str]]:
+        """What does not hold here, though jobs run."""
+        return [(each["name"], each["text"]) for each in self.findings if each["limit"]]
 
     @property
     def crosses(self) -> list[tuple[str, str]]:

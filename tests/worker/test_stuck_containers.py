@@ -26,7 +26,7 @@ def test_failed_look_for_orphans_keeps_the_next_job_away_until_one_works(error: 
     stuck = StuckContainers(lambda _: None, remove_orphans)
     with pytest.raises(type(error)):
         stuck.look_for_orphans()
-    assert stuck.reason_against() == f"the Docker engine does not list the containers ({error})"
+    assert stuck.reason_against() == f"the engine does not list the containers ({error})"
     assert "the container job-7 of a former job" in (stuck.reason_against() or "")
     assert stuck.reason_against() is None
     assert (stuck.reason_against(), answers) == (None, []), "it is not asked for again"

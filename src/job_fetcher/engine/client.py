@@ -29,6 +29,7 @@ from docker.utils import kwargs_from_env
 from job_fetcher.core.errors import EngineError, EngineUnavailable, JobFailed, SettingsError
 from job_fetcher.engine import log_driver, logins
 from job_fetcher.engine.hardware import Machine
+from job_fetcher.engine.product import Product
 from job_fetcher.platform import http
 
 CALL_TIMEOUT_S = 60
@@ -61,14 +62,18 @@ class Client(log_driver.Client):
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = STALL_S
         response = super().request(method, url, *args, **kwargs)
+        self.product = Product.of(response)
         if response.status_code == 400 and b"client version" in response.content:
             old, new = self.api_version, self.version(api_version=False)["ApiVersion"]
             self._version = new
-            log.warning("The Docker engine was replaced: the worker speaks API %s with it now, not %s", new, old)
+            who = self.product.at_start
+            log.warning("%s was replaced: the worker speaks API %s with it now, not %s", who, new, old)
             anew = re.sub(r"/v[\d.]+/", f"/v{new}/", str(url), count=1)
             response = super().request(method, anew, *args, **kwargs)
         return response
 
+    product: Product = Product.DOCKER
+    """What has answered the last request."""
     init_works: bool | None = None
     """Whether containers start with the engine's init; `None` until that was tried (`launch.has_init`)."""
 
@@ -101,16 +106,16 @@ class Client(log_driver.Client):
 
 @contextmanager
 def translate_errors(doing: str) -> Iterator[None]:
-    """Translate what docker-py and its transport raise; `doing` completes "The Docker engine cannot …".
+    """Translate what docker-py and its transport raise; `doing` completes "Podman cannot …".
 
     Raises `Missing` for 404, `JobFailed` for another refusal (4xx), `EngineUnavailable` for the rest.
     """
     try:
         yield
     except NotFound as error:
-        raise Missing(f"The Docker engine cannot {doing}: {said(error)}") from error
+        raise Missing(f"{_who(error)} cannot {doing}: {said(error)}") from error
     except APIError as error:
-        text = f"The Docker engine cannot {doing}: {said(error)}"
+        text = f"{_who(error)} cannot {doing}: {said(error)}"
         if error.status_code is None or error.status_code >= 500:
             raise EngineUnavailable(text, status=error.status_code) from error
         raise JobFailed(text) from error
@@ -193,15 +198,16 @@ def require_network(client: Client, name: str) -> None:
     except Missing:
         with translate_errors("describe the host"):
             in_swarm = client.info()["Swarm"]["LocalNodeState"] == "active"
+        command = client.product.value.lower()
         if not in_swarm and name in PREDEFINED:
             raise SettingsError(
-                f"The Docker engine has no network {name}, and nobody can make one of that name (see --bridge=none)."
-                " Make another (docker network create jobs), and set JOB_NETWORK=jobs"
+                f"{client.product.at_start} has no network {name}, and nobody can make one of that name (see"
+                f" --bridge=none). Make another ({command} network create jobs), and set JOB_NETWORK=jobs"
             ) from None
         if not in_swarm:
             raise SettingsError(
-                f"JOB_NETWORK ({name}) is no network of the Docker engine: write one that `docker network ls` shows, or"
-                f" make it (docker network create {name})"
+                f"JOB_NETWORK ({name}) is no network of {client.product}: write one that `{command} network ls` shows,"
+                f" or make it ({command} network create {name})"
             ) from None
 
 
@@ -248,6 +254,10 @@ def own_container() -> str | None:
     return found[1] if found else None
 
 
+def _who(error: APIError) -> str:
+    return Product.of(error.response).at_start
+
+
 def said(error: APIError) -> str:
     """What the engine says of an error, 500 characters of it."""
     return str(error.explanation or error)[:500].strip()
@@ -277,7 +287,8 @@ def _what_to_do(error: Exception) -> str:
             " socket that `docker context inspect` names"
         )
     if "refused" in text:
-        return f"nothing listens at {where}: start Docker, or set DOCKER_HOST to where it listens"
+        start = "run `systemctl start podman.socket`" if "podman" in where else "start Docker"
+        return f"nothing listens at {where}: {start}, or set DOCKER_HOST to where it listens"
     if "no answer" in text:
         return f"it does not answer at {where}: restart Docker"
     return f"{text} (at {where}): correct DOCKER_HOST, or restart Docker"

@@ -11,17 +11,10 @@ from enum import Enum
 from typing import Any, Self
 
 from job_fetcher.engine.client import Client, translate_errors
+from job_fetcher.engine.product import Product
 
 PODMAN_WITH_CDI = (5, 4)
 """The first Podman that gives a container of its Docker API the CDI devices of a request (podman#25171)."""
-
-
-class Product(Enum):
-    """What answers at the engine's socket."""
-
-    DOCKER = "Docker"
-    DOCKER_DESKTOP = "Docker Desktop"
-    PODMAN = "Podman"
 
 
 class ContainerRoot(Enum):

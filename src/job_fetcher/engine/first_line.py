@@ -12,8 +12,9 @@ from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import EngineUnavailable, JobFailed, JobFetcherError
 from job_fetcher.engine.client import Client, Missing, translate_errors
 from job_fetcher.engine.container_wait import RUNNING
-from job_fetcher.engine.engine_info import Product, describe
+from job_fetcher.engine.engine_info import describe
 from job_fetcher.engine.log_so_far import so_far
+from job_fetcher.engine.product import Product
 
 LOOK_S = 5.0
 """After the end of the command, its log ends soon: so long the look at its first line may take then."""

@@ -8,8 +8,9 @@ from typing import Any
 from docker.types import DeviceRequest, LogConfig
 
 from job_fetcher.engine.client import Client
-from job_fetcher.engine.engine_info import EngineInfo, Product, describe
+from job_fetcher.engine.engine_info import EngineInfo, describe
 from job_fetcher.engine.hardware import Gpu
+from job_fetcher.engine.product import Product
 
 PIDS_LIMIT = 4096
 LOG_SIZE_MB, LOG_FILES = 20, 3

@@ -49,7 +49,8 @@ def has_init(client: Client, image: str) -> bool:
             works = _starts(client, image, init=True)
         client.init_works = works
         if not client.init_works:
-            log.warning("The Docker engine has no init (docker-init): the command of a job is PID 1 of its container")
+            who = client.product.at_start
+            log.warning("%s has no init (docker-init): the command of a job is PID 1 of its container", who)
     return client.init_works
 
 

@@ -58,4 +58,4 @@ def _trouble(client: Client, registry: str) -> str | None:
             return None  # a registry that wants a login, and nobody has given one: its public images may be meant
         return f"{registry} refuses this machine's login. Log in again with `docker login {registry}`"
     cure = TO_OWNER.get(failure, "Look whether this machine reaches it.")
-    return f"The Docker engine cannot use the registry {registry} ({refusal}). {cure.format(registry=registry)}"
+    return f"{client.product.at_start} cannot use the registry {registry} ({refusal}). {cure.format(registry=registry)}"

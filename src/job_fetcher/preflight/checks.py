@@ -9,7 +9,7 @@ from job_fetcher.engine import client as engine
 from job_fetcher.engine import desktop, engine_info, hardware, images, probe, registry_check
 from job_fetcher.platform import http
 from job_fetcher.preflight import machine, online
-from job_fetcher.preflight.finding import Failed, Finding, sentences
+from job_fetcher.preflight.finding import Failed, Finding, Holds, sentences
 from job_fetcher.worker import wiring
 from job_fetcher.worker.readiness import Readiness
 
@@ -23,7 +23,7 @@ class Preflight:
 
     def __init__(self, read_settings: Callable[[], Settings] = Settings.read) -> None:
         self._read_settings = read_settings
-        self._checks: tuple[tuple[str, Callable[[], str], set[str]], ...] = (
+        self._checks: tuple[tuple[str, Callable[[], str | Holds], set[str]], ...] = (
             ("settings", self._check_settings, set()),
             ("API", self._check_api, {"settings"}),
             ("credentials", self._check_credentials, {"API"}),
@@ -50,12 +50,19 @@ class Preflight:
                 continue
             started = time.monotonic()
             try:
-                found, ok = [check()], True
+                found = check()
                 well.add(name)
+                yield from self._well(name, found if isinstance(found, Holds) else Holds(found), started)
             except (JobFetcherError, http.UnusableRequest, engine.Missing, OSError) as error:
-                found, ok = sentences(error), False
-            for sentence in found:
-                yield Finding(name, ok, sentence, time.monotonic() - started)
+                for sentence in sentences(error):
+                    yield Finding(name, ok=False, text=sentence, seconds=time.monotonic() - started)
+
+    @staticmethod
+    def _well(name: str, found: Holds, started: float) -> Iterator[Finding]:
+        seconds = time.monotonic() - started
+        yield Finding(name, ok=True, text=found.text, seconds=seconds)
+        for each in found.limits:
+            yield Finding(name, ok=True, text=each, seconds=seconds, limit=True)
 
     def _check_settings(self) -> str:
         self._settings = self._read_settings()
@@ -87,9 +94,9 @@ class Preflight:
         probe.start_as_job(self._client, network, None)
         return f"{network}: a container in it starts and ends"
 
-    def _check_folder(self) -> str:
+    def _check_folder(self) -> Holds:
         limits = wiring.workspace(self._settings).try_out().limits
-        return "; but ".join([f"the worker can write to {self._settings.path_base}", *limits])
+        return Holds(f"the worker can write to {self._settings.path_base}", limits)
 
     def _check_folder_on_host(self) -> str:
         base = self._settings.path_base
@@ -98,9 +105,11 @@ class Preflight:
         self._on_host = on_host
         return f"{base} is {desktop.in_words(on_host)} of the host, and containers write to it"
 
-    def _check_limits(self) -> str:
+    def _check_limits(self) -> Holds:
         found = wiring.limits(self._settings, self._client, self._on_host)
-        return "; but ".join(["jobs run", *found]) if found else "memory, swap and processes of jobs are limited"
+        return Holds(
+            "jobs run, but not all holds here" if found else "memory, swap and processes of jobs are limited", found
+        )
 
     def _check_disk(self) -> str:
         return machine.check_disk(self._settings, self._client)

@@ -7,7 +7,8 @@ from job_fetcher.config.settings import Settings
 from job_fetcher.core.errors import GpuUnavailable
 from job_fetcher.engine import hardware, image_cleanup, isolation, probe
 from job_fetcher.engine.client import Client
-from job_fetcher.engine.engine_info import ContainerRoot, Product, describe
+from job_fetcher.engine.engine_info import ContainerRoot, describe
+from job_fetcher.engine.product import Product
 from job_fetcher.preflight.finding import Failed
 from job_fetcher.workspace.disk import GIB, MIN_FREE_INODES, free_bytes, free_inodes
 
@@ -28,7 +29,7 @@ def check_disk(settings: Settings, client: Client) -> str:
     free = []
     for what, folder in (
         ("PATH_BASE", Path(settings.path_base)),
-        ("Docker", image_cleanup.disk(client)),
+        (client.product.value, image_cleanup.disk(client)),
     ):
         free_here = free_bytes(folder)
         free.append(f"{free_here / GIB:.1f} GiB free for {what}" if free_here < sys.maxsize else f"no limit for {what}")

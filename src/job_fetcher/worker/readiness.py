@@ -75,7 +75,7 @@ class Readiness:
         if self._workspace.is_paused:
             yield "the worker is paused, until `resume`"
         if not engine.is_up(self._client):
-            yield "the Docker engine does not answer"
+            yield f"{self._client.product} does not answer"
         elif self._polling.quiet and self._is_quiet():
             yield "these are quiet hours (QUIET_HOURS)"
         if (reason := self._workspace.reason_against()) is not None:
@@ -123,6 +123,7 @@ class Readiness:
         except probe.NoImage as error:
             log.warning("The worker cannot find out whether containers start and see the GPU: %s", error)
         except probe.ProbeFailed as error:
-            yield f"containers do not start, or do not see the GPU ({error}). If that lasts, restart Docker"
+            name = self._client.product.value
+            yield f"containers do not start, or do not see the GPU ({error}). If that lasts, restart {name}"
             return
         self._trial_due = False

@@ -38,7 +38,7 @@ class StuckContainers:
             try:
                 self.look_for_orphans()
             except (JobFailed, Unavailable) as error:
-                return f"the Docker engine does not list the containers ({error})"
+                return f"the engine does not list the containers ({error})"
         if self._orphans:
             return f"the container {self._orphans[0]} of a former job cannot be removed. If that lasts, restart Docker"
         return None

@@ -10,6 +10,7 @@ from job_fetcher.core.errors import EngineError, EngineUnavailable, GpuError, Jo
 from job_fetcher.core.events import Offered, tell
 from job_fetcher.engine import client as engine
 from job_fetcher.engine import desktop, engine_info, hardware, probe
+from job_fetcher.engine.product import Product
 from job_fetcher.platform.api import WorkerApi, user_pool
 from job_fetcher.platform.auth import CognitoToken, FixedToken, Token
 from job_fetcher.worker.loop import Worker
@@ -119,7 +120,7 @@ def limits(settings: Settings, client: engine.Client, on_host: PurePosixPath) ->
     with suppress(probe.ProbeFailed, EngineUnavailable, JobFailed, engine.Missing):
         info = info.with_warnings(probe.creation_warnings(client))
     found = info.limits
-    if info.product is engine_info.Product.DOCKER_DESKTOP:
+    if info.product is Product.DOCKER_DESKTOP:
         gpus = 0
         with suppress(GpuError):
             gpus = len(hardware.gpus())

@@ -66,17 +66,17 @@ class FileSystem:
         """A sentence for each thing that it does not do."""
         found = []
         if not self.syncs:
-            found.append("it cannot flush a file or folder to disk: after a power cut, jobs may start again")
+            found.append("cannot flush a file or folder to disk: after a power cut, jobs may start again")
         if not self.hides:
-            found.append("it cannot hide files: other users of this machine can read the files of jobs")
+            found.append("cannot hide files: other users of this machine can read the files of jobs")
         if not self.tells_space:
-            found.append("it does not tell its free space: the worker cannot keep MIN_FREE_GIB free")
+            found.append("does not tell its free space: the worker cannot keep MIN_FREE_GIB free")
         if self.same_names:
             pairs = ", ".join(f"{one!r} and {other!r}" for one, other in self.same_names)
-            found.append(f"it takes different names for one file ({pairs}): jobs with two such inputs fail")
+            found.append(f"takes different names for one file ({pairs}): jobs with two such inputs fail")
         if self.refused_names:
-            found.append(f"it refuses some names ({', '.join(map(repr, self.refused_names))}): jobs with them fail")
-        return found
+            found.append(f"refuses some names ({', '.join(map(repr, self.refused_names))}): jobs with them fail")
+        return [f"the file system of PATH_BASE {each}" for each in found]
 
 
 def try_out(base: Path) -> FileSystem:

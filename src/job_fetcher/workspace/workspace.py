@@ -71,7 +71,7 @@ class Workspace:
         """
         try:
             for limit in self.try_out().limits:
-                log.warning("The file system of PATH_BASE (%s) has a limit: %s", self.base, limit)
+                log.warning("Jobs run, but %s", limit)
         except Unusable as error:
             if not error.is_full:
                 raise
