@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import docker
 import pytest
@@ -124,8 +125,10 @@ def start_worker(
     """Starts workers of `mock`, with settings besides the usual ones; they are ended with the test."""
     started: list[WorkerProcess] = []
 
-    def start(base: str = "data", **settings: str | None) -> WorkerProcess:
-        worker = WorkerProcess(mock, docker_client, tmp_path / base, evidence.file("worker"), settings)
+    def start(
+        base: str = "data", constants: Mapping[str, float] | None = MappingProxyType({}), **settings: str | None
+    ) -> WorkerProcess:
+        worker = WorkerProcess(mock, docker_client, tmp_path / base, evidence.file("worker"), settings, constants)
         started.append(worker)
         return worker
 

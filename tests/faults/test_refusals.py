@@ -1,7 +1,6 @@
 """What waiting cannot change is not waited for: the job fails at once, with a sentence; the worker does the next."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -52,14 +51,9 @@ def test_last_status_that_is_refused_is_sent_without_its_details_and_then_given_
     assert ["runtime_details" in query for query in tries] == [True, False]
 
 
-def test_worker_whose_account_is_refused_ends_and_says_what_to_do(
-    mock: Platform, start_worker: StartWorker, tmp_path: Path
-) -> None:
+def test_worker_whose_account_is_refused_ends_and_says_what_to_do(mock: Platform, start_worker: StartWorker) -> None:
     """A refusal is confirmed first: `tests/worker/test_loop_astray.py`. Three minutes are a second for this worker."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import job_fetcher.core.retry\njob_fetcher.core.retry.REFUSED_FOR_S = 1.0\n"
-    )
-    worker = start_worker(PYTHONPATH=str(tmp_path))
+    worker = start_worker(constants={"REFUSED_FOR_S": 1.0})
     mock.fault("/jobs", status=403, detail="no")
     assert worker.wait() == 3
     assert "Ask the platform to add it to the group 'workers'" in worker.log

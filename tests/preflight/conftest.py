@@ -12,6 +12,7 @@ from typing import Any
 import docker
 import pytest
 
+from tests.support import preloaded
 from tests.support.images import add_image, remove_images, shell_files
 from tests.support.leaks import Evidence
 from tests.support.platform import PASSWORD, USERNAME, Platform
@@ -108,12 +109,8 @@ def settings_of(mock: Platform, base: Path) -> dict[str, str]:
 def run_check(
     *arguments: str, environment: Mapping[str, str | None], cwd: Path, run_by: tuple[str, ...] = ()
 ) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [*run_by, sys.executable, "-m", "job_fetcher", "check", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={name: value for name, value in environment.items() if value is not None},
-        timeout=PATIENCE_S,
-    )
+    command, env = ("check", *arguments), {name: value for name, value in environment.items() if value is not None}
+    if not run_by and preloaded.can_fork(env):
+        return preloaded.run(command, env, cwd, PATIENCE_S)
+    line = [*run_by, sys.executable, "-m", "job_fetcher", *command]
+    return subprocess.run(line, check=False, capture_output=True, text=True, cwd=cwd, env=env, timeout=PATIENCE_S)

@@ -1,6 +1,6 @@
 """Workers with a stand-in for the engine: real processes, started with settings besides the usual ones."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess
 
 StartWorker = Callable[..., WorkerProcess]
+IMPATIENT = {"FIRST_SPAN_S": 0.2}
+"""A worker with these constants tries again after tenths of a second, where others wait for seconds."""
 
 
 @contextmanager
@@ -22,9 +24,9 @@ def fake_engine_workers(
     client = docker.DockerClient(engine.url, version="1.41")
     started: list[WorkerProcess] = []
 
-    def start(**settings: str | None) -> WorkerProcess:
+    def start(*, constants: Mapping[str, float] | None = IMPATIENT, **settings: str | None) -> WorkerProcess:
         all_of_them = {"DOCKER_HOST": engine.url, "MIN_FREE_GIB": "0"} | usual | settings
-        started.append(WorkerProcess(mock, client, folder / "data", evidence.file("worker"), all_of_them))
+        started.append(WorkerProcess(mock, client, folder / "data", evidence.file("worker"), all_of_them, constants))
         return started[-1]
 
     yield start

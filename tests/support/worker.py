@@ -8,13 +8,15 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import IO, Any, TypeVar
 
 import docker
 from docker.models.containers import Container
 
 from job_fetcher.engine.container import LABEL_JOB
 from job_fetcher.engine.isolation import LABEL_FOLDER
+from tests.support import preloaded
 from tests.support.platform import PASSWORD, USERNAME, Platform
 
 PATIENCE_S = 60.0
@@ -35,7 +37,8 @@ def wait_until(condition: Callable[[], T], what: str, timeout_s: float = PATIENC
 class WorkerProcess:
     """`python -m job_fetcher` with an environment of its own, and its folder `base` (PATH_BASE) and `log_file`.
 
-    `settings` add to or replace those of a worker of `platform`; `None` leaves one out.
+    `settings` add to or replace those of a worker of `platform`; `None` leaves one out. It is forked where that makes
+    no difference (`tests/support/preloaded.py`), with other `constants` than the source; `None`: it is never forked.
     """
 
     run_by: tuple[str, ...] = ()
@@ -51,8 +54,9 @@ class WorkerProcess:
         base: Path,
         log_file: Path,
         settings: Mapping[str, str | None],
+        constants: Mapping[str, float] | None = MappingProxyType({}),
     ) -> None:
-        self.base, self.log_file, self._client = base, log_file, client
+        self.base, self.log_file, self._client, self._constants = base, log_file, client, constants
         defaults = {
             "API_URL": platform.url,
             "USERNAME": USERNAME,
@@ -61,9 +65,7 @@ class WorkerProcess:
             "PATH_BASE": str(base),
             "TIMEOUT_JOB": "0.2",
             "TIMEOUT_STATUS": "1",
-            "PYTHONWARNINGS": "error",
-            "PYTHONFAULTHANDLER": "1",
-        }
+        } | preloaded.STRICT
         passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         self.environment = {
             name: value for name, value in (passed_on | defaults | dict(settings)).items() if value is not None
@@ -75,14 +77,23 @@ class WorkerProcess:
     def start(self) -> None:
         """Start it, or start it again: its log goes on where it was."""
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self.run_by, self.python, "-m", "job_fetcher", *self.arguments],
-                env=self.environment,
-                cwd=self._cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+            self._process = self._start(log)
+
+    def _start(self, log: IO[bytes]) -> subprocess.Popen[bytes] | preloaded.Forked:
+        is_usual = not self.run_by and self.python == sys.executable
+        if is_usual and self._constants is not None and preloaded.can_fork(self.environment):
+            return preloaded.start(
+                self.arguments, self.environment, self._cwd, log.fileno(), log.fileno(), self._constants
             )
+        assert not self._constants, "the constants of a worker that is started from nothing are those of the source"
+        return subprocess.Popen(
+            [*self.run_by, self.python, "-m", "job_fetcher", *self.arguments],
+            env=self.environment,
+            cwd=self._cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
 
     @property
     def pid(self) -> int:
@@ -104,6 +115,7 @@ class WorkerProcess:
     @property
     def peak_memory_mib(self) -> float:
         """The most resident memory that it has had so far (VmHWM, proc_pid_status(5))."""
+        assert isinstance(self._process, subprocess.Popen), "what is forked shares memory"
         status = Path(f"/proc/{self.pid}/status").read_text()
         found = re.search(r"VmHWM:\s*(\d+) kB", status)
         assert found is not None, "the worker has ended"

@@ -1,7 +1,6 @@
 """What answers in the platform's place, or refuses the account for a moment, ends no job and no worker."""
 
 import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from tests.support.platform import PASSWORD, TOKEN, USERNAME, Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
 
 WAIT = "echo ran > /files/output/ran; until [ -e /files/go ]; do sleep 0.02; done"
-IMPATIENT = "import job_fetcher.core.retry\njob_fetcher.core.retry.REFUSED_FOR_S = 1.0\n"
+SOON_BELIEVED = {"REFUSED_FOR_S": 1.0}
 """Three minutes of refusals are a second for this worker."""
 PAGES: dict[str, dict[str, Any]] = {
     "a load balancer's 404": {"status": 404, "body": "<html>not found</html>"},
@@ -24,13 +23,6 @@ PAGES: dict[str, dict[str, Any]] = {
 }
 FIXED: dict[str, Any] = {"ACCESS_TOKEN": TOKEN, "USERNAME": None, "PASSWORD": None}
 every_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
-
-
-@pytest.fixture
-def impatient(tmp_path: Path) -> dict[str, str]:
-    (tmp_path / "impatient").mkdir()
-    (tmp_path / "impatient" / "sitecustomize.py").write_text(IMPATIENT)
-    return {"PYTHONPATH": str(tmp_path / "impatient")}
 
 
 def begun(mock: Platform, worker: WorkerProcess) -> str:
@@ -99,9 +91,9 @@ def test_credentials_that_are_refused_for_a_moment_end_no_job(mock: Platform, st
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_credentials_that_stay_refused_end_the_job_and_the_worker(
-    mock: Platform, engine: FakeEngine, start: StartWorker, impatient: dict[str, str], status: int
+    mock: Platform, engine: FakeEngine, start: StartWorker, status: int
 ) -> None:
-    worker = start(**impatient)
+    worker = start(constants=SOON_BELIEVED)
     begun(mock, worker)
     mock.fault("/jobs/*", status=status, detail="no")
     assert worker.wait() == 3
@@ -144,16 +136,16 @@ def test_credentials_that_are_refused_for_a_moment_end_no_idle_worker(
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("settings", [{}, FIXED], ids=["login", "ACCESS_TOKEN"])
 def test_credentials_that_stay_refused_end_an_idle_worker(
-    mock: Platform, start: StartWorker, impatient: dict[str, str], status: int, settings: dict[str, Any]
+    mock: Platform, start: StartWorker, status: int, settings: dict[str, Any]
 ) -> None:
     refused = mock.fault("/jobs", status=status, detail="no")
-    worker = start(**impatient, **settings)
+    worker = start(constants=SOON_BELIEVED, **settings)
     assert worker.wait() == 3
     assert refused.matched >= 3
 
 
-def test_outage_between_refusals_confirms_none(mock: Platform, start: StartWorker, impatient: dict[str, str]) -> None:
-    worker = start(**impatient)
+def test_outage_between_refusals_confirms_none(mock: Platform, start: StartWorker) -> None:
+    worker = start(constants=SOON_BELIEVED)
     for status in (503, 500, 404, 503):
         refused = mock.fault("/jobs", status=401, detail="no", times=2)
         mock.wait_until(lambda refused=refused: refused.matched >= 2, "refusals")  # type: ignore[misc]

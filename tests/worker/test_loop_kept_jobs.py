@@ -21,15 +21,13 @@ from tests.support.platform import USERNAME, Platform
 from tests.support.worker import WorkerProcess, wait_until
 
 WAIT = "echo ran >> /files/output/ran; until [ -e /files/go ]; do sleep 0.02; done"
-IMPATIENT = "import job_fetcher.core.retry as r\nr.ENGINE_MAX_WAIT_S = 0.05\nr.INVALID_ANSWERS = 2\n"
+IMPATIENT = {"ENGINE_MAX_WAIT_S": 0.05, "INVALID_ANSWERS": 2}
 """What is believed after some tries is believed soon by this worker."""
 
 
 @pytest.fixture
-def worker(start: StartWorker, tmp_path: Path) -> WorkerProcess:
-    (folder := tmp_path / "impatient").mkdir()
-    (folder / "sitecustomize.py").write_text(IMPATIENT)
-    return start(PYTHONPATH=str(folder))
+def worker(start: StartWorker) -> WorkerProcess:
+    return start(constants=IMPATIENT)
 
 
 def begun(mock: Platform, worker: WorkerProcess, engine: FakeEngine | None = None) -> str:

@@ -1,7 +1,6 @@
 """A stop between the end of a command and the engine's word of it: the job has an outcome, and is not requeued."""
 
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -11,14 +10,11 @@ from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, wait_until
 
 WAIT = "echo ran >> /files/output/ran; until [ -e /files/go ]; do sleep 0.02; done"
-IMPATIENT = "import job_fetcher.core.retry\njob_fetcher.core.retry.REFUSED_FOR_S = 1.0\n"
 
 
 @pytest.fixture
-def worker(start: StartWorker, tmp_path: Path) -> WorkerProcess:
-    (folder := tmp_path / "impatient").mkdir()
-    (folder / "sitecustomize.py").write_text(IMPATIENT)
-    return start(PYTHONPATH=str(folder))
+def worker(start: StartWorker) -> WorkerProcess:
+    return start(constants={"REFUSED_FOR_S": 1.0})
 
 
 def ended_unheard(mock: Platform, engine: FakeEngine, worker: WorkerProcess, last: str) -> tuple[str, FakeContainer]:

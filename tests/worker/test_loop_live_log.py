@@ -60,7 +60,7 @@ def test_the_log_that_a_command_writes_into_a_file_is_seen_while_it_runs_and_aft
 
 def test_a_job_that_prints_much_costs_little_memory_and_few_bytes(mock: Platform, start: StartWorker) -> None:
     """12 MB, one line of them without an end, and escape sequences."""
-    worker = start()
+    worker = start(constants=None)
     job = mock.submit(CHATTY)
     mock.wait_until(lambda: b"The middle is left out here." in mock.outputs(job).get(LOG, b""), "an excerpt")
     assert mock.job(job).status == "running"

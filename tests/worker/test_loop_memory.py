@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,10 @@ def _sparse_file(path: Path, size: int) -> str:
 
 @pytest.mark.parametrize(("storage", "count"), [("own", 1), ("s3", 4)])
 def test_two_gib_in_and_out_need_less_than_150_mib(
-    mock: Platform, worker: WorkerProcess, job_image: str, tmp_path: Path, storage: str, count: int
+    mock: Platform, start_worker: Callable[..., WorkerProcess], job_image: str, tmp_path: Path, storage: str, count: int
 ) -> None:
     """P11: as one file, and as several at the same time."""
+    worker = start_worker(constants=None)
     mock.configure(storage=storage)
     size = 2 * GIB // count
     md5 = _sparse_file(tmp_path / "big", size)

@@ -19,6 +19,8 @@ from job_fetcher.core.background import Cancellation
 from job_fetcher.core.errors import CredentialsError, EngineUnavailable, InvalidAnswer, NotThePlatform, Unavailable
 from job_fetcher.core.events import TriedAgain, tell
 
+FIRST_SPAN_S = 2.0
+"""The first wait lies between 0 s and this. The span doubles with each try."""
 MAX_WAIT_S = 60.0
 """Longest wait between two tries, besides what `Retry-After` asks for."""
 MAX_RETRY_AFTER_S = 600.0
@@ -60,14 +62,14 @@ def retrying(
     believes it. Each of these counts from the first of its kind in a row: any other outcome begins anew.
 
     Each wait is drawn at random between 0 s and a span ("full jitter"). So a thousand workers do not come back in the
-    same second. The span is 2 s at first and doubles up to `max_wait_s`. Before that `Retry-After` is waited out, or
-    `MAX_RETRY_AFTER_S` of it.
+    same second. The span is `FIRST_SPAN_S` at first and doubles up to `max_wait_s`. Before that `Retry-After` is waited
+    out, or `MAX_RETRY_AFTER_S` of it.
     `when_failed` hears of every `Unavailable`. Use: `retrying(cancelled)(call, *arguments)`.
     """
     is_believed = _Belief(invalid_for_s).is_final
 
     def wait_s(state: tenacity.RetryCallState) -> float:
-        span_s = min(2.0 ** min(state.attempt_number, 10), max_wait_s)
+        span_s = min(_span_s(state.attempt_number), max_wait_s)
         retry_after_s = getattr(_error(state), "retry_after_s", None) or 0.0
         return min(retry_after_s, MAX_RETRY_AFTER_S) + random.uniform(0, span_s)  # noqa: S311 - jitter, not a secret
 
@@ -199,8 +201,12 @@ def keep_alive_wait_s(failures: int, interval_s: float) -> float:
     It is at most half of `interval_s`, or all of an `interval_s` that is shorter than `HARMLESS_WAIT_S`.
     """
     most = max(interval_s / 2, min(interval_s, HARMLESS_WAIT_S))
-    longest = min(2.0 ** min(failures, 10), most)
+    longest = min(_span_s(failures), most)
     return random.uniform(longest / 2, longest)  # noqa: S311 - jitter, not a secret
+
+
+def _span_s(failures: int) -> float:
+    return FIRST_SPAN_S * 2.0 ** min(failures - 1, 9)
 
 
 def _before_sleep(when_failed: Callable[[Unavailable], None], state: tenacity.RetryCallState) -> None:
