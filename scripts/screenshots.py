@@ -14,6 +14,7 @@ from pathlib import Path
 import waitress
 from playwright.sync_api import sync_playwright
 
+from job_fetcher.core import health
 from job_fetcher.core.events import (
     Event,
     GpuFound,
@@ -70,6 +71,7 @@ BEHIND: list[Event] = [
 
 def recorder(before: Iterable[Event] = ()) -> Recorder:
     """A worker in the middle of a job; `before` is what happened before that began."""
+    health.beat()
     made = Recorder(
         worker_version="1.0.0",
         account="workstation-7 at https://api.example.org",

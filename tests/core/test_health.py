@@ -14,8 +14,9 @@ from job_fetcher.core.background import Cancellation
 
 @pytest.fixture(autouse=True)
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The time stamp, of this test alone."""
+    """The time stamp, of this test alone, and nothing that gets on yet."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(health, "_until_s", {})
     return tmp_path / "job-fetcher.alive"
 
 
@@ -27,6 +28,7 @@ def asked(folder: Path) -> int:
 
 def test_worker_that_has_told_nothing_is_not_well(tmp_path: Path) -> None:
     assert not health.is_well()
+    assert not health.file_is_well()
     assert asked(tmp_path) == 1
 
 
@@ -34,9 +36,16 @@ def test_worker_is_well_until_the_time_that_it_has_told(file: Path, tmp_path: Pa
     health.beat(1000)
     assert health.is_well()
     assert asked(tmp_path) == 0
-    os.utime(file, (file.stat().st_atime, file.stat().st_mtime - 1000 - health.MARGIN_S))
+    health.beat(-1000)
     assert not health.is_well()
     assert asked(tmp_path) == 1
+
+
+def test_file_of_a_worker_that_was_killed_grows_old(file: Path) -> None:
+    health.beat()
+    assert health.file_is_well()
+    os.utime(file, (1, 1))
+    assert not health.file_is_well()
 
 
 def test_wait_tells_that_all_is_well(file: Path) -> None:

@@ -53,7 +53,7 @@ class Cancellation:
             raise self.reason.with_traceback(None)  # raised in many threads: each with a traceback of its own
 
     def wait(self, seconds: float) -> None:
-        """Sleep. Ends early, by raising the reason. The caller beats for the health check: it is alive."""
+        """Sleep. Ends early, by raising the reason. The caller is alive, and tells the health check so."""
         health.beat(seconds)
         wait([self.future], timeout=seconds)
         self.check()

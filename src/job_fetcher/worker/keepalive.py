@@ -69,11 +69,14 @@ class KeepAlive:
         self._next_heard: list[Future[None]] = []
         self._saying: str | None = None
         self._has_said = False
+        self._life = health.Life()
         self.tried: Future[None] = Future()
         """Done when the first status has been tried to send, with whatever result."""
 
     def __enter__(self) -> Self:
         tell(StageBegan(self._job_id, self._last))
+        self._life = health.Life(instead_of=health.this_job())
+        self._life.beat(self._interval_s)
         self._ended = in_background(self._run, f"keep-alive-{self._job_id}")
         self._cancelled.call_when_set(self.lift_hold)
         return self
@@ -83,6 +86,7 @@ class KeepAlive:
         with self._changed:
             self._closed = True
             self._wake()
+        self._life.end()
         if self._cancelled.is_set():
             wait([self._ended], timeout=LAST_REQUEST_S)
         else:
@@ -128,9 +132,15 @@ class KeepAlive:
         self._changed.notify()
 
     def _run(self) -> None:
+        try:
+            self._send_until_closed()
+        finally:
+            self._life.end()
+
+    def _send_until_closed(self) -> None:
         due = time.monotonic()
         while self._wait_until(due):
-            health.beat(self._interval_s)
+            self._life.beat(self._interval_s)
             started = time.monotonic()
             try:
                 self._send()

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import posixpath
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from functools import partial
 from threading import Lock
@@ -92,10 +92,8 @@ class LiveLog:
 
     def _run(self, read: ReadLog, ended: Cancellation) -> None:
         while True:
-            wait(
-                [ended.future], timeout=self._interval_s
-            )  # no `Cancellation.wait`, which would beat for the health check
             try:
+                ended.wait(self._interval_s)
                 self._round(read, ended)
             except Cancelled:
                 return

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from job_fetcher.config.settings import WorkerSettings
-from job_fetcher.core import whose
+from job_fetcher.core import health, whose
 from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import (
     Cancelled,
@@ -129,7 +129,7 @@ class Worker:
 
         `resumed`: it was left behind, and may have ended at the platform since.
         """
-        with folder, about(folder.job_id):
+        with folder, about(folder.job_id), health.job():
             tell(JobBegan(folder.state.job, folder.log))
             recorded = folder.state.final
             if recorded is None:
@@ -184,7 +184,7 @@ class Worker:
         self.run_job(folder, cancelled, resumed=True)
 
     def _resume_here(self, folder: JobFolder) -> None:
-        with self._shutdown.job() as cancelled:
+        with self._shutdown.job() as cancelled, health.loop_rests():
             self._resume(folder, cancelled)
 
     def _run(self, folder: JobFolder, cancelled: JobCancellation, *, resumed: bool) -> Ending:

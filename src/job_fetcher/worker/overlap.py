@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
 from typing import Any, cast
 
+from job_fetcher.core import health
 from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.worker.shutdown import JobCancellation, Shutdown
 
@@ -26,8 +27,12 @@ class Overlap:
 
         Raises what `life` raises, which ends the worker.
         """
-        if not self._enabled:
-            return self._live(life, Future())
+        with health.loop_rests():
+            if not self._enabled:
+                return self._live(life, Future())
+            return self._run(life, name)
+
+    def _run(self, life: Callable[[JobCancellation], None], name: str) -> None:
         begun: Future[JobCancellation] = Future()
         living = in_background(partial(self._live, life, begun), name)
         either = cast("list[Future[Any]]", [living, begun.result().container_gone])
@@ -47,7 +52,8 @@ class Overlap:
         """Wait for the job that finishes behind. Raises what ends the worker."""
         finishing, self._finishing = self._finishing, None
         if finishing is not None:
-            finishing.result()
+            with health.loop_rests():
+                finishing.result()
 
     def made_room(self, cancelled: Cancellation) -> bool:
         """Wait until the job that finishes behind has ended. False if there is none: waiting makes no room."""
