@@ -298,3 +298,26 @@ def test_refusals_end_a_job_only_in_a_row(
     with job.keep_alive:
         job.wait_for(JobStatus.PREPROCESSING, 3)
     assert not job.cancelled.is_set()
+
+
+@pytest.mark.parametrize(
+    ("known", "first", "sent"),
+    [
+        ("postprocessing", JobStatus.RUNNING, ["postprocessing"]),
+        ("running", JobStatus.PREPROCESSING, ["running", "postprocessing"]),
+        ("postprocessing", JobStatus.PREPROCESSING, ["postprocessing"]),
+        ("preprocessing", JobStatus.RUNNING, ["running", "postprocessing"]),
+        ("queued", JobStatus.RUNNING, ["running", "postprocessing"]),
+    ],
+)
+def test_a_resumed_job_goes_on_from_the_status_that_the_api_has(
+    mock: Platform, known: str, first: JobStatus, sent: list[str]
+) -> None:
+    """A worker that is killed between the status and its record must not go back."""
+    job = mock.pulled()
+    mock.api().put_status(job, JobStatus(known))
+    with KeepAlive(mock.api(), job, first, Cancellation(), NEVER_S, resumed=True) as keep_alive:
+        keep_alive.tried.result(LONG_S)
+        keep_alive.set(JobStatus.POSTPROCESSING)
+    heard = [each.status.value for each in mock.job(job).history[3:]]
+    assert heard == sent

@@ -56,11 +56,15 @@ class StatusSender:
         self._heard_500 = False
         return status
 
-    def require_open(self, *, timeout_s: float = TIMEOUT_S) -> None:
-        """Raise `JobGone` if the job was deleted, or has ended: somebody ended it, or its last status had arrived."""
+    def open_status(self, *, timeout_s: float = TIMEOUT_S) -> JobStatus:
+        """The status that the API has. Raises `JobGone` if the job was deleted, or has ended.
+
+        Somebody has ended it, or its last status had arrived.
+        """
         status = self.ask(timeout_s=timeout_s)
         if status in (JobStatus.FINISHED, JobStatus.ERROR):
             raise JobGone(f"its status is {status}")
+        return status
 
     def _resolve_doubt(self, timeout_s: float) -> None:
         if self._heard_404:

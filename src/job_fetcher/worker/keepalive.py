@@ -39,7 +39,7 @@ class KeepAlive:
     survives any other failure, and tries again no later than the next keep-alive is due.
 
     `resumed`: the job was left behind. It is gone, too, if it has ended meanwhile: the API accepts a status in every
-    state, so that the first one would revive it.
+    state, so that the first one would revive it. No status is sent that comes before the one that the API has.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class KeepAlive:
             self._sender.doubt()
         timeout_s = max(10.0, self._interval_s / 2)
         if self._may_have_ended:
-            self._sender.require_open(timeout_s=timeout_s)
+            self._go_on_from(self._sender.open_status(timeout_s=timeout_s))
             self._may_have_ended = False
         news = self._news[0] if self._news and not self._hold.left_s else None  # more may come meanwhile
         status = news or self._last
@@ -207,6 +207,14 @@ class KeepAlive:
             if news is not None:
                 self._news.popleft()
                 self._hold.begin()
+
+    def _go_on_from(self, known: JobStatus) -> None:
+        """Leave out what the API has heard: the worker was killed before it could record how far the job was."""
+        order = list(JobStatus)
+        with self._changed:
+            while self._news and order.index(self._news[0]) < order.index(known):
+                self._news.popleft()
+                self._last = known
 
     def _after_failure(self, error: Exception) -> float:
         """Log the first of several failures, and tell when to try again, on the monotonic clock."""
