@@ -4,7 +4,8 @@ Three workers share one engine. `steady` and `shaken` have the same account and 
 (SIGKILL) or updated (SIGUSR1) every few seconds and started again, the other two live through it all: theirs are the
 figures of memory, open files and threads. `other` has an account and a folder of its own: it gets the jobs that the API
 has handed out to a worker which was killed before it could write that down. Requests of all of them go wrong in every
-way that the mock knows, and users cancel jobs.
+way that the mock knows, and users cancel jobs. Every worker has up to two jobs in hand: the storage is so slow that one
+finishes behind the next. Half of the jobs share their inputs, which the cache keeps, and overwrite them.
 
 At the end every job must have ended as it should, reported once, with its outputs equal byte by byte and its command
 run once; no container and no folder may be left. `scripts/soak.sh` prepares the machine and runs this; it prints a
@@ -39,8 +40,12 @@ from app.config import DEFAULT_ACCOUNTS
 from job_fetcher.engine.container import LABEL_JOB
 from job_fetcher.engine.isolation import LABEL_FOLDER
 
-QUEUED = 4
+QUEUED = 6
 """How many jobs wait at any time."""
+BANDWIDTH = 4e6
+"""Bytes per second of each connection."""
+SIZES = [0, 100, 50_000, 2_000_000]
+"""Of inputs, in bytes."""
 GIVEN_UP_S = 60.0
 """Silence after which the mock requeues a job: 300 s on the platform."""
 LAST_JOBS_S = 240.0
@@ -109,10 +114,13 @@ class Soak:
         self.counts: Counter[str] = Counter()
         self.faults = [platform.fault("nothing")]
         other = next(account for account in DEFAULT_ACCOUNTS if account.username == "worker2")
-        own = {"USERNAME": other.username, "PASSWORD": other.password}
+        cache = {"CACHE_GIB": "1"}
+        own = cache | {"USERNAME": other.username, "PASSWORD": other.password}
         log = folder / "workers.log"
-        self.steady = WorkerProcess(platform, client, folder / "data", log, {})
-        self.shaken = WorkerProcess(platform, client, folder / "data", log, {})
+        shared = {f"s3://bucket/shared/{size}": self.draw.randbytes(size) for size in SIZES}
+        self.shared = [(platform.put_file(file_id, data), data) for file_id, data in shared.items()]
+        self.steady = WorkerProcess(platform, client, folder / "data", log, cache)
+        self.shaken = WorkerProcess(platform, client, folder / "data", log, cache)
         self.other = WorkerProcess(platform, client, folder / "other", log, own)
         self.samples = {self.steady: Samples(), self.other: Samples()}
 
@@ -138,9 +146,12 @@ class Soak:
 
     def submit(self) -> None:
         """A job of a random kind, which says how it will end."""
-        data = self.draw.randbytes(self.draw.choice([0, 100, 50_000, 2_000_000]))
-        file_id = self.platform.put_file(f"s3://bucket/user/{len(self.expected)}", data)
-        copy = f"cp -r /files/in /files/output/; sleep {self.draw.choice([0, 0, 0.2, 1, 3])}"
+        file_id, data = self.draw.choice(self.shared)
+        if self.draw.random() < 0.5:
+            data = self.draw.randbytes(len(data))
+            file_id = self.platform.put_file(f"s3://bucket/user/{len(self.expected)}", data)
+        sleep = f"sleep {self.draw.choice([0, 0, 0.2, 1, 3])}"
+        copy = f"cp -r /files/in /files/output/; echo mine > /files/in/x; {sleep}"
         copied, log = {"output/output/in/x": data}, "log/log/container.log"
         kinds: list[tuple[Expected, list[str], dict[str, Any]]] = [
             (Expected("finished", outputs=copied | {log: b"x\n"}), [copy, "; echo x"], {}),
@@ -200,7 +211,7 @@ class Soak:
         for worker in (self.steady, self.shaken, self.other):
             if (code := worker.stop()) != 0:
                 yield f"A worker ended with exit code {code}"
-            for name in (*worker.folders(), *(str(each.name) for each in worker.containers())):
+            for name in (*sorted({*worker.folders()} - {".cache"}), *(str(each.name) for each in worker.containers())):
                 yield f"LEFT BEHIND: {name}"
         for samples in self.samples.values():
             for what, (start, end, _) in {name: span(values) for name, values in vars(samples).items()}.items():
@@ -257,7 +268,7 @@ def main() -> None:
         registry = stack.enter_context(running_registry(folder / "registry"))
         images = make_job_images(client, registry)
         stack.callback(remove_images, client, registry)
-        platform = stack.enter_context(running_platform(timeout_failure_s=GIVEN_UP_S))
+        platform = stack.enter_context(running_platform(timeout_failure_s=GIVEN_UP_S, bandwidth=BANDWIDTH))
         starts = count_starts(client, folder)
         soak = Soak(platform, client, images, folder, seed)
         for worker in (soak.steady, soak.shaken, soak.other):

@@ -80,6 +80,7 @@ class MockConfig(BaseModel):
     # The wire.
     latency_s: float = Field(default=0.0, ge=0)  # before each answer
     bandwidth: float | None = Field(default=None, gt=0)  # bytes per second, each connection, each way
+    line: float | None = Field(default=None, gt=0)  # bytes per second, all connections together, each way
 
 
 FIXED_AT_START = frozenset({"accounts", "store_dir", "clock"})

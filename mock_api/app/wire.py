@@ -23,6 +23,8 @@ OUR_OWN = (
 )  # not the API's: a storage host allows longer request lines, and its queries are secret
 NOT_THE_API = ("/cognito", "/store/", "/s3/")
 HANG_CHECK_S = 0.02
+CATCH_UP_S = 0.05
+"""Bytes may be so late and still count as in time: the event loop wakes later than it is asked to."""
 
 
 class Wire:
@@ -31,6 +33,7 @@ class Wire:
     def __init__(self, app: ASGIApp, mock: Mock, users_api: ASGIApp) -> None:
         self._app, self._users_api = app, users_api
         self._mock = mock
+        self._line: tuple[float, _Pace, _Pace] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,10 +51,19 @@ class Wire:
             await asyncio.sleep(config.latency_s)
         if config.bandwidth:
             receive, send = _Pace(config.bandwidth).on_receive(receive), _Pace(config.bandwidth).on_send(send)
+        if config.line:
+            up, down = self._both_ways(config.line)
+            receive, send = up.on_receive(receive), down.on_send(send)
         armed = self._mock.faults.find(scope["method"], path, unquote_plus(query))
         if armed is not None:
             return await self._misbehave(armed, scope, receive, send)
         return await self._serve(scope, receive, send)
+
+    def _both_ways(self, bandwidth: float) -> tuple["_Pace", "_Pace"]:
+        """The paces up and down of the line that all connections share."""
+        if self._line is None or self._line[0] != bandwidth:
+            self._line = bandwidth, _Pace(bandwidth), _Pace(bandwidth)
+        return self._line[1:]
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         line = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"]) + len(" ? HTTP/1.1")
@@ -127,18 +139,17 @@ class _Spoiled:
 
 
 class _Pace:
-    """Lets bytes pass at so many per second, counted from the first."""
+    """Lets bytes pass at so many per second, for one connection or for all that share it."""
 
     def __init__(self, bandwidth: float) -> None:
         self._bandwidth = bandwidth
-        self._start: float | None = None
-        self._passed = 0
+        self._free_at: float | None = None
 
     async def _wait_for(self, size: int) -> None:
         now = time.monotonic()
-        self._start = now if self._start is None else self._start
-        self._passed += size
-        await asyncio.sleep(max(self._start + self._passed / self._bandwidth - now, 0))
+        begin = now if self._free_at is None else max(self._free_at, now - CATCH_UP_S)
+        self._free_at = begin + size / self._bandwidth
+        await asyncio.sleep(max(self._free_at - now, 0))
 
     def on_receive(self, receive: Receive) -> Receive:
         async def paced() -> Message:

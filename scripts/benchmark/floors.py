@@ -12,9 +12,11 @@ from typing import Any
 
 from docker.errors import NotFound
 
-from scripts.benchmark.stage import TOKEN, Stage, wait_for
+from scripts.benchmark.stage import TOKEN, Stage, let_go, wait_for
 
 SHELL = ["/bin/sh", "-c"]
+SETTLE_S = 1.0
+"""A command that has written its outputs goes on for so long."""
 
 
 def engine_cycle(stage: Stage, line: str) -> float:
@@ -41,6 +43,32 @@ def running(stage: Stage, line: str, files: Path) -> Iterator[str]:
     finally:
         with suppress(NotFound):
             api.remove_container(container, v=True, force=True)
+
+
+def engine_turnaround(stage: Stage, line: str) -> float:
+    """Seconds from the end of a command until the next container has started: wait, remove, create, start."""
+    api, files = stage.client.api, stage.folder / "bare"
+    (files / "output").mkdir(parents=True, exist_ok=True)
+    with running(stage, line, files) as container:
+        ended = let_go(files, settle_s=SETTLE_S)
+        api.wait(container)
+        api.remove_container(container, v=True)
+        following = api.create_container(stage.image, [*SHELL, "sleep 1000"])["Id"]
+        api.start(following)
+        started = time.time()
+        api.remove_container(following, v=True, force=True)
+    for each in (files / "go", files / "output" / "large"):
+        each.unlink()
+    return started - ended
+
+
+def copy(source: Path, target: Path, *options: str) -> float:
+    """Seconds that cp(1) needs for a file."""
+    began = time.perf_counter()
+    subprocess.run(["cp", *options, str(source), str(target)], check=True)  # noqa: S603, S607
+    took_s = time.perf_counter() - began
+    target.unlink()
+    return took_s
 
 
 def engine_tells_exit(stage: Stage, line: str, let_go: Callable[[Path], float]) -> float:

@@ -1,6 +1,5 @@
 """Large files in and out, against `curl`, as fast as this machine can, or over wires of a given bandwidth."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ class LargeFiles:
 
     def run(self) -> Values:
         if self._stage.run == 0:
-            self._store()
+            self._stage.mock.put_random(self._inputs.values(), self._size)
         self._stage.mock.configure(bandwidth=self._bandwidth)
         try:
             ours, floor = self._stage.both(self._job, self._curl)
@@ -49,15 +48,6 @@ class LargeFiles:
             f"{name}-out-cpu": (ours.up_cpu_s / gib, floor.up_cpu_s / gib),
             f"{name}-peak": (ours.peak_mib, None),
         }
-
-    def _store(self) -> None:
-        file = self._stage.folder / "large"
-        with file.open("wb") as target:
-            for _ in range(self._size // MIB):
-                target.write(os.urandom(MIB))
-        for file_id in self._inputs.values():
-            self._stage.mock.put_file(file_id, file)
-        file.unlink()
 
     def _job(self) -> _Took:
         """Fetched from being pulled until the container is made; sent from `postprocessing` to `finished`."""

@@ -61,12 +61,27 @@ def peak(what: str) -> Row:
     return Row(f"peak memory, {what}", "MiB", target="≤ 120 MiB", limit=at_most(120))
 
 
+def gap(what: str) -> Row:
+    return Row(
+        f"end of a command → start of the next one, {what}", "ms", "wait, remove, create, start", "≤ 1 x + 1500 ms",
+        lambda f: f + 1500,
+    )  # fmt: skip
+
+
+def shared(file_system: str) -> Row:
+    return Row(f"… on {file_system}: ready", "s", "`cp --reflink=never`", "≤ 0.33 x", lambda f: f / 3)
+
+
 ROWS = {
     "empty": Row("an empty job", "ms", "create, start, wait, remove", "≤ 1.15 x + 100 ms", lambda f: 1.15 * f + 100),
     "empty-peak": peak("empty jobs"),
     "large-in": Row("large files in", "MiB/s", "curl, in parallel", "≥ 0.9 x", lambda f: 0.9 * f, more=True),
     "large-out": Row("large files out", "MiB/s", "curl, in parallel", "≥ 0.9 x", lambda f: 0.9 * f, more=True),
     "large-out-hashed": Row("large files out, both verified", "MiB/s", "curl and `md5sum`", more=True),
+    "one-out": Row("one large file out", "MiB/s", "curl", more=True),
+    "one-out-hashed": Row(
+        "one large file out, both verified", "MiB/s", "curl and `md5sum`", "≥ 0.9 x", lambda f: 0.9 * f, more=True
+    ),
     "wire-in": Row(
         "large files in, slow connections", "MiB/s", "curl, in parallel", "≥ 0.9 x", lambda f: 0.9 * f, True
     ),
@@ -82,6 +97,21 @@ ROWS = {
     "far-in": Row("small files in, far away", "files/s", "TRANSFERS=1", "≥ 7 x", lambda f: 7 * f, more=True),
     "far-out": Row("small files out, far away", "files/s", "TRANSFERS=1", "≥ 7 x", lambda f: 7 * f, more=True),
     "far-peak": peak("small files, far away"),
+    "gap-few": gap("1 MiB out"),
+    "gap-many": gap("1 GiB out"),
+    "gap-few-line": gap("1 MiB out over a line of 30 MiB/s"),
+    "gap-many-line": gap("1 GiB out over a line of 30 MiB/s"),
+    "share": Row(
+        "the GPU is in use, 10 jobs of 60 s", "%", "`FINISH_BEHIND=0`, no cache", "≥ 90 %", lambda _: 90, more=True
+    ),
+    "cached-ready": Row(
+        "second job on the same 2 GiB: ready", "s", "`cp --reflink=never`", "≤ 1.2 x", lambda f: 1.2 * f
+    ),
+    "cached-fetched": Row("second job on the same 2 GiB: fetched", "MiB", target="0", limit=at_most(0.001)),
+    "xfs-ready": shared("xfs"),
+    "xfs-fetched": Row("… on xfs: fetched", "MiB", target="0", limit=at_most(0.001)),
+    "btrfs-ready": shared("btrfs"),
+    "btrfs-fetched": Row("… on btrfs: fetched", "MiB", target="0", limit=at_most(0.001)),
     "exit": Row("end of the command → `postprocessing`", "ms", "the engine tells it", "≤ 50 ms", at_most(50)),
     "stop": Row("SIGTERM → exit, with a job", "ms", "stop and remove"),
     "start": Row("start of the process → first poll", "ms", "`python -c pass`", "≤ 700 ms", at_most(700)),

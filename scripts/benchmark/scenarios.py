@@ -9,6 +9,8 @@ from io import StringIO
 from pathlib import Path
 
 from scripts.benchmark import floors
+from scripts.benchmark.cached import CachedInput
+from scripts.benchmark.gap import Gap, GpuShare
 from scripts.benchmark.large import LargeFiles
 from scripts.benchmark.stage import GO_ON, MIB, Stage, Values, let_go, wait_for
 from scripts.docker import build_image
@@ -19,7 +21,10 @@ OBEYS = "trap 'exit 0' TERM; echo begun; sleep 1000 & wait"
 
 @dataclass(frozen=True)
 class Scale:
-    """How much one run does. `latency_s` is that of "far away", `bandwidth` that of one slow connection."""
+    """How much one run does. `latency_s` is that of "far away".
+
+    `bandwidth`: of one slow connection, and of the line that all connections share where the GPU waits for it.
+    """
 
     jobs: int = 12
     large_files: int = 4
@@ -29,11 +34,19 @@ class Scale:
     small_bytes: int = 1024
     latency_s: float = 0.05
     bandwidth: float = 30 * MIB
+    one_bytes: int = 1024 * MIB
+    gaps_mib: tuple[int, int] = (1, 1024)
+    share_jobs: int = 10
+    share_s: float = 60
+    cached_bytes: int = 2048 * MIB
     idle_s: float = 60.0
     settle_s: float = 0.5
 
 
-QUICK = Scale(jobs=3, large_bytes=8 * MIB, wire_bytes=2 * MIB, small_files=24, idle_s=2.0, settle_s=0.2)
+QUICK = Scale(
+    jobs=3, large_bytes=8 * MIB, wire_bytes=2 * MIB, small_files=24, idle_s=2.0, settle_s=0.2,
+    one_bytes=8 * MIB, gaps_mib=(1, 8), share_jobs=3, share_s=1, cached_bytes=8 * MIB,
+)  # fmt: skip
 
 
 class Scenarios:
@@ -43,13 +56,19 @@ class Scenarios:
         self._stage, self._scale = stage, scale
         large = LargeFiles(stage, "large", scale.large_files, scale.large_bytes)
         slow = LargeFiles(stage, "wire", scale.large_files, scale.wire_bytes, scale.bandwidth)
+        one = LargeFiles(stage, "one", 1, scale.one_bytes)
         self._small = {f"data/{n}": f"s3://bucket/small/{n}" for n in range(scale.small_files)}
         self._all: dict[str, Callable[[], Values]] = {
             "empty": self.empty,
             "large": large.run,
-            "wire": lambda: {key: each for key, each in slow.run().items() if key in ("wire-in", "wire-out")},
+            "wire": lambda: _only(slow.run(), "wire-in", "wire-out"),
+            "one": lambda: _only(one.run(), "one-out", "one-out-hashed"),
             "small": lambda: self.small("small", 0),
             "far": lambda: self.small("far", self._scale.latency_s),
+            "gap": self.gap,
+            "share": GpuShare(stage, scale.share_jobs, scale.share_s, scale.gaps_mib[1], scale.bandwidth).run,
+            "cached": CachedInput(stage, "cached", scale.cached_bytes).run,
+            "reflink": self.reflink,
             "exit": self.exit,
             "start": self.start,
             "idle": self.idle,
@@ -112,6 +131,24 @@ class Scenarios:
             arrived, _ = self._stage.event(job, "create")
             seconds_out = times["finished"] - times["postprocessing"]
             return arrived - times["pulled"], seconds_out, worker.memory_mib("VmHWM")
+
+    # Between two jobs.
+
+    def gap(self) -> Values:
+        """Few and many outputs, at loopback and over a line."""
+        few, many = self._scale.gaps_mib
+        gaps = [
+            Gap(self._stage, "gap-few", few),
+            Gap(self._stage, "gap-many", many),
+            Gap(self._stage, "gap-few-line", few, self._scale.bandwidth),
+            Gap(self._stage, "gap-many-line", many, self._scale.bandwidth),
+        ]
+        return {name: value for gap in gaps for name, value in gap.run().items()}
+
+    def reflink(self) -> Values:
+        """The second job on the same input where the file system can share blocks."""
+        systems = [CachedInput(self._stage, mkfs, self._scale.cached_bytes, mkfs) for mkfs in ("xfs", "btrfs")]
+        return {name: value for system in systems for name, value in system.run().items()}
 
     # Moments.
 
@@ -183,3 +220,7 @@ class Scenarios:
         finally:
             client.images.remove(name, force=True)
         return {"image": (sizes[0] - sizes[1], None)}
+
+
+def _only(values: Values, *names: str) -> Values:
+    return {name: values[name] for name in names}

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from threading import Thread, Timer
@@ -105,6 +105,16 @@ class Mock:
         with path.open("rb") as file:
             self.ask("PUT", f"/_files/{file_id}", data=file)
 
+    def put_random(self, file_ids: Iterable[str], size: int) -> None:
+        """Store inputs of `size` random bytes, the same for all."""
+        file = self._store.with_name("random")
+        with file.open("wb") as target:
+            for at in range(0, size, MIB):
+                target.write(os.urandom(min(MIB, size - at)))
+        for file_id in file_ids:
+            self.put_file(file_id, file)
+        file.unlink()
+
     def submit(self, line: str, image: str, inputs: Mapping[str, str] | None = None, output: str | None = None) -> str:
         """Queue a job that runs a shell line; its id. `inputs`: file ids by path; `output`: the folder to upload."""
         up = {"output": output} if output else None
@@ -134,6 +144,10 @@ class Mock:
         """When the first request for `path` came, of those since `forget_requests`."""
         times = [each["time"] for each in self.ask("GET", "/_requests") if each["path"] == path]
         return min(times, default=None)
+
+    def sent_bytes(self, path: str) -> int:
+        """Of answers to requests for paths that begin so, since `forget_requests`."""
+        return sum(each["sent"] for each in self.ask("GET", "/_requests") if each["path"].startswith(path))
 
     def forget_requests(self) -> None:
         self.ask("DELETE", "/_requests")
@@ -215,8 +229,8 @@ class Stage:
     def __init__(self, mock: Mock, client: docker.DockerClient, image: str, folder: Path) -> None:
         self.mock, self.client, self.image, self.folder = mock, client, image, folder
         self.run = 0
-        self._events: dict[tuple[str, str], tuple[float, float]] = {}
-        self._worker: Worker | None = None
+        self._events: dict[tuple[Path, str], tuple[float, float]] = {}
+        self._workers: list[Worker] = []
         Thread(target=self._watch, name="engine-events", daemon=True).start()
 
     def both(self, ours: Callable[[], T], floor: Callable[[], T]) -> tuple[T, T]:
@@ -227,27 +241,37 @@ class Stage:
         return ours(), floor()
 
     @contextmanager
-    def worker(self, **settings: str) -> Iterator[Worker]:
-        """A worker that has asked for a job, in vain, and waits for a second with the next question."""
-        self.mock.forget_requests()
-        self._worker = worker = Worker(self.mock, self.folder, **({"TIMEOUT_JOB": "0.2"} | settings))
+    def worker(self, mock: Mock | None = None, folder: Path | None = None, **settings: str) -> Iterator[Worker]:
+        """A worker that has asked for a job, in vain, and waits for a second with the next question.
+
+        `mock` and `folder`: others than those of the stage.
+        """
+        mock = mock or self.mock
+        mock.forget_requests()
+        worker = Worker(mock, folder or self.folder, **({"TIMEOUT_JOB": "0.2"} | settings))
+        self._workers.append(worker)
         try:
-            wait_for(lambda: self.mock.first_request("/jobs"), "the worker's first request for a job")
+            wait_for(lambda: mock.first_request("/jobs"), "the worker's first request for a job")
             yield worker
         finally:
             worker.end()
-            self._worker = None
+            self._workers.remove(worker)
 
-    def event(self, job_id: str, action: str) -> tuple[float, float]:
-        """When the engine said `create`, `start`, `die`, … of the job's container; the worker's CPU seconds then."""
-        return wait_for(lambda: self._events.get((job_id, action)), f"the container's '{action}'")
+    def event(self, job_id: str, action: str, worker: Worker | None = None) -> tuple[float, float]:
+        """When the engine said `create`, `start`, `die`, … of the job's container; the worker's CPU seconds then.
+
+        `worker`: which one has the job, if there are several.
+        """
+        folder = (worker or self._workers[-1]).base / job_id
+        return wait_for(lambda: self._events.get((folder, action)), f"the container's '{action}'")
 
     def _watch(self) -> None:
         """Note what becomes of jobs' containers of this stage, by the engine's clock."""
         for event in self.client.api.events(decode=True, filters={"type": "container", "label": LABEL_JOB}):
-            attributes, worker = event["Actor"]["Attributes"], self._worker
-            if worker is not None and self.folder in Path(attributes.get(LABEL_FOLDER, "")).parents:
-                self._events[attributes[LABEL_JOB], event["Action"]] = (event["timeNano"] / 1e9, worker.cpu_s())
+            folder = Path(event["Actor"]["Attributes"].get(LABEL_FOLDER, ""))
+            for worker in list(self._workers):
+                if worker.base == folder.parent:
+                    self._events[folder, event["Action"]] = (event["timeNano"] / 1e9, worker.cpu_s())
 
 
 @contextmanager

@@ -178,6 +178,18 @@ def test_latency_and_bandwidth_slow_every_answer_down(worker: Client) -> None:
     assert time.monotonic() - begin >= 0.2
 
 
+def test_all_connections_share_a_line(worker: Client) -> None:
+    downloads = [download_request(worker) for _ in range(3)]
+    worker.helper("POST", "/_config", {"line": 10 * len(CONTENT)})
+    threads = [threading.Thread(target=make, args=[each]) for each in downloads]
+    begin = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - begin >= 0.25
+
+
 def test_the_helper_endpoints_are_spared(worker: Client) -> None:
     worker.helper("POST", "/_faults", {"cut": "before"})
     assert worker.helper("GET", "/_jobs") == []

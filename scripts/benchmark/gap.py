@@ -1,0 +1,101 @@
+"""How long the GPU waits between two jobs, and for which share of the time it is in use: a container stands for it."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from scripts.benchmark import floors
+from scripts.benchmark.stage import GO_ON, MIB, Mock, Stage, Values, let_go, wait_for
+
+
+@dataclass(frozen=True)
+class Gap:
+    """From the end of a command with so many MiB of outputs to the start of the next job's, which waits in the queue.
+
+    `line`: bytes/s of all connections together; `None`: as fast as this machine can.
+    """
+
+    stage: Stage
+    name: str
+    mib: int
+    line: float | None = None
+
+    def run(self) -> Values:
+        ours, floor = self.stage.both(self._between_jobs, lambda: floors.engine_turnaround(self.stage, self._line))
+        return {self.name: (ours * 1000, floor * 1000)}
+
+    @property
+    def _line(self) -> str:
+        return f"{fill(self.mib)}; {GO_ON}"
+
+    def _between_jobs(self) -> float:
+        """In seconds. The jobs are deleted before the outputs are up: how long that takes plays no part.
+
+        The worker hears of that by its next keep-alive.
+        """
+        mock = self.stage.mock
+        with mock.forgetting_uploads(), on_a_line(mock, self.line), self.stage.worker(TIMEOUT_STATUS="2") as worker:
+            first = mock.submit(self._line, self.stage.image, output="output")
+            second = mock.submit("sleep 1000", self.stage.image)
+            ended = let_go(worker.base / first / "files", settle_s=floors.SETTLE_S)
+            started, _ = self.stage.event(second, "start")
+            for job in (first, second):
+                mock.ask("DELETE", f"/_jobs/{job}")
+            wait_for(lambda: not any((worker.base / job).exists() for job in (first, second)), "the jobs to go")
+        return started - ended
+
+
+@dataclass(frozen=True)
+class GpuShare:
+    """The share of the time in which a command runs, from the first pull to the end of the last command, in percent.
+
+    All `jobs` run for `seconds`, take in the same `mib` MiB, and give out as many, over a line of `line` bytes/s. The
+    worker that goes without overlap and cache has a line of its own, and at the same time half as many of these jobs.
+    """
+
+    stage: Stage
+    jobs: int
+    seconds: float
+    mib: int
+    line: float
+
+    def run(self) -> Values:
+        without = {"FINISH_BEHIND": "0"}
+        with ThreadPoolExecutor(2) as beside:
+            ours = beside.submit(self._share, "with", self.jobs, {"CACHE_GIB": str(2 + self.mib // 1024)})
+            floor = beside.submit(self._share, "without", max(2, self.jobs // 2), without)
+            return {"share": (ours.result(), floor.result())}
+
+    def _share(self, name: str, jobs: int, settings: dict[str, str]) -> float:
+        folder = self.stage.folder / name
+        folder.mkdir()
+        mock = Mock(folder / "store")
+        try:
+            file_id = "s3://bucket/share"
+            mock.put_random([file_id], self.mib * MIB)
+            mock.configure(line=self.line)
+            with self.stage.worker(mock, folder, **settings) as worker:
+                line = f"{fill(self.mib)}; sleep {self.seconds:g}"
+                inputs = {"data/in": file_id}
+                ids = [mock.submit(line, self.stage.image, inputs, "output") for _ in range(jobs)]
+                spans = [[self.stage.event(job, what, worker)[0] for what in ("start", "die")] for job in ids]
+                pulled = mock.times(ids[0])["pulled"]
+                return 100 * sum(end - start for start, end in spans) / (spans[-1][1] - pulled)
+        finally:
+            mock.close()
+
+
+def fill(mib: int) -> str:
+    """A shell line that writes so many MiB of outputs."""
+    return f"mkdir -p /files/output; dd if=/dev/zero of=/files/output/large bs=1M count={mib} 2> /dev/null"
+
+
+@contextmanager
+def on_a_line(mock: Mock, bandwidth: float | None) -> Iterator[None]:
+    """All connections to the mock share so many bytes/s."""
+    mock.configure(line=bandwidth)
+    try:
+        yield
+    finally:
+        mock.configure(line=None)
