@@ -1,6 +1,6 @@
 """How fast the worker is. Each figure stands beside its floor: the same work, by the plainest means, in the same run.
 
-    python -m scripts.bench                      # all of it, five runs: about 25 minutes
+    python -m scripts.bench                      # all of it, five runs: about 55 minutes
     python -m scripts.bench --only exit --runs 9 # one scenario (several: name each)
     python -m scripts.bench --quick              # a try, at a scale that says nothing
     python -m scripts.bench --plot docs/performance.svg

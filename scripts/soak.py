@@ -99,6 +99,11 @@ class Samples:
         self.threads.append(len(list((process / "task").iterdir())))
 
 
+def is_of_a_job(folder: str) -> bool:
+    """Not the cache, nor a trial of a worker that was killed in it: a start removes that after ten minutes."""
+    return not folder.startswith((".cache", ".trial-", ".probe-"))
+
+
 def span(values: list[float]) -> tuple[float, float, float]:
     """Medians of the third and of the last tenth, and the maximum: the first two are for warming up."""
     tenth = max(1, len(values) // 10)
@@ -211,7 +216,7 @@ class Soak:
         for worker in (self.steady, self.shaken, self.other):
             if (code := worker.stop()) != 0:
                 yield f"A worker ended with exit code {code}"
-            for name in (*sorted({*worker.folders()} - {".cache"}), *(str(each.name) for each in worker.containers())):
+            for name in (*filter(is_of_a_job, worker.folders()), *(str(each.name) for each in worker.containers())):
                 yield f"LEFT BEHIND: {name}"
         for samples in self.samples.values():
             for what, (start, end, _) in {name: span(values) for name, values in vars(samples).items()}.items():

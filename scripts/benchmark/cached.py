@@ -28,8 +28,8 @@ class CachedInput:
         if self.stage.run == 0:
             self.stage.mock.put_random([file_id], self.size)
         with self._folder() as folder:
-            (ready_s, fetched), floor_s = self.stage.both(
-                lambda: self._second_job(folder, file_id), lambda: self._copy(folder)
+            (ready_s, fetched), (floor_s, _) = self.stage.both(
+                lambda: self._second_job(folder, file_id), lambda: (self._copy(folder), 0)
             )
         return {f"{self.name}-ready": (ready_s, floor_s), f"{self.name}-fetched": (fetched / MIB, None)}
 
@@ -37,7 +37,7 @@ class CachedInput:
         """Seconds from being pulled until the container is made; bytes that the storage has sent."""
         mock, inputs = self.stage.mock, {"data/in": file_id}
         settings = {"CACHE_GIB": str(1 + 2 * self.size // 2**30), "MIN_FREE_GIB": "0"}
-        with self.stage.worker(None, folder, **settings) as worker:
+        with self.stage.worker_of(mock, folder, **settings) as worker:
             mock.ended(mock.submit("true", self.stage.image, inputs))
             make_even(folder, self.size)
             mock.forget_requests()

@@ -15,8 +15,6 @@ from docker.errors import NotFound
 from scripts.benchmark.stage import TOKEN, Stage, let_go, wait_for
 
 SHELL = ["/bin/sh", "-c"]
-SETTLE_S = 1.0
-"""A command that has written its outputs goes on for so long."""
 
 
 def engine_cycle(stage: Stage, line: str) -> float:
@@ -45,12 +43,12 @@ def running(stage: Stage, line: str, files: Path) -> Iterator[str]:
             api.remove_container(container, v=True, force=True)
 
 
-def engine_turnaround(stage: Stage, line: str) -> float:
+def engine_turnaround(stage: Stage, line: str, settle_s: float) -> float:
     """Seconds from the end of a command until the next container has started: wait, remove, create, start."""
     api, files = stage.client.api, stage.folder / "bare"
     (files / "output").mkdir(parents=True, exist_ok=True)
     with running(stage, line, files) as container:
-        ended = let_go(files, settle_s=SETTLE_S)
+        ended = let_go(files, settle_s)
         api.wait(container)
         api.remove_container(container, v=True)
         following = api.create_container(stage.image, [*SHELL, "sleep 1000"])["Id"]

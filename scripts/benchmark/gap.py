@@ -6,39 +6,44 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from scripts.benchmark import floors
-from scripts.benchmark.stage import GO_ON, MIB, Mock, Stage, Values, let_go, wait_for
+from scripts.benchmark.stage import GO_ON, MIB, Mock, Stage, Values, Worker, let_go, wait_for
 
 
 @dataclass(frozen=True)
 class Gap:
     """From the end of a command with so many MiB of outputs to the start of the next job's, which waits in the queue.
 
-    `line`: bytes/s of all connections together; `None`: as fast as this machine can.
+    `line`: bytes/s of all connections together; `None`: as fast as this machine can. `settle_s`: how long a command
+    goes on when it has written its outputs.
     """
 
     stage: Stage
     name: str
     mib: int
-    line: float | None = None
+    line: float | None
+    settle_s: float
 
-    def run(self) -> Values:
-        ours, floor = self.stage.both(self._between_jobs, lambda: floors.engine_turnaround(self.stage, self._line))
+    def run(self, worker: Worker) -> Values:
+        ours, floor = self.stage.both(
+            lambda: self._between_jobs(worker),
+            lambda: floors.engine_turnaround(self.stage, self._line, self.settle_s),
+        )
         return {self.name: (ours * 1000, floor * 1000)}
 
     @property
     def _line(self) -> str:
         return f"{fill(self.mib)}; {GO_ON}"
 
-    def _between_jobs(self) -> float:
+    def _between_jobs(self, worker: Worker) -> float:
         """In seconds. The jobs are deleted before the outputs are up: how long that takes plays no part.
 
         The worker hears of that by its next keep-alive.
         """
         mock = self.stage.mock
-        with mock.forgetting_uploads(), on_a_line(mock, self.line), self.stage.worker(TIMEOUT_STATUS="2") as worker:
+        with mock.forgetting_uploads(), on_a_line(mock, self.line):
             first = mock.submit(self._line, self.stage.image, output="output")
             second = mock.submit("sleep 1000", self.stage.image)
-            ended = let_go(worker.base / first / "files", settle_s=floors.SETTLE_S)
+            ended = let_go(worker.base / first / "files", self.settle_s)
             started, _ = self.stage.event(second, "start")
             for job in (first, second):
                 mock.ask("DELETE", f"/_jobs/{job}")
@@ -75,7 +80,7 @@ class GpuShare:
             file_id = "s3://bucket/share"
             mock.put_random([file_id], self.mib * MIB)
             mock.configure(line=self.line)
-            with self.stage.worker(mock, folder, **settings) as worker:
+            with self.stage.worker_of(mock, folder, **settings) as worker:
                 line = f"{fill(self.mib)}; sleep {self.seconds:g}"
                 inputs = {"data/in": file_id}
                 ids = [mock.submit(line, self.stage.image, inputs, "output") for _ in range(jobs)]

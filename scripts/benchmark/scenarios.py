@@ -45,7 +45,7 @@ class Scale:
 
 QUICK = Scale(
     jobs=3, large_bytes=8 * MIB, wire_bytes=2 * MIB, small_files=24, idle_s=2.0, settle_s=0.2,
-    one_bytes=8 * MIB, gaps_mib=(1, 8), share_jobs=3, share_s=1, cached_bytes=8 * MIB,
+    one_bytes=8 * MIB, gaps_mib=(1, 8), share_jobs=2, share_s=0.5, cached_bytes=8 * MIB,
 )  # fmt: skip
 
 
@@ -136,14 +136,16 @@ class Scenarios:
 
     def gap(self) -> Values:
         """Few and many outputs, at loopback and over a line."""
-        few, many = self._scale.gaps_mib
+        stage, scale = self._stage, self._scale
+        few, many = scale.gaps_mib
         gaps = [
-            Gap(self._stage, "gap-few", few),
-            Gap(self._stage, "gap-many", many),
-            Gap(self._stage, "gap-few-line", few, self._scale.bandwidth),
-            Gap(self._stage, "gap-many-line", many, self._scale.bandwidth),
+            Gap(stage, "gap-few", few, None, scale.settle_s),
+            Gap(stage, "gap-many", many, None, scale.settle_s),
+            Gap(stage, "gap-few-line", few, scale.bandwidth, scale.settle_s),
+            Gap(stage, "gap-many-line", many, scale.bandwidth, scale.settle_s),
         ]
-        return {name: value for gap in gaps for name, value in gap.run().items()}
+        with stage.worker(TIMEOUT_JOB="1", TIMEOUT_STATUS="2") as worker:
+            return {name: value for gap in gaps for name, value in gap.run(worker).items()}
 
     def reflink(self) -> Values:
         """The second job on the same input where the file system can share blocks."""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from threading import Thread, Timer
 from typing import Any, TypeVar
@@ -240,15 +240,15 @@ class Stage:
             return ours(), floored
         return ours(), floor()
 
-    @contextmanager
-    def worker(self, mock: Mock | None = None, folder: Path | None = None, **settings: str) -> Iterator[Worker]:
-        """A worker that has asked for a job, in vain, and waits for a second with the next question.
+    def worker(self, **settings: str) -> AbstractContextManager[Worker]:
+        """A worker that has asked for a job, in vain, and waits for a second with the next question."""
+        return self.worker_of(self.mock, self.folder, **settings)
 
-        `mock` and `folder`: others than those of the stage.
-        """
-        mock = mock or self.mock
+    @contextmanager
+    def worker_of(self, mock: Mock, folder: Path, /, **settings: str) -> Iterator[Worker]:
+        """The same of another mock, or in another folder."""
         mock.forget_requests()
-        worker = Worker(mock, folder or self.folder, **({"TIMEOUT_JOB": "0.2"} | settings))
+        worker = Worker(mock, folder, **({"TIMEOUT_JOB": "0.2"} | settings))
         self._workers.append(worker)
         try:
             wait_for(lambda: mock.first_request("/jobs"), "the worker's first request for a job")

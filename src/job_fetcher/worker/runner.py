@@ -126,7 +126,8 @@ class Runner:
             folder.keep(started=CommandStart.before(0))
         if folder.state.started is None:
             folder.keep(started=CommandStart.before(container.age_s()))
-        job.keep_alive.set(JobStatus.POSTPROCESSING if folder.state.exited else JobStatus.RUNNING)
+        if not resumed:  # else the keep-alive has begun with the right one
+            job.keep_alive.set(JobStatus.RUNNING)
         job_log = ContainerLog(self._client, container.id, folder.log, cancelled, folder.keep_log_in_memory)
         with (
             job.live_log.following(partial(so_far, self._client, container.id)),
