@@ -2,6 +2,7 @@
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,7 @@ FAILURES = [JobFailed("no such input"), Unavailable("the API is away")]
 ENGINE = EngineUnavailable("The Docker engine cannot list containers: trouble", status=500)
 NONSENSE = [SettingsError("no API"), GpuError("no driver")]
 BROKEN = [OSError(errno.EROFS, "read-only"), OSError(errno.EIO, "damaged"), OSError(errno.ESTALE, "away")]
+FINE = Outcome(exit_code=0, reason="The command ended with exit code 0.", succeeded=True)
 FULL = [OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "full")]
 
 
@@ -69,9 +71,13 @@ def test_each_error_has_one_meaning(folder: JobFolder, error: Exception, ending:
     assert ending_of(error, folder) == ending
 
 
+@pytest.mark.parametrize("known", [{"outcome": FINE}, {"exited": True}], ids=["outcome", "end"])
 @pytest.mark.parametrize("error", [STOP, FAULT, ENGINE, REFUSED], ids=lambda error: type(error).__name__)
-def test_a_job_whose_outcome_is_recorded_is_never_requeued(folder: JobFolder, error: Exception) -> None:
-    folder.record(outcome=Outcome(exit_code=0, reason="The command ended with exit code 0.", succeeded=True))
+def test_a_job_whose_command_has_ended_is_never_requeued(
+    folder: JobFolder, error: Exception, known: dict[str, Any]
+) -> None:
+    """Its end is known sooner than its outcome, which the engine has to tell."""
+    folder.record(**known)
     fatal = error if isinstance(error, WorkerError) else None
     assert ending_of(error, folder) == Ending(stays=True, fatal=fatal)
 

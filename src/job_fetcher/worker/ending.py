@@ -74,14 +74,14 @@ def ending_of(error: Exception, folder: JobFolder) -> Ending:
     | the disk is full, or somebody has removed the folder | `error` that says so | next job |
     | anything else | `error` with the exception's type and message | ends with its traceback |
 
-    (*) A job whose outcome is recorded is never requeued: its folder stays, and the worker finishes it (`KeptJobs`).
+    (*) A job whose command has ended is never requeued: its folder stays, and the worker finishes it (`KeptJobs`).
     """
     state = folder.state
     error = _as_machine_fault(error)
     match error:
         case JobGone():
             return Ending(reason=str(error))
-        case StopRequested() | MachineFault() | CredentialsError() if state.outcome is not None:
+        case StopRequested() | MachineFault() | CredentialsError() if state.has_ended:
             return Ending(stays=True, fatal=error if isinstance(error, WorkerError) else None, reason=str(error))
         case StopRequested() if state.final is not None:  # the runner has recorded it
             return Ending(state.final, state.requeues)

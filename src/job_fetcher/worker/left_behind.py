@@ -38,6 +38,6 @@ def in_turn(
 
 def first_status(folder: JobFolder) -> JobStatus:
     """The first status to send for a job, by what its folder knows."""
-    if folder.state.outcome is not None or folder.state.exited:
+    if folder.state.has_ended:
         return JobStatus.POSTPROCESSING
     return JobStatus.RUNNING if folder.state.runs else JobStatus.PREPROCESSING

@@ -73,6 +73,11 @@ class JobState(Model):
     untold: bool = False
     """The API has answered 500 to `final`, and may know it while the job's user does not."""
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the job's command has ended, its outcome known or not: from then on the job is never requeued."""
+        return self.exited or self.outcome is not None
+
 
 class JobFolder:
     """The folder of one job, held by this process until it leaves the `with` block, or the last one of several."""
