@@ -3,9 +3,10 @@
 A real worker with the default settings runs a real container. Its command prints a mebibyte a second, and writes the
 same to `/files/log/log.log`, as the platform's Comet does. Somebody looks at the page meanwhile, as a browser does. At
 the end the worker must have needed at most 120 MiB, every keep-alive must have come in time, and the log file must be
-complete. Of what a container prints, the engine keeps the last 60 MB.
+complete. Of what a container prints, the engine keeps the last 60 MB. A thousand scrapes of its metrics follow.
 """
 
+import os
 import platform as machine
 import shutil
 import sys
@@ -31,6 +32,9 @@ MIB = 1 << 20
 MAX_MEMORY_MIB = 120
 SILENCE_S = 300.0
 """After so long without a status the API gives the job to another worker (`TIMEOUT_FAILURE`)."""
+SCRAPES = 1_000
+MAX_SCRAPE_MS = 20
+MAX_GROWTH_MIB = 2.0
 LOGS = ("log/log/container.log", "log/log/log.log")
 LINE = "\x1b[32mepoch {:7d}\x1b[0m  loss 0.0421  jaccard 0.912  <b>lateral</b> 11.3 nm  axial 24.8 nm\n"
 COMMAND = "for n in $(seq {}); do cat /files/chunk; cat /files/chunk >> /files/log/log.log; sleep 1; done"
@@ -95,6 +99,44 @@ class Browser:
                     self.asked += ask(self._port, path).status == 200
 
 
+@dataclass(frozen=True)
+class Scraped:
+    """What a thousand scrapes cost the worker: its processor time for each, and its memory before and afterwards."""
+
+    cpu_ms: float
+    before_mib: float
+    after_mib: float
+
+    def problems(self) -> Iterator[str]:
+        if self.cpu_ms > MAX_SCRAPE_MS:
+            yield f"a scrape takes {self.cpu_ms:.1f} ms of processor time"
+        if self.after_mib > self.before_mib + MAX_GROWTH_MIB:
+            yield f"{SCRAPES} scrapes let the memory grow from {self.before_mib:.1f} to {self.after_mib:.1f} MiB"
+
+    def row(self) -> str:
+        memory = f"{self.before_mib:.1f} → {self.after_mib:.1f} MiB"
+        return f"| {SCRAPES} scrapes | {self.cpu_ms:.1f} ms of processor time each, memory {memory} |"
+
+
+def scrape(port: int, pid: int) -> Scraped:
+    """Ask for the metrics again and again, the first time before anything is measured."""
+    process = Path(f"/proc/{pid}")
+
+    def cpu_s() -> float:
+        fields = (process / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_mib() -> float:
+        return int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MIB
+
+    for _ in range(10):
+        ask(port, "/metrics")
+    cpu, before = cpu_s(), memory_mib()
+    for _ in range(SCRAPES):
+        assert ask(port, "/metrics").status == 200
+    return Scraped((cpu_s() - cpu) / SCRAPES * 1000, before, memory_mib())
+
+
 def measure(platform: Platform, worker: WorkerProcess, browser: Browser, image: str, seconds: int) -> Measured:
     """Run the job, and look at what it took."""
     lines = "".join(LINE.format(n) for n in range(MIB // len(LINE)))
@@ -135,12 +177,13 @@ def main() -> None:
         platform = stack.enter_context(running_platform())
         port = free_port()
         settings = {"TIMEOUT_STATUS": None, "TIMEOUT_JOB": None, "STATUS_PORT": str(port)}
-        worker = WorkerProcess(platform, client, folder / "data", folder / "worker.log", settings)
+        worker = WorkerProcess(platform, client, folder / "data", folder / "worker.log", settings, constants=None)
         stack.callback(worker.end)
         browser = stack.enter_context(Browser(port))
         measured = measure(platform, worker, browser, image, seconds)
-        print(measured.table(), flush=True)
-        problems = list(measured.problems(seconds * MIB))
+        scraped = scrape(port, worker.pid)
+        print(measured.table(), scraped.row(), sep="\n", flush=True)
+        problems = [*measured.problems(seconds * MIB), *scraped.problems()]
     if problems:
         sys.exit("\n".join([*problems, f"The worker's log: {folder / 'worker.log'}"]))
     shutil.rmtree(folder)

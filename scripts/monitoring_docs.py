@@ -2,6 +2,8 @@
 
 python -m scripts.monitoring_docs --write
 python -m scripts.monitoring_docs --check   # exit code 1 if the page is not current
+python -m scripts.monitoring_docs --metrics # what a scrape gets, for promtool (scripts/promtool.sh)
+python -m scripts.monitoring_docs --rules   # the alerts of the page, for the same
 """
 
 import argparse
@@ -52,6 +54,11 @@ def metrics() -> Iterator[str]:
         yield f"| {shown} | {family.type} | {family.documentation} |"
 
 
+def rules(page: str) -> str:
+    """The alerts of the page, as a file of rules for Prometheus."""
+    return next(block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "alert:" in block)
+
+
 def fields(model: type[BaseModel]) -> Iterator[str]:
     """The rows of the table of a model."""
     yield "| field | meaning |"
@@ -74,9 +81,16 @@ def main() -> None:
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--write", action="store_true", help="write the page")
     action.add_argument("--check", action="store_true", help="check the page")
+    action.add_argument("--metrics", action="store_true", help="print all metrics as a scrape gets them")
+    action.add_argument("--rules", action="store_true", help="print the alerts of the page")
+    options = parser.parse_args()
     before = PAGE.read_text(encoding="utf-8")
     after = current(before)
-    if parser.parse_args().write:
+    if options.metrics:
+        print(Metrics(busy_recorder()).text().decode(), end="")
+    elif options.rules:
+        print(rules(before), end="")
+    elif options.write:
         PAGE.write_text(after, encoding="utf-8")
     elif before != after:
         print(f"{PAGE} is not current: python -m scripts.monitoring_docs --write")

@@ -124,9 +124,9 @@ class Soak:
         log = folder / "workers.log"
         shared = {f"s3://bucket/shared/{size}": self.draw.randbytes(size) for size in SIZES}
         self.shared = [(platform.put_file(file_id, data), data) for file_id, data in shared.items()]
-        self.steady = WorkerProcess(platform, client, folder / "data", log, cache)
-        self.shaken = WorkerProcess(platform, client, folder / "data", log, cache)
-        self.other = WorkerProcess(platform, client, folder / "other", log, own)
+        self.steady = WorkerProcess(platform, client, folder / "data", log, cache, constants=None)
+        self.shaken = WorkerProcess(platform, client, folder / "data", log, cache, constants=None)
+        self.other = WorkerProcess(platform, client, folder / "other", log, own, constants=None)
         self.samples = {self.steady: Samples(), self.other: Samples()}
 
     def run(self, duration_s: float) -> None:

@@ -72,23 +72,21 @@ def test_jobs_are_counted_by_their_end_with_their_stages_and_bytes(end: JobEnd) 
     assert found["job_fetcher_errors_in_a_row"] == {(): 2 if end is JobEnd.ERROR else 0}
 
 
-def test_a_thousand_scrapes_leave_nothing_behind() -> None:
+def test_scrapes_leave_nothing_behind() -> None:
+    """`scripts/live_log.sh` looks at the memory of a worker that is scraped a thousand times."""
     metrics = Metrics(monitoring_docs.busy_recorder())
     metrics.text()
     gc.collect()
     before = len(gc.get_objects())
-    for _ in range(1000):
+    for _ in range(100):
         metrics.text()
     gc.collect()
-    assert len(gc.get_objects()) - before < 100
+    assert len(gc.get_objects()) - before < 50
 
 
 def test_alerts_and_dashboard_name_metrics_that_there_are() -> None:
     known = set(families(monitoring_docs.busy_recorder()))
-    rules = yaml.safe_load(
-        next(block for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if "alert:" in block)
-    )
-    alerts = rules["groups"][0]["rules"]
+    alerts = yaml.safe_load(monitoring_docs.rules(PAGE))["groups"][0]["rules"]
     assert len(alerts) == 4
     dashboard = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text(encoding="utf-8"))
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
