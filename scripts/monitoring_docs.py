@@ -56,7 +56,8 @@ def metrics() -> Iterator[str]:
 
 def rules(page: str) -> str:
     """The alerts of the page, as a file of rules for Prometheus."""
-    return next(block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "alert:" in block)
+    blocks: list[str] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    return next(block for block in blocks if "alert:" in block)
 
 
 def fields(model: type[BaseModel]) -> Iterator[str]:

@@ -164,12 +164,13 @@ class Cloud:
         outcome = Outcome.model_validate(LOST | known)
         log = folder / LOG
         log.open("a").close()  # a container that never started has none
+        specs = JobSpecs.parse(job.raw)
         with KeepAlive(self._api, job.id, JobStatus.POSTPROCESSING, cancelled, KEEP_ALIVE_S) as keep_alive:
             problems = steps.upload_outputs(
-                self._api, job.id, JobSpecs.parse(job.raw), folder / "files", log, Ledger(folder / "uploads.jsonl"),
+                self._api, job.id, specs, folder / "files", log, Ledger(folder / "uploads.jsonl"),
                 when_failed=keep_alive.ask, cancelled=cancelled,
             )  # fmt: skip
-        final = steps.conclude(outcome, problems, log)
+        final = steps.conclude(outcome, problems, log, specs=specs, files=folder / "files")
         return event | {"final": final.model_dump(mode="json"), "next": "report"}
 
     def _report(self, job: Job, folder: Path, event: Event, cancelled: Cancellation) -> Event:

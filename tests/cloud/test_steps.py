@@ -2,9 +2,12 @@
 
 import re
 from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from scripts.cloud import handlers
 
 from tests.support.cloud import OFFER, OUTCOME, Cloud, run_container
 from tests.support.files import LARGE, ODD_NAMES
@@ -105,6 +108,28 @@ def test_a_kill_at_any_step_does_no_harm(mock: Platform, cloud: Cloud) -> None:
     assert cloud.folders() == []
     kills = re.findall(r"was killed (\d+) times", cloud.log.read_text())
     assert min(map(int, kills)) > 10
+
+
+@pytest.mark.parametrize(
+    ("printed", "written", "told"),
+    [
+        ("", "Traceback\nValueError: odd\n", "The end of the log file 'log/log.log':\nTraceback\nValueError: odd"),
+        ("said\n", "not this\n", "The end of the log:\nsaid"),
+        ("No such file or directory: '/files/b'\n", "", "These inputs were there: '/files/a'."),
+    ],
+)
+def test_details_of_a_failure_tell_what_those_of_a_worker_tell(
+    mock: Platform, tmp_path: Path, printed: str, written: str, told: str
+) -> None:
+    """The platform's Comet sends its output to a file of the log folder."""
+    here, in_time = handlers.Cloud(mock.api(), tmp_path), SimpleNamespace(get_remaining_time_in_millis=lambda: 900_000)
+    mock.submit(files={"a": b"1"}, up={"log": "log"})
+    event = here.fetch(here.pull({"offer": OFFER}, in_time), in_time)
+    Path(event["container"]["log"]).write_text(printed)
+    Path(event["container"]["files"], "log", "log.log").write_text(written)
+    failed = {"exit_code": 1, "reason": "The command ended with exit code 1.", "succeeded": False}
+    event = here.upload(event | {"outcome": failed}, in_time)
+    assert told in event["final"]["details"]
 
 
 def test_a_job_cannot_ask_nvidias_runtime_for_cards(mock: Platform, cloud: Cloud) -> None:
