@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_WORDS = 25
-PAGES = ("*.md", "docs/*.md", "mock_api/README.md", "tests/README.md")
+PAGES = ("*.md", "docs/*.md", "mock_api/README.md", "tests/README.md", "tests/field/README.md")
 _NO_TEXT = re.compile(r"(?s:^( *)```.*?^\1```$)|(?s:<!--.*?-->)|^ *\|.*$|^#.*$|^\[[^\]]+\]: .*$|^!\[.*$", re.MULTILINE)
 _PARAGRAPH = re.compile(r"\n\s*\n|\n(?= *(?:[-*]|\d+\.) )")
 _END = re.compile(r"(?<=[.!?])[*_)\"]*\s+(?=[A-Z`\[*_(\"])")

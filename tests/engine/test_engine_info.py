@@ -55,7 +55,7 @@ def test_root_of_a_container_is_who_the_security_options_say(says: Says, root: C
 
 
 BOTH = "the engine does not limit the memory and processes of jobs."
-CONTROLLERS = "Give the engine's cgroup the controllers memory and pids (cgroup.subtree_control of the one above)"
+CONTROLLERS = "Write +memory +pids to cgroup.subtree_control of the cgroup above the engine's"
 MEMORY, SWAP, PIDS = (f"the engine does not limit the {what} of jobs." for what in ("memory", "swap", "processes"))
 DELEGATE = "Let systemd delegate cgroups to the engine's user: Delegate=cpu io memory pids for user@.service"
 V2 = "A rootless engine needs cgroup v2: boot this machine with systemd.unified_cgroup_hierarchy=1"

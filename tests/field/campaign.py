@@ -162,7 +162,7 @@ def check(stage: Stage) -> str:
         raise AssertionError(f"check ended with {worker.wait()}: {stage.last_words()}") from None
     if wrong := [each["text"] for each in findings if not each["ok"]]:
         raise Told(". ".join(wrong))
-    return ". ".join(each["text"][0].upper() + each["text"][1:] for each in findings if each["limit"])
+    return ". ".join(_capitalised(each["text"]) for each in findings if each["limit"])
 
 
 def job(stage: Stage) -> str:
@@ -276,7 +276,12 @@ def _cell(step: Callable[[Stage], str], stage: Stage) -> Cell:
         verdict, sentence = Verdict.TOLD, str(told)
     except (AssertionError, OSError, KeyError, DockerException) as error:
         verdict, sentence = Verdict.FAILS, str(error) or type(error).__name__
-    return Cell(verdict, _TIME_AND_LEVEL.sub("", " ".join(sentence.replace(str(stage.folder), SHOWN).split())))
+    words = _TIME_AND_LEVEL.sub("", " ".join(sentence.replace(str(stage.folder), SHOWN).split()))
+    return Cell(verdict, _capitalised(words))
+
+
+def _capitalised(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 @contextmanager

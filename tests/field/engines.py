@@ -11,9 +11,10 @@ from pathlib import Path
 
 from docker.errors import APIError
 
-from tests.field import desktop
 from tests.field.daemon import prepare, root_of_debian, running, scratch
+from tests.field.desktop import HOST, desktop
 from tests.field.place import IMAGE, PROBE_IMAGE, NotHad, Place, Spoiled
+from tests.field.replaced import replaced
 from tests.support.engine import connect
 
 HOME = "/run/engine"
@@ -182,5 +183,14 @@ def docker_desktop() -> Iterator[Place]:
     """A second engine behind a proxy that translates paths as Docker Desktop does."""
     with second() as place:
         listening = place.scratch / "desktop.sock"
-        with desktop.proxy(place.scratch / "docker.sock", listening, place.folder):
-            yield replace(place, url=f"unix://{listening}", host_folder=desktop.HOST)
+        with desktop(place.scratch / "docker.sock", listening, place.folder):
+            yield replace(place, url=f"unix://{listening}", host_folder=HOST)
+
+
+@contextmanager
+def docker_replaced() -> Iterator[Place]:
+    """A second engine behind a proxy that speaks another API after each start of a container."""
+    with second() as place:
+        listening = place.scratch / "replaced.sock"
+        with replaced(place.scratch / "docker.sock", listening, str(place.client.version()["ApiVersion"])):
+            yield replace(place, url=f"unix://{listening}")

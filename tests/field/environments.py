@@ -56,6 +56,11 @@ ENVIRONMENTS = (
     Environment("podman", "Podman of Debian 13, as root", engines.podman),
     Environment("podman-rootless", "the same, rootless", partial(engines.podman, uid=engines.USER)),
     Environment("docker-desktop", "the paths of Docker Desktop for Windows, by a proxy", engines.docker_desktop),
+    Environment(
+        "replaced",
+        "an engine that speaks another API after each start of a container, by a proxy",
+        engines.docker_replaced,
+    ),
     *(
         Environment(name, title, partial(_not_had, reason))
         for name, title, reason in (

@@ -1,5 +1,6 @@
 """The page of the field lab: no environment is left out of it, and no sentence is lost."""
 
+import re
 from pathlib import Path
 
 from tests.field.campaign import STEPS, Cell, Verdict
@@ -7,6 +8,7 @@ from tests.field.environments import ENVIRONMENTS
 from tests.field.table import Row, markdown
 
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
+TESTS = Path(__file__).parents[1]
 FACTS = dict.fromkeys(["engine", "version", "image store", "cgroup", "rootless", "file system"], "x")
 
 
@@ -27,6 +29,13 @@ def test_the_page_has_each_step_and_is_the_output_of_all_environments() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert [step for step in STEPS if f"\n| {step} | " not in text] == []
     assert "\n./scripts/field.sh\n" in text
+
+
+def test_the_list_of_faults_names_tests_that_there_are() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (TESTS / "field" / "README.md").read_text(encoding="utf-8")))
+    source = "\n".join(file.read_text(encoding="utf-8") for file in TESTS.rglob("test_*.py"))
+    assert len(named) > 14
+    assert sorted(named - set(re.findall(r"^def (test_\w+)", source, re.MULTILINE))) == []
 
 
 def test_each_sentence_stands_once_with_the_steps_that_it_is_about() -> None:

@@ -8,7 +8,8 @@ import pytest
 from scripts.docker import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), ROOT / "mock_api" / "README.md", ROOT / "tests" / "README.md"])
+OTHERS = [ROOT / folder / "README.md" for folder in ("mock_api", "tests", "tests/field")]
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), *OTHERS])
 
 
 def text_of(page: Path) -> str:

@@ -109,7 +109,7 @@ class EngineInfo:
         if self.root is ContainerRoot.ENGINE_USER:
             return "Let systemd delegate cgroups to the engine's user: Delegate=cpu io memory pids for user@.service"
         if self.cgroup_version == "2":
-            return "Give the engine's cgroup the controllers memory and pids (cgroup.subtree_control of the one above)"
+            return "Write +memory +pids to cgroup.subtree_control of the cgroup above the engine's"
         if what == "processes":
             return "Use a kernel with the pids cgroup (CONFIG_CGROUP_PIDS)"
         return "Boot this machine with cgroup_enable=memory swapaccount=1"
