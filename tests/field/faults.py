@@ -66,6 +66,7 @@ def mounted(folder: Path, *faults: Fault) -> Iterator[Callable[..., None]]:
         yield lambda *new: set_faults(file, new)
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        server.terminate()  # by itself it ends only once nobody has a file open there, which a test that fails may have
         server.wait(60)
         output.close()
         shutil.rmtree(backing)

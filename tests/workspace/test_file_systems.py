@@ -156,6 +156,20 @@ def test_folder_that_no_job_could_have_is_refused_with_a_sentence(
     assert visible(base) == []
 
 
+@pytest.mark.parametrize("fault", [Fault.FLOCK_SHARED, Fault.FLOCK_REFUSED, Fault.RENAME_FOLDER])
+def test_folder_that_no_job_could_have_is_refused_whoever_looks(base: Path, mount: Mount, fault: Fault) -> None:
+    """The same by a running worker in doubt, by a start, and by a check."""
+    mount(fault)
+    workspace = Workspace(base, OWNER)
+    workspace.doubt()
+    reason = workspace.reason_against()
+    assert str(reason).startswith(f"The file system of PATH_BASE ({base}, fuse.faulty) ")
+    for look in (workspace.prepare, workspace.try_out):
+        with pytest.raises(SettingsError) as refused:
+            look()
+        assert str(refused.value) == reason
+
+
 # A disk that is full or breaks.
 
 READ_ONLY = "mount it without :ro; if it was writable before, check that disk and its connection"

@@ -44,7 +44,7 @@ def remove(client: Client, container: str) -> None:
             except APIError as error:
                 if error.status_code != HTTPStatus.CONFLICT:
                     raise
-                text = f"The Docker engine is still removing the container: {error.explanation}"
+                text = f"{client.product.at_start} is still removing the container: {error.explanation}"
                 raise EngineUnavailable(text) from error
     except Missing:
         return
