@@ -63,6 +63,27 @@ def test_a_log_says_where_the_engine_was_restarted(
     assert saved(client, container, tmp_path, *gaps) == text
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"%d\n" % number for number in range(5_000)],
+        [b"x" * 300_000 + b"\n", b"end\n"],
+        [b"\xff\x00\x01" * 10_000, b"\r\r", b""],
+        [],
+    ],
+    ids=["many short lines", "a long one", "no text", "nothing"],
+)
+def test_a_log_is_read_in_blocks_however_its_lines_are(
+    fake: FakeEngine, client: Client, container: FakeContainer, tmp_path: Path, lines: list[bytes]
+) -> None:
+    """By itself docker-py asks for the container first, whether it has a terminal, and reads each line alone."""
+    container.lines = [(BEGAN, line) for line in lines]
+    log, path = watched(client, container, tmp_path)
+    log.save()
+    assert path.read_bytes() == b"".join(lines)
+    assert not any(call.endswith(f"/{container.id}/json") for call in fake.calls)
+
+
 def drop(fake: FakeEngine, client: Client, container: FakeContainer, lines: int) -> None:
     """Let the engine drop the first lines of the log, once the worker has seen its beginning."""
     wait_until(lambda: any(call.endswith("/logs") for call in fake.calls), "a look at the first line")

@@ -1,5 +1,7 @@
 """The look into a created container, and the trial of the engine's init, with a stand-in for the engine."""
 
+import tarfile
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from job_fetcher.core.errors import EngineUnavailable, JobFailed
 from job_fetcher.core.job import JobSpecs
 from job_fetcher.engine import client as engine
 from job_fetcher.engine import launch
+from job_fetcher.engine.image_config import ImageConfig
 from tests.support.fake_engine import FakeEngine
 
 START = "POST /start"
@@ -108,7 +111,7 @@ def test_engine_that_goes_away_during_the_look_is_waited_for(
     monkeypatch.setattr(client, "stat", lambda *_: "eyJtb2RlIjogNDkzfQ==")  # {"mode": 493}, an executable file
     monkeypatch.setattr(client, look, away)
     with pytest.raises(EngineUnavailable) as unavailable:
-        launch.require_program(client, "c", _specs())
+        launch.require_program(client, "c", ImageConfig(id="sha256:1"), _specs())
     assert unavailable.value.status is None
 
 
@@ -125,8 +128,48 @@ def test_engine_that_cannot_tell_what_is_in_a_container_is_not_believed(
 
     monkeypatch.setattr(client, "stat", lambda *_: "eyJtb2RlIjogNDkzfQ==")
     monkeypatch.setattr(client, look, refused)
-    launch.require_program(client, "c", _specs())
+    launch.require_program(client, "c", ImageConfig(id="sha256:1"), _specs())
 
 
-def _specs() -> JobSpecs:
-    return JobSpecs.model_validate({"app": {"cmd": ["true"]}, "handler": {"image_url": "image"}})
+@pytest.mark.parametrize(
+    ("image", "path", "looks_again"),
+    [("sha256:1", None, False), ("sha256:2", None, True), ("sha256:1", "/opt", True), ("", None, True)],
+    ids=["the same image", "another image", "another PATH", "an image without an id"],
+)
+def test_what_was_found_in_an_image_is_not_looked_for_again(
+    client: engine.Client, monkeypatch: pytest.MonkeyPatch, image: str, path: str | None, looks_again: bool
+) -> None:
+    looks: list[object] = []
+
+    def stat(*look: object) -> str:
+        looks.append(look)
+        return "eyJtb2RlIjogNDkzfQ=="
+
+    monkeypatch.setattr(client, "stat", stat)
+    monkeypatch.setattr(client, "get_archive", lambda *_, **__: ((each for each in [_archive()]), {}))
+    launch.require_program(client, "c", ImageConfig(id="sha256:1" if image else ""), _specs())
+    before = len(looks)
+    launch.require_program(client, "c", ImageConfig(id=image), _specs(PATH=path) if path else _specs())
+    assert (len(looks) > before) == looks_again
+
+
+def test_a_program_that_was_not_found_is_looked_for_again(
+    client: engine.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "stat", lambda *_: None)
+    monkeypatch.setattr(client, "inspect_container", lambda *_: {})
+    for _ in range(2):
+        with pytest.raises(JobFailed, match="has no /bin/sh"):
+            launch.require_program(client, "c", ImageConfig(id="sha256:1"), _specs())
+
+
+def _archive() -> bytes:
+    """The program as the engine sends it: as a tar archive."""
+    content = BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("sh"))
+    return content.getvalue()
+
+
+def _specs(**env: str) -> JobSpecs:
+    return JobSpecs.model_validate({"app": {"cmd": ["true"], "env": env}, "handler": {"image_url": "image"}})

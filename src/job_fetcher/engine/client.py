@@ -77,6 +77,11 @@ class Client(log_driver.Client):
     init_works: bool | None = None
     """Whether containers start with the engine's init; `None` until that was tried (`launch.has_init`)."""
 
+    known_programs: frozenset[object] = frozenset()
+    """What has been looked for in images and found there (`launch.require_program`)."""
+    root_dir: Path | None = None
+    """A folder on the disk of the images; `None` until somebody asked for it (`image_cleanup.disk`)."""
+
     def stat(self, container: str, path: str) -> str | None:
         """What the engine knows of a file in a container, in its own encoding; `None` if there is no such file.
 

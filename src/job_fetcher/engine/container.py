@@ -23,6 +23,7 @@ from job_fetcher.engine import launch
 from job_fetcher.engine.cleanup import give_files_to_worker, list_containers, remove
 from job_fetcher.engine.client import Client, Missing, seconds, translate_errors
 from job_fetcher.engine.container_wait import RUNNING, ContainerWait, Hooks
+from job_fetcher.engine.image_config import ImageConfig
 from job_fetcher.engine.isolation import LABEL_FOLDER, Resources, environment, host_config, labelled
 
 LABEL_JOB = "job-fetcher.job"
@@ -73,6 +74,8 @@ class JobContainer:
         self.log_gaps: tuple[float, ...] = ()
         """When the engine may have missed what the command printed, known after `wait`: see `ContainerWait.gaps`."""
         self._creating: Future[None] | None = None
+        self._tried_to_create = False
+        self._has_ended = False
         self._found: str | None = None
         self._state_found = ContainerState.NONE
         self._find(patient=patient)
@@ -97,13 +100,17 @@ class JobContainer:
         """Create the container, not started yet. Raises `Missing` for its image, `JobFailed` for what is refused."""
 
         def once() -> None:
-            self._find()  # a creation whose answer was lost
+            if self._tried_to_create:
+                self._find()  # a creation whose answer was lost
+            self._tried_to_create = True
+            image = launch.read(self._client, specs.handler.image_url)
             if self._found is None:
+                configuration = self._configuration(job_id, specs, resources, image)
                 with translate_errors("create the job's container"):
-                    self._found = self._client.create_container(**self._configuration(job_id, specs, resources))["Id"]
+                    self._found = self._client.create_container(**configuration)["Id"]
                 self._state_found = ContainerState.CREATED
             if self._state_found is ContainerState.CREATED:
-                launch.require_program(self._client, self.id, specs)
+                launch.require_program(self._client, self.id, image, specs)
 
         self._creating = in_background(lambda: retrying_engine(self._cancelled)(once), "create-container")
         self._cancelled.result_of(self._creating)
@@ -151,6 +158,7 @@ class JobContainer:
         """
         waiting = ContainerWait(self._client, self.id, self._cancelled, hooks or Hooks())
         outcome = waiting.outcome(left_s, self._stop, first_started_at)
+        self._has_ended = True
         self.log_gaps = tuple(waiting.gaps)
         return outcome
 
@@ -194,8 +202,9 @@ class JobContainer:
             if self._found is None:
                 return
             with suppress(Missing):
-                with suppress(JobFailed):  # 409: somebody is removing it
-                    self._stop()
+                if not self._has_ended:
+                    with suppress(JobFailed):  # 409: somebody is removing it
+                        self._stop()
                 if os.geteuid() != 0:
                     give_files_to_worker(self._client, self.id, self._folder)
                 remove(self._client, self.id)
@@ -239,9 +248,8 @@ class JobContainer:
             created = found[0]["State"] == "created"
             self._state_found = ContainerState.CREATED if created else ContainerState.STARTED
 
-    def _configuration(self, job_id: str, specs: JobSpecs, resources: Resources) -> dict[str, Any]:
+    def _configuration(self, job_id: str, specs: JobSpecs, resources: Resources, image: ImageConfig) -> dict[str, Any]:
         """The arguments of docker-py's `create_container`."""
-        image = launch.read(self._client, specs.handler.image_url)
         command = image.command(specs.command_line, specs.handler.image_url)
         init = not image.has_own_init(command) and launch.has_init(self._client, specs.handler.image_url)
         labels = {LABEL_JOB: job_id, LABEL_FOLDER: str(self._folder), LABEL_WORKER: socket.gethostname()}

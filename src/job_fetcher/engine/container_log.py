@@ -1,8 +1,8 @@
 """The log of a job's container, kept as a file: what the engine has of it, and a word where some may be missing."""
 
 import json
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,9 +10,10 @@ from job_fetcher.core.background import Cancellation
 from job_fetcher.core.errors import EngineUnavailable, JobFailed
 from job_fetcher.core.retry import call_engine
 from job_fetcher.engine import image_cleanup
-from job_fetcher.engine.client import Client, Missing, translate_errors
+from job_fetcher.engine.client import Client, Missing
 from job_fetcher.engine.first_line import FirstLine
 from job_fetcher.engine.isolation import LOG_FILES, LOG_SIZE_MB
+from job_fetcher.engine.log_so_far import so_far
 from job_fetcher.workspace.disk import free_bytes, is_broken, is_full
 
 LOG_OVERHEAD = 80
@@ -99,7 +100,8 @@ class ContainerLog:
     def _chunks(self) -> Iterator[bytes]:
         """What the container has printed, with a sentence at each gap."""
         for since, until in pairwise([None, *self._gaps, None]):
-            yield from _printed(self._client, self._container, since=since, until=until)
+            with closing(so_far(self._client, self._container, since=since, until=until)) as pieces:
+                yield from pieces
             if until is not None:
                 yield LINES_MISSING.encode()
 
@@ -107,21 +109,6 @@ class ContainerLog:
         with suppress(OSError, EngineUnavailable, JobFailed, Missing):
             return free_bytes(image_cleanup.disk(self._client)) < LEAST_FREE
         return False
-
-
-def _printed(
-    client: Client, container: str, *, since: float | None = None, until: float | None = None
-) -> Generator[bytes, None, None]:
-    """What the container has printed from `since` on and up to `until`, in seconds since the epoch."""
-    with translate_errors("read the job's log"):
-        client.inspect_container(container)  # docker-py would leave a connection open where there is no container
-        chunks = client.logs(container, stream=True, follow=False, since=since, until=until)
-    while True:
-        with translate_errors("read the job's log"):
-            chunk = next(chunks, None)
-        if chunk is None:
-            return
-        yield chunk
 
 
 def _size_kept(chunk: bytes) -> int:

@@ -81,6 +81,8 @@ class ImageCleanup:
 
 def disk(client: Client) -> Path:
     """A folder on the disk where the engine keeps its images: below a container's root lies that, too."""
-    with translate_errors("describe the host"):
-        folder = Path(client.info()["DockerRootDir"])
+    if client.root_dir is None:
+        with translate_errors("describe the host"):
+            client.root_dir = Path(client.info()["DockerRootDir"])
+    folder = client.root_dir
     return folder if os.access(folder, os.F_OK) else Path("/")  # not for everybody to look into, either

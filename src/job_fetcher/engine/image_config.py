@@ -35,6 +35,8 @@ class ImageConfig:
     path: str = DEFAULT_PATH
     workdir: str = "/"
     architecture: str = ""
+    id: str = ""
+    """The digest of all that the image is."""
 
     @classmethod
     def of(cls, inspected: Mapping[str, Any]) -> Self:
@@ -48,6 +50,7 @@ class ImageConfig:
             path=env.get("PATH") or DEFAULT_PATH,
             workdir=config.get("WorkingDir") or "/",
             architecture=inspected.get("Architecture") or "",
+            id=inspected.get("Id") or "",
         )
 
     def command(self, line: str | None, image: str) -> list[str] | None:

@@ -54,16 +54,18 @@ def has_init(client: Client, image: str) -> bool:
     return client.init_works
 
 
-def require_program(client: Client, container: str, specs: JobSpecs) -> None:
+def require_program(client: Client, container: str, config: ImageConfig, specs: JobSpecs) -> None:
     """Raise `JobFailed` if the created `container` lacks what it runs first: /bin/sh, or the ENTRYPOINT's program.
 
-    Raises `Missing` if it is gone. An engine that cannot tell is not believed: the start tells.
+    `config`: of its image. What was found once in an image is not looked for again. Raises `Missing` if the container
+    is gone. An engine that cannot tell is not believed: the start tells.
     """
     image = specs.handler.image_url
-    config = read(client, image)
-    command = config.command(specs.command_line, image)
-    program = config.program(command)
+    program = config.program(config.command(specs.command_line, image))
+    looked_for = (config.id, program, (specs.app.env or {}).get("PATH"))
     if program is None or program.startswith("/files/"):  # the job's own file
+        return
+    if looked_for in client.known_programs:
         return
     what = f"its ENTRYPOINT '{program}'" if config.entrypoint else f"its command '{program}'"
     with suppress(_Untold):
@@ -90,6 +92,8 @@ def require_program(client: Client, container: str, specs: JobSpecs) -> None:
             raise JobFailed(f"The image '{image}' is broken: {what} has Windows line ends. Convert it with dos2unix.")
         if script and _mode(client, container, script) is None:
             raise JobFailed(f"The image '{image}' is broken: {what} needs {script}, which the image does not contain.")
+        if config.id:
+            client.known_programs |= {looked_for}
 
 
 def explained_start(client: Client, error: JobFailed, image: str) -> JobFailed:
