@@ -7,6 +7,7 @@
 set -euo pipefail
 # shellcheck source=scripts/setup.sh
 source "$(dirname "$0")/setup.sh"
+unset PYTHONDONTWRITEBYTECODE # pytest takes ten seconds a process to prepare all files that it has not written down
 readonly processes=$((2 * $(nproc) < 8 ? 2 * $(nproc) : 8)) # more than processors: many tests wait for something
 if [ "${1:-}" = --quick ]; then
     set_up quick

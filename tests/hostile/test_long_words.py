@@ -20,6 +20,8 @@ from tests.support.files import peak_memory
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess
 
+pytestmark = pytest.mark.usefixtures("needs_time")
+
 DEEP = "a/" * 1500 + "x"
 DESCRIPTIONS: dict[str, dict[str, Any]] = {
     "an image of slashes": {"image": "/" * 2_000_000},

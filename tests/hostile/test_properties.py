@@ -18,6 +18,8 @@ from job_fetcher.core.job import JobSpecs
 from job_fetcher.workspace.ledger import Ledger
 from tests.support.platform import Platform, running_platform
 
+pytestmark = pytest.mark.usefixtures("needs_time")
+
 SECRET = b"none of the job's business"
 PATIENCE_S = 60
 

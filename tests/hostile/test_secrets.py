@@ -23,6 +23,8 @@ from job_fetcher.workspace.workspace import Workspace
 from tests.support.platform import PASSWORD, Platform
 from tests.support.worker import WorkerProcess, run_job
 
+pytestmark = pytest.mark.usefixtures("needs_time")
+
 StartWorker = Callable[..., WorkerProcess]
 
 

@@ -11,6 +11,8 @@ from moto.server import ThreadedMotoServer
 
 from tests.mock_api.conftest import TIMEOUT_S, Client, make
 
+pytestmark = pytest.mark.usefixtures("needs_time")
+
 CONTENT = b"0123456789" * 50
 # Enough for moto, which does not check the signature.
 MOTO_HEADERS = {"Authorization": "AWS4-HMAC-SHA256 Credential=key/20200101/us-east-1/s3/aws4_request"}

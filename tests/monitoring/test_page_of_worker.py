@@ -4,10 +4,14 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from job_fetcher.monitoring.history import HISTORY
 from tests.support.page import answers, ask
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
+
+pytestmark = pytest.mark.usefixtures("needs_time")
 
 WAIT = "echo begun; until [ -e /files/go ]; do sleep 0.02; done; echo went"
 

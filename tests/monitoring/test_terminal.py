@@ -21,6 +21,8 @@ from job_fetcher.monitoring.terminal import rendered
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
 
+pytestmark = pytest.mark.usefixtures("needs_time")
+
 HARM = ["\x1b[2J\x1b]0;x\x07", "[bold red]x[/] [link=file:///etc/passwd]y", "<script>alert(1)</script>", "\udcff" * 255]
 
 

@@ -19,6 +19,8 @@ from tests.support.nvml import Gpu, NvmlStub
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess
 
+pytestmark = pytest.mark.usefixtures("needs_time")
+
 CARD = Gpu()
 GPU: dict[str, Any] = {"DeviceIDs": [CARD.uuid], "Driver": "", "Count": 0, "Capabilities": [["gpu"]], "Options": {}}
 CDI: dict[str, Any] = GPU | {"DeviceIDs": [f"nvidia.com/gpu={CARD.uuid}"], "Driver": "cdi", "Capabilities": []}

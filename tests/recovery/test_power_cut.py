@@ -16,6 +16,8 @@ from tests.recovery.support import wait_for_next_look
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, run_job
 
+pytestmark = pytest.mark.usefixtures("needs_time")
+
 ROOT = Path(__file__).parents[2]
 OWNER = "ada at https://api"
 JOB = Job(id="7", raw={"app": {"cmd": ["echo", "ü"]}, "handler": {"image_url": "x"}})

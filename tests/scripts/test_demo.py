@@ -15,6 +15,8 @@ from scripts import demo
 from scripts.demo import DEMO, PICTURES
 from scripts.docker import ROOT
 
+pytestmark = pytest.mark.usefixtures("needs_time")
+
 WIDTH, HEIGHT = 1600, 1000
 
 

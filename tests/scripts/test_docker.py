@@ -16,6 +16,8 @@ from tests.support.engines import DOCKER, PODMAN, Says
 from tests.support.fake_engine import fake_engine
 from tests.support.page import free_port
 
+pytestmark = pytest.mark.usefixtures("needs_time")
+
 LISTED = {"CDISpecDirs": ["/etc/cdi"], "DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=0"}]}
 
 

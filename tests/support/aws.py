@@ -4,10 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import boto3
-from botocore.config import Config
-from moto.server import ThreadedMotoServer
-
 from job_fetcher.core.job import RequestToMake
 
 BUCKET = "bucket"
@@ -23,6 +19,9 @@ class Aws:
         self.s3.create_bucket(Bucket=BUCKET)
 
     def _client(self, service: str) -> Any:
+        import boto3  # it takes half a second, and most processes of a test run need none of it
+        from botocore.config import Config
+
         keys = {"aws_access_key_id": "mock", "aws_secret_access_key": "mock"}
         config = Config(signature_version="s3v4", s3={"addressing_style": "path"}) if service == "s3" else None
         return boto3.client(service, "us-east-1", endpoint_url=self.url, config=config, **keys)
@@ -45,6 +44,8 @@ class Aws:
 
 @contextmanager
 def running_aws() -> Iterator[Aws]:
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
