@@ -3,6 +3,7 @@
     python -m scripts.bench                      # all of it, five runs: about 55 minutes
     python -m scripts.bench --only exit --runs 9 # one scenario (several: name each)
     python -m scripts.bench --quick              # a try, at a scale that says nothing
+    python -m scripts.bench --only start --against REVISION   # the start before and after a change
     python -m scripts.bench --plot docs/performance.svg
 
 The worker is the real one, a process of its own; so is the platform's mock; the engine is this machine's. What a
@@ -10,15 +11,18 @@ figure is compared with stands in `benchmark.rows`, what is done for it in `benc
 """
 
 import argparse
+import subprocess
 import sys
+import tarfile
 import tempfile
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 from scripts.benchmark import picture, report
 from scripts.benchmark.rows import ROWS, Result
 from scripts.benchmark.scenarios import QUICK, Scale, Scenarios
-from scripts.benchmark.stage import MIB, open_stage
+from scripts.benchmark.stage import MIB, ROOT, open_stage
 
 ONCE = ("image", "share")
 """What stays the same in each run, or takes a quarter of an hour."""
@@ -37,7 +41,8 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory(prefix="job-fetcher-bench-") as folder, open_stage(Path(folder)) as stage:
         machine, load = report.machine(stage.client), report.load()
-        results = measure(Scenarios(stage, scale), options.only or list(NAMES), options.runs)
+        before = source_of(options.against, Path(folder)) if options.against else None
+        results = measure(Scenarios(stage, scale, before), options.only or list(NAMES), options.runs)
     print(f"{machine}; {load}, {options.runs} runs: median (least to most)\n")
     print(report.table(results))
     if options.plot:
@@ -61,6 +66,15 @@ def measure(scenarios: Scenarios, names: list[str], runs: int) -> dict[str, Resu
     return results
 
 
+def source_of(revision: str, folder: Path) -> Path:
+    """The folder `src` of a revision, below `folder`. Raises `CalledProcessError` if there is no such revision."""
+    command = ["git", "archive", revision, "src"]
+    packed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout  # noqa: S603
+    with tarfile.open(fileobj=BytesIO(packed)) as archive:
+        archive.extractall(folder / "before", filter="data")
+    return folder / "before" / "src"
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the worker, each figure beside its floor.")
     parser.add_argument("--only", action="append", choices=NAMES, help="only this scenario (repeat it for several)")
@@ -72,6 +86,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--bandwidth", type=float, default=30, metavar="MIB", help="MiB/s of a slow connection (default: %(default)s)"
     )
+    parser.add_argument("--against", metavar="REVISION", help="compare the start with that of this revision")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw the figures into this file (SVG)")
     return parser.parse_args()
 

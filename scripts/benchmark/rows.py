@@ -115,6 +115,10 @@ ROWS = {
     "exit": Row("end of the command → `postprocessing`", "ms", "the engine tells it", "≤ 50 ms", at_most(50)),
     "stop": Row("SIGTERM → exit, with a job", "ms", "stop and remove"),
     "start": Row("start of the process → first poll", "ms", "`python -c pass`", "≤ 700 ms", at_most(700)),
+    "start-page": Row("the same with STATUS_PORT", "ms", "without", "≤ x + 100 ms", lambda f: f + 100),
+    "start-before": Row(
+        "the same, before and after", "ms", "the source of `--against`", "≤ x + 100 ms", lambda f: f + 100
+    ),
     "stop-idle": Row("SIGTERM → exit, without a job", "ms"),
     "idle-memory": Row("idle: memory", "MiB", target="≤ 60 MiB", limit=at_most(60)),
     "idle-cpu": Row("idle: CPU", "%", target="≤ 0.1 %", limit=at_most(0.1)),

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
+from tests.support.page import free_port
+
 from scripts.benchmark import floors
 from scripts.benchmark.cached import CachedInput
 from scripts.benchmark.gap import Gap, GpuShare
@@ -50,10 +52,10 @@ QUICK = Scale(
 
 
 class Scenarios:
-    """All of them, on one stage and one scale."""
+    """All of them, on one stage and one scale. `before`: the folder `src` of an earlier revision."""
 
-    def __init__(self, stage: Stage, scale: Scale) -> None:
-        self._stage, self._scale = stage, scale
+    def __init__(self, stage: Stage, scale: Scale, before: Path | None = None) -> None:
+        self._stage, self._scale, self._before = stage, scale, before
         large = LargeFiles(stage, "large", scale.large_files, scale.large_bytes)
         slow = LargeFiles(stage, "wire", scale.large_files, scale.wire_bytes, scale.bandwidth)
         one = LargeFiles(stage, "one", 1, scale.one_bytes)
@@ -185,12 +187,20 @@ class Scenarios:
         return took_s * 1000
 
     def start(self) -> Values:
-        """A worker that finds nothing to do."""
+        """A worker that finds nothing to do; one with a page; and one of an earlier revision, if there is one."""
         (polled, stopped), (floor, _) = self._stage.both(self._start, lambda: (floors.bare_python() * 1000, 0.0))
-        return {"start": (polled, floor), "stop-idle": (stopped, None)}
+        (with_page, _), (without, _) = self._stage.both(lambda: self._start(STATUS_PORT=str(free_port())), self._start)
+        found: Values = {
+            "start": (polled, floor), "start-page": (with_page, without), "stop-idle": (stopped, None),
+        }  # fmt: skip
+        if self._before is not None:
+            source = str(self._before)
+            (now, _), (before, _) = self._stage.both(self._start, lambda: self._start(PYTHONPATH=source))
+            found["start-before"] = (now, before)
+        return found
 
-    def _start(self) -> tuple[float, float]:
-        with self._stage.worker(TIMEOUT_JOB="30") as worker:
+    def _start(self, **settings: str) -> tuple[float, float]:
+        with self._stage.worker(TIMEOUT_JOB="30", **settings) as worker:
             first = self._stage.mock.first_request("/jobs") or 0.0
             time.sleep(self._scale.settle_s)
             return (first - worker.started_at) * 1000, worker.stop() * 1000

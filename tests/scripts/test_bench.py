@@ -29,7 +29,8 @@ def run(script: str, *arguments: str) -> str:
 def test_bench_fills_every_row_of_its_table(tmp_path: Path) -> None:
     picture = tmp_path / "bench.svg"
     scenarios = [word for name in NAMES if name != "image" for word in ("--only", name)]
-    lines = run("scripts.bench", "--quick", "--runs", "1", "--plot", str(picture), *scenarios).splitlines()
+    options = ("--quick", "--runs", "1", "--against", "HEAD", "--plot", str(picture))
+    lines = run("scripts.bench", *options, *scenarios).splitlines()
     rows = [cells(line) for line in lines if line.startswith("|")][2:]
     assert [row[0] for row in rows] == [row.name for key, row in ROWS.items() if key != "image"]
     assert all(row[1] for row in rows)
