@@ -1,6 +1,7 @@
 """The commands: they read arguments and settings, start the log, and turn errors into exit codes."""
 
 import argparse
+import gc
 import io
 import json
 import logging
@@ -73,6 +74,7 @@ def _status(as_json: bool, watch: bool, settings: "Settings") -> int:
 def _run() -> int:
     """Run the worker until a signal or an error ends it; the exit code is that of the error (see `errors`)."""
     signals.block()
+    gc.disable()  # until all is imported: nearly all of that stays, and to look for what does not takes a tenth of it
     os.umask(0o022)  # containers of any user read the files, whatever umask the worker inherited
     return _with_settings(_work)
 
@@ -82,6 +84,8 @@ def _work(settings: "Settings") -> int:
     from job_fetcher.worker import wiring
     from job_fetcher.worker.shutdown import Shutdown
 
+    gc.freeze()
+    gc.enable()
     shutdown = Shutdown()
     signals.handle(shutdown)
     monitor.start(settings)

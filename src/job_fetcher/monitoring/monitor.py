@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import logging
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -17,6 +18,9 @@ from job_fetcher.monitoring.history import HISTORY, History
 from job_fetcher.monitoring.log_tail import LogTail
 from job_fetcher.monitoring.recorder import Recorder
 from job_fetcher.workspace.disk import free_bytes
+
+PATIENCE_S = 2.0
+"""What watches the worker waits so many seconds for its start. A start that takes longer can be watched."""
 
 log = logging.getLogger(__name__)
 
@@ -43,18 +47,36 @@ def _start(settings: Settings) -> None:
     history = History(base / HISTORY)
     recorder.when_over = history.add
     events.listen(recorder)
-    keep("gpu-samples", watch.run)
-    keep("status-file", partial(status_file.keep_writing, status_file.path_for(base), recorder.status))
-    keep("progress", partial(progress_bars.keep_showing, recorder))
+    started = _started()
+    keep("gpu-samples", watch.run, started)
+    keep("status-file", partial(status_file.keep_writing, status_file.path_for(base), recorder.status), started)
+    keep("progress", partial(progress_bars.keep_showing, recorder), started)
     if settings.status_port:
-        keep("page", partial(_serve, settings.status_port, recorder, history))
+        keep("page", partial(_serve, settings.status_port, recorder, history), started)
 
 
-def keep(name: str, work: Callable[[], None]) -> None:
-    """Do `work`, which does not end, in a thread `name`. If it ends by an error, the log says so once."""
+def _started() -> threading.Event:
+    """Set when the worker has asked for a job, or goes on with one."""
+    started = threading.Event()
+
+    def hear(event: events.Event) -> None:
+        if isinstance(event, events.Polled | events.JobBegan):
+            started.set()
+
+    events.listen(hear)
+    return started
+
+
+def keep(name: str, work: Callable[[], None], started: threading.Event | None = None) -> None:
+    """Do `work`, which does not end, in a thread `name`. If it ends by an error, the log says so once.
+
+    It begins when the worker has `started`, or after `PATIENCE_S`: it shares a processor with the start.
+    """
 
     def run() -> None:
         try:
+            if started is not None:
+                started.wait(PATIENCE_S)
             work()
         except BaseException:
             log.exception("The thread `%s` has ended: an unforeseen error. The jobs go on", name)
