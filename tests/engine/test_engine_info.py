@@ -121,6 +121,12 @@ def cdi(*ids: str) -> dict[str, object]:
         (DOCKER, cdi("nvidia.com/gpu=GPU-1") | {"Runtimes": {"nvidia": {}}}, False),
         (PODMAN, {}, True),
         (ROOTLESS_PODMAN, {}, True),
+        (
+            PODMAN,
+            {"Runtimes": {"crun": {}, "nvidia": {}}},
+            True,
+        ),  # it drops requests that are not CDI's, whatever it has
+        (OLD_PODMAN, {}, True),
     ],
 )
 def test_cdi_is_used_where_it_is_the_way_to_the_gpu(says: Says, more: dict[str, object], by_cdi: bool) -> None:
