@@ -131,3 +131,22 @@ def test_registry_whose_own_name_nobody_knows_is_the_jobs_fault(
     with pytest.raises(JobFailed, match="does not exist") as failed:
         worker_images.pull(image, cancelled=Cancellation())
     assert not isinstance(failed.value, MachineFault)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "registry.lab/x:1: not found",  # containerd
+        'failed to resolve reference "registry.lab/x:1": registry.lab/x:1: not found',
+        "manifest for registry.lab/x:1 not found: manifest unknown",
+        f"failed to extract layer sha256:{'0' * 64}: content digest sha256:{'0' * 64}: not found",
+        "No such image: registry.lab/x:1",
+    ],
+)
+def test_what_is_not_found_any_more_in_the_middle_of_a_pull_was_pruned(
+    fake: FakeEngine, worker_images: Images, waits: list[float], words: str
+) -> None:
+    """A prune in a loop removes what the registry has just given: the pull is repeated, and no job ends for it."""
+    fake.pull_lines = [{"status": "Pulling fs layer", "id": "1"}, {"error": words}]
+    assert "something on this machine removes images" in _requeued(worker_images, "registry.lab/x:1")
+    assert len(waits) > 1
