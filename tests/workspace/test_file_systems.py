@@ -94,12 +94,16 @@ def test_what_the_file_system_cannot_do_is_told_and_done_without(
     assert limit in warning
 
 
-@pytest.mark.parametrize("fault", [Fault.RENAME_OPEN, Fault.SILLY_RENAME])
+@pytest.mark.parametrize(
+    "faults",
+    [(Fault.RENAME_OPEN,), (Fault.SILLY_RENAME,), (Fault.RENAME_OPEN, Fault.SILLY_RENAME)],
+    ids=lambda faults: "+".join(faults),
+)
 def test_folder_in_which_the_lock_is_open_is_renamed_and_removed_all_the_same(
-    base: Path, mount: Mount, caplog: pytest.LogCaptureFixture, fault: Fault
+    base: Path, mount: Mount, caplog: pytest.LogCaptureFixture, faults: tuple[Fault, ...]
 ) -> None:
-    """SMB renames no such folder; NFS and FUSE keep the file, and so the folder, until it is closed."""
-    mount(fault)
+    """SMB renames no such folder; NFS, SMB and FUSE keep the file, and so the folder, until it is closed."""
+    mount(*faults)
     assert_whole_life(base)
     assert caplog.messages == []
 
