@@ -166,7 +166,7 @@ def test_pause_on_a_disk_without_room_for_another_file_is_a_sentence(tmp_path: P
 def test_images_that_jobs_brought_are_removed_least_recently_used_first(
     docker_client: docker.DockerClient, registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Never one that a container uses, nor one that was here before."""
+    """Never one that a container uses, nor one that was here before, though by another name."""
     prefix = f"{registry}/lru-{tmp_path.name[-8:]}-".lower()
     names = {letter: f"{prefix}{letter}:latest" for letter in "abcdh"}
     for name in names.values():
@@ -174,14 +174,19 @@ def test_images_that_jobs_brought_are_removed_least_recently_used_first(
         push(docker_client, name)
     for letter in "abcd":
         docker_client.images.remove(names[letter])
+    names["m"] = f"{prefix}m:latest"  # another image by now, where this machine has an old one
+    docker_client.images.get(names["h"]).tag(names["m"])
+    push(docker_client, names["m"])
+    docker_client.images.get("python:3.11-slim").tag(names["m"])
     disk = FakeDisk(docker_client, prefix)
     monkeypatch.setattr(image_cleanup, "free_bytes", disk.free)
     client = connect()
     ours = Images(client, Workspace(tmp_path / "data", "me"), min_free=5)
     container = None
     try:
-        for letter in "habcda":
+        for letter in "mhabcda":
             ours.pull(names[letter], cancelled=Cancellation())
+        docker_client.images.remove(names["m"])
         assert disk.names == {*"abcdh"}
         container = docker_client.containers.create(names["b"], ["true"])
         disk.most = 4

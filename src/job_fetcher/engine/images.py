@@ -4,7 +4,6 @@ import logging
 import posixpath
 import time
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import tenacity
@@ -68,7 +67,7 @@ class Images:
             )
         self._raise_if_refused(name)
         self._cleanup.make_room()
-        before = call_engine(cancelled)(partial(self._here_before, image))
+        before = call_engine(cancelled)(self._cleanup.ids)
         found = self._pulled(image, name, cancelled)
         self._cleanup.note_use(found["Id"], before)
         for volume in found.get("Config", {}).get("Volumes") or {}:
@@ -78,11 +77,6 @@ class Images:
     def make_room(self) -> bool:
         """Remove images that jobs have brought until enough is free. Returns whether it is now."""
         return self._cleanup.make_room()
-
-    def _here_before(self, image: str) -> set[str]:
-        """The ids of all images, or of `image` alone if it is here: a pull that brings nothing needs no more."""
-        here = self._inspect(image)
-        return {here["Id"]} if here else self._cleanup.ids()
 
     def _pulled(self, image: str, name: ImageName, cancelled: Cancellation) -> dict[str, Any]:
         """What the engine knows of the image, once it is here."""
