@@ -14,7 +14,7 @@ from job_fetcher.platform.api import WorkerApi
 from job_fetcher.worker.in_hand import JobInHand
 from job_fetcher.worker.waiting import Waiting
 from job_fetcher.workspace.input_cache import InputCache
-from job_fetcher.workspace.job_folder import JobFolder
+from job_fetcher.workspace.job_folder import CommandStart, JobFolder
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,9 @@ class Preparation:
             )
         job.watch.note_inputs([folder.files / path for path in handler.files_down or {}])
         steps.make_output_folders(specs, folder.files)
-        folder.record(runs=folder.state.runs + 1)
+        folder.record(
+            runs=folder.state.runs + 1, started=CommandStart.before(0)
+        )  # the start follows: one fsync for both
 
     def _download(
         self, folder: JobFolder, specs: JobSpecs, made_room: Callable[[Cancellation], bool], cancelled: Cancellation

@@ -42,7 +42,7 @@ from job_fetcher.workspace.job_folder import CommandStart, JobFolder
 LOST = f"The job's container was lost {MAX_RUNS} times, by shutdowns of this machine or its engine."
 
 MAX_START_S = 1.0
-"""A start that takes longer is not part of the command's time."""
+"""A creation or a start that takes longer is not part of the command's time."""
 REMOVAL_HEAD_START_S = 2.0
 """A removal takes some 100 ms. After this many seconds the job goes on without waiting for it."""
 
@@ -120,10 +120,10 @@ class Runner:
             if container.state is ContainerState.NONE:
                 self._start.create(container, job)
             if not resumed:  # before the start: a worker that is killed in between knows it by no wall clock
-                folder.keep(started=CommandStart.before(0))
+                _note_start(folder)
             container.start()
-        if not resumed and folder.command_age_s > MAX_START_S:  # the engine was away
-            folder.keep(started=CommandStart.before(0))
+        if not resumed:  # the engine may have been away
+            _note_start(folder)
         if folder.state.started is None:
             folder.keep(started=CommandStart.before(container.age_s()))
         if not resumed:  # else the keep-alive has begun with the right one
@@ -234,6 +234,12 @@ def _kept_for_the_next_start() -> Iterator[None]:
         yield
     except StopRequested as reason:
         raise DetachRequested(str(reason)) from reason
+
+
+def _note_start(folder: JobFolder) -> None:
+    """Record that the command starts now, unless the record says a time that is as good."""
+    if folder.state.started is None or folder.command_age_s > MAX_START_S:
+        folder.keep(started=CommandStart.before(0))
 
 
 def _command_has_ended(job: JobInHand) -> None:

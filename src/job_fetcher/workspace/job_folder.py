@@ -59,7 +59,7 @@ class JobState(Model):
     token: str | None = None
     """What its container is found by, whatever path the folder has then; `None` in records of earlier releases."""
     started: CommandStart | None = None
-    """When the command of the present run was started; `None` before that, and in records of earlier releases."""
+    """When the command of the present run was started, or prepared; `None` before that, and in old records."""
     container_started_at: str | None = None
     """`State.StartedAt` of the present run's container. It changes when the owner restarts the container."""
     stopped_after_s: float | None = None

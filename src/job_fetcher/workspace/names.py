@@ -17,11 +17,14 @@ def check_names(scratch: Path, files: Iterable[str], folders: Iterable[str]) -> 
     Raises `JobFailed`, naming the paths, for two that are one file there, and for one that is not allowed. Such two are
     `A.txt` and `a.txt` on vfat, SMB and NTFS, or Unicode forms on macOS. Raises `OSError` if the disk fails or is full.
     """
+    nodes = list(_nodes(files, folders))
+    if not nodes:
+        return
     remove_tree(scratch)
     scratch.mkdir()
     try:
         made: list[str] = []
-        for path, is_folder in _nodes(files, folders):
+        for path, is_folder in nodes:
             _make(scratch, path, made, is_folder=is_folder)
             made.append(path)
     finally:

@@ -1,0 +1,56 @@
+"""What a job costs beside its work: questions to the engine, and what is on disk when its command starts."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.fake_engine import FakeEngine
+from tests.support.fake_engine_workers import StartWorker
+from tests.support.platform import Platform
+from tests.support.worker import run_job, wait_until
+
+
+@pytest.mark.parametrize(
+    ("question", "most"),
+    [
+        ("GET /images/json", 0),  # of all images
+        ("GET /containers/json", 1),  # whether an earlier worker has left its container
+        ("POST /stop", 0),  # of a container that has ended
+        ("GET /info", 2),  # which product it is, for the log and for the job's report
+    ],
+)
+def test_second_job_on_the_same_image_asks_the_engine_no_more_than_it_has_to(
+    mock: Platform, start: StartWorker, engine: FakeEngine, question: str, most: int
+) -> None:
+    start(FINISH_BEHIND="0")
+    run_job(mock, "true")
+    wait_until(lambda: not engine.jobs(), "the first container to go")
+    engine.calls.clear()
+    run_job(mock, "true")
+    method, _, end = question.partition(" ")
+    asked = [each for each in list(engine.calls) if each.startswith(f"{method} ") and each.endswith(end)]
+    assert len(asked) <= most, engine.calls
+
+
+@pytest.mark.parametrize("call", ["_create", "_do", "_list"])
+def test_start_of_the_command_is_on_disk_before_the_engine_is_asked_for_its_container(
+    mock: Platform, start: StartWorker, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A record replaces the one before by a rename, after its fsync: what can be read would outlive a power cut.
+
+    It is the record that says that the job runs: the start has no fsync of its own.
+    """
+    answer = getattr(FakeEngine, call)
+    seen: list[dict[str, Any]] = []
+    worker = start()
+
+    def noted(*arguments: Any) -> Any:
+        seen.extend(json.loads(each.read_text()) for each in worker.base.glob("[!.]*/job.json"))
+        return answer(*arguments)
+
+    monkeypatch.setattr(FakeEngine, call, noted)
+    run_job(mock, "true")
+    before = [each for each in seen if each["outcome"] is None]
+    assert before
+    assert [each["runs"] for each in before] == [int(each["started"] is not None) for each in before]
