@@ -1,6 +1,6 @@
 """How fast the worker is. Each figure stands beside its floor: the same work, by the plainest means, in the same run.
 
-    python -m scripts.bench                      # all of it, five runs: about 55 minutes
+    python -m scripts.bench                      # all of it, five runs: about 45 minutes
     python -m scripts.bench --only exit --runs 9 # one scenario (several: name each)
     python -m scripts.bench --quick              # a try, at a scale that says nothing
     python -m scripts.bench --only start --against REVISION   # the start before and after a change
@@ -24,8 +24,8 @@ from scripts.benchmark.rows import ROWS, Result
 from scripts.benchmark.scenarios import QUICK, Scale, Scenarios
 from scripts.benchmark.stage import MIB, ROOT, open_stage
 
-ONCE = ("image", "share")
-"""What stays the same in each run, or takes a quarter of an hour."""
+ONCE = ("image", "share", "reflink")
+"""What stays the same in each run, or takes minutes."""
 NAMES = (
     *("empty", "large", "one", "wire", "small", "far", "gap", "share", "cached", "reflink"),
     *("exit", "start", "idle", "image"),

@@ -19,6 +19,8 @@ from tests.support.platform import Platform, running_platform
 from tests.support.worker import WorkerProcess
 
 WORKERS = 8
+SETTINGS = {"TIMEOUT_JOB": "2", "CACHE_GIB": "1"}
+"""Each worker finishes one job behind the next, and all jobs have an input in common, which the cache keeps."""
 PATIENCE_S = 240
 
 STAGES: dict[str, tuple[str, str, str]] = {
@@ -79,8 +81,11 @@ class Campaign:
             ran.faults[stage] = armed
         self.ran[name] = ran
         file_id = self.platform.put_file(f"s3://bucket/user/{number}/a b#1", ran.content)
+        shared = self.platform.put_file("s3://bucket/shared", b"the same for all")
         line = "cp /files/data/a /files/output/a; echo done"
-        job = self.platform.submit(line, image=image, files={"data/a": file_id}, up={"output": "output"})
+        job = self.platform.submit(
+            line, image=image, files={"data/a": file_id, "data/shared": shared}, up={"output": "output"}
+        )
         assert job == number
 
     def poll_through(self, faults: Mapping[str, Mapping[str, Any]]) -> dict[str, ArmedFault]:
@@ -113,7 +118,7 @@ def running_campaign(client: docker.DockerClient, evidence: Evidence, folder: Pa
     """A platform with workers, each with a folder of its own."""
     with running_platform() as platform:
         workers = [
-            WorkerProcess(platform, client, folder / f"data-{number}", evidence.file("campaign"), {"TIMEOUT_JOB": "2"})
+            WorkerProcess(platform, client, folder / f"data-{number}", evidence.file("campaign"), SETTINGS)
             for number in range(WORKERS)
         ]
         try:
