@@ -17,6 +17,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The time stamp, of this test alone, and nothing that gets on yet."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(health, "_until_s", {})
+    monkeypatch.setattr(health, "_earliest_s", 0.0)
     return tmp_path / "job-fetcher.alive"
 
 

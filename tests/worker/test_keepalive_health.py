@@ -40,6 +40,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The time stamp, of this test alone. A step may take no time besides what is waited for."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(health, "_until_s", {})
+    monkeypatch.setattr(health, "_earliest_s", 0.0)
     monkeypatch.setattr(health, "MARGIN_S", 0.0)
     return tmp_path / "job-fetcher.alive"
 
@@ -154,4 +155,15 @@ def test_keep_alive_that_has_hung_harms_no_later_job() -> None:
     loop_gets_on()
     assert says() == WELL
     with in_hand(kept_alive):
+        assert says() == WELL
+
+
+def test_worker_stays_well_until_the_next_life_begins() -> None:
+    """The loop has handed over to a job, which has not begun yet; then the job is over, and the loop goes on."""
+    loop_gets_on()
+    with health.loop_rests():
+        assert says() == WELL
+        with health.job():
+            health.beat(LONG_S)
+            assert says() == WELL
         assert says() == WELL

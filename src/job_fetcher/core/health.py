@@ -56,6 +56,7 @@ class Life:
         with _lock:
             self._rests += 1
             _until_s.pop(self, None)
+            _write()
 
     def go_on(self) -> None:
         """It waits no more."""
@@ -67,6 +68,8 @@ class Life:
 _lock = threading.RLock()
 _until_s: dict[Life, float] = {}
 """By when, on the monotonic clock, each life that counts will have got on."""
+_earliest_s = 0.0
+"""The earliest of these times. Between two lives the last one stays."""
 _loop = Life()
 _job: ContextVar[Life | None] = ContextVar("life", default=None)
 
@@ -105,9 +108,8 @@ def loop_rests() -> Iterator[None]:
 
 
 def is_well() -> bool:
-    """Whether something counts in this process, and nothing has let its time pass."""
-    with _lock:
-        return bool(_until_s) and min(_until_s.values()) > time.monotonic()
+    """Whether something has counted in this process, and nothing has let its time pass."""
+    return _earliest_s > time.monotonic()
 
 
 def file() -> Path:
@@ -116,10 +118,12 @@ def file() -> Path:
 
 
 def _write() -> None:
-    """Write the earliest of the times down. Between two lives the last one stays."""
+    """Write the earliest of the times down."""
+    global _earliest_s
     if not _until_s:
         return
-    until = time.time() + min(_until_s.values()) - time.monotonic()
+    _earliest_s = min(_until_s.values())
+    until = time.time() + _earliest_s - time.monotonic()
     with suppress(OSError):  # a worker whose /tmp cannot be written to works all the same
         descriptor = os.open(file(), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
         try:

@@ -8,7 +8,7 @@ from job_fetcher.monitoring.recorder import Recorder
 
 SHOWN = 64 << 10
 """Bytes of it."""
-FRESH_S = 1.0
+FRESH_S = 0.5
 """The engine is asked once in so many seconds, however many look."""
 
 
