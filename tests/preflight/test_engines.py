@@ -81,6 +81,18 @@ def test_a_limit_that_the_engine_discards_is_told_by_the_check_and_by_the_start(
         assert worker.log.count(f"Jobs run, but the engine does not limit the {told} of jobs. ") == 1
 
 
+def test_each_limit_is_printed_on_a_line_of_its_own(fake: FakeEngine, mock: Platform, tmp_path: Path) -> None:
+    fake.info, fake.version = DOCKER.info | {"MemoryLimit": False, "PidsLimit": False}, DOCKER.version
+    environment = settings_of(mock, tmp_path / "data") | {"DOCKER_HOST": fake.url}
+    done = run_check(environment=environment, cwd=tmp_path)
+    lines = [line for line in done.stdout.splitlines() if line[2:].startswith("limits ")]
+    assert [(line[0], line.split(" s  ")[1].split(". ")[0]) for line in lines] == [
+        ("✓", "jobs run, but not all holds here"),
+        ("!", "the engine does not limit the memory of jobs"),
+        ("!", "the engine does not limit the processes of jobs"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
