@@ -28,11 +28,12 @@ def run(script: str, *arguments: str) -> str:
 @pytest.mark.usefixtures("needs_engine")
 def test_bench_fills_every_row_of_its_table(tmp_path: Path) -> None:
     picture = tmp_path / "bench.svg"
-    scenarios = [word for name in NAMES if name != "image" for word in ("--only", name)]
+    scenarios = [word for name in NAMES if name not in ("image", "reflink") for word in ("--only", name)]
     options = ("--quick", "--runs", "1", "--against", "HEAD", "--plot", str(picture))
     lines = run("scripts.bench", *options, *scenarios).splitlines()
     rows = [cells(line) for line in lines if line.startswith("|")][2:]
-    assert [row[0] for row in rows] == [row.name for key, row in ROWS.items() if key != "image"]
+    left_out = ("image", "xfs", "btrfs")  # one has a test of its own, the others are `cached` on disks that take root
+    assert [row[0] for row in rows] == [row.name for key, row in ROWS.items() if not key.startswith(left_out)]
     assert all(row[1] for row in rows)
     assert xml.parse(picture).getroot().tag.endswith("svg")
 
