@@ -31,7 +31,7 @@ from job_fetcher.core.job import JobStatus
 from job_fetcher.core.log_text import clean
 from job_fetcher.core.whose import Whose, plain
 from job_fetcher.monitoring import words
-from job_fetcher.monitoring.job_in_hand import JobInHand
+from job_fetcher.monitoring.job_progress import JobProgress
 from job_fetcher.monitoring.snapshot import GpuState, JobNow, PastJob, Status
 
 MAX_SENTENCE = 500
@@ -62,7 +62,7 @@ class Recorder:
         self._offer: dict[str, str | int] = {}
         self._reason_against: str | None = None
         self._polled_at: float | None = None
-        self._jobs: dict[str, JobInHand] = {}
+        self._jobs: dict[str, JobProgress] = {}
         """By id: the job in hand is the last one. One that finishes behind it is the first."""
         self._ended: str | None = None
         self.gpu: GpuFound | None = None
@@ -118,7 +118,7 @@ class Recorder:
             return (self._job.log, self._job.log_end) if self._job else (None, None)
 
     @property
-    def _job(self) -> JobInHand | None:
+    def _job(self) -> JobProgress | None:
         return next(reversed(self._jobs.values()), None)
 
     def _note(self, event: Event) -> PastJob | None:
@@ -134,7 +134,7 @@ class Recorder:
                 self._polled_at = time.monotonic()
             case JobBegan(job, log):
                 self._ended = None
-                self._jobs[job.id] = JobInHand(job.id, Whose.of(job.raw), log)
+                self._jobs[job.id] = JobProgress(job.id, Whose.of(job.raw), log)
             case StatusHeard(job_id) if job_id in self._jobs:
                 self._jobs[job_id].heard_at = time.monotonic()
             case StageBegan(job_id, stage) if job_id in self._jobs:
@@ -163,7 +163,7 @@ class Recorder:
         if job is None:
             if job_id == self._ended or end in (JobEnd.KEPT, JobEnd.DROPPED):
                 return None
-            job = JobInHand(job_id, Whose(), None)
+            job = JobProgress(job_id, Whose(), None)
         past = job.over(end, _in_a_line(sentence))
         self._ended = job_id
         self.ends[end] += 1

@@ -15,7 +15,7 @@ from job_fetcher.monitoring.snapshot import JobNow, PastJob, StageTime
 from job_fetcher.monitoring.transfers import TransferMeter
 
 
-class JobInHand:
+class JobProgress:
     """A job from its begin on this worker to its end. Its user locks: it is not safe for threads."""
 
     def __init__(self, job_id: str, whose: Whose, log: Path | None) -> None:
