@@ -319,17 +319,28 @@ def _frames(container: FakeContainer, request: Request) -> Iterator[bytes]:
     """The log as the engine streams it: a line each, or a piece of 16 KiB of a long one, as `json-file` keeps it."""
     asked = request.query_params
     since, until, tail = float(asked.get("since", 0)), float(asked.get("until", "inf")), asked.get("tail", "all")
-    with container.log.open("rb") as file:
-        pieces: Iterable[bytes] = iter(lambda: file.readline(1 << 14), b"")
-        if container.lines:
-            stamped = asked.get("timestamps") in ("1", "true", "True")
-            chosen = [(at, line) for at, line in container.lines if since <= at <= until]
-            stamps = [
-                f"{datetime.fromtimestamp(at, UTC).isoformat()} ".encode() if stamped else b"" for at, _ in chosen
-            ]
-            pieces = [stamp + line for stamp, (_, line) in zip(stamps, chosen, strict=True)]
-        for each in pieces if tail == "all" else deque(pieces, int(tail)):
-            yield b"\x01\0\0\0" + len(each).to_bytes(4, "big") + each
+    if not container.lines:
+        return _blocks(_pieces(container.log), tail)
+    chosen = [(at, line) for at, line in container.lines if since <= at <= until]
+    if asked.get("timestamps") in ("1", "true", "True"):
+        return _blocks([f"{datetime.fromtimestamp(at, UTC).isoformat()} ".encode() + line for at, line in chosen], tail)
+    return _blocks([line for _, line in chosen], tail)
+
+
+def _pieces(log: Path) -> Iterator[bytes]:
+    with log.open("rb") as file:
+        yield from iter(lambda: file.readline(1 << 14), b"")
+
+
+def _blocks(pieces: Iterable[bytes], tail: str) -> Iterator[bytes]:
+    """A frame for each piece, or for the last `tail` ones, and many frames at once."""
+    block = bytearray()
+    for each in pieces if tail == "all" else deque(pieces, int(tail)):
+        block += b"\x01\0\0\0" + len(each).to_bytes(4, "big") + each
+        if len(block) > 1 << 16:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)
 
 
 def _now() -> str:
