@@ -117,6 +117,7 @@ def test_container_that_stays_keeps_the_next_job_away_after_a_restart_of_the_wor
     _works_again(mock, worker, waiting)
 
 
+@pytest.mark.parametrize("refusal", OF_A_RUNNING_ONE)
 def test_deleted_job_whose_container_cannot_be_removed_is_dropped_without_a_word(
     mock: Platform, worker: WorkerProcess, engine_gate: Gate, job_image: str, refusal: str
 ) -> None:
