@@ -14,12 +14,14 @@ import logging
 import multiprocessing
 import random
 import statistics
+import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
@@ -45,6 +47,9 @@ ALLOWED = 2.0
 
 class IdleEngine:
     """A stand-in for an engine's client, as far as the worker uses it. Its containers run on and do nothing."""
+
+    root_dir = Path("/")
+    known_programs: frozenset[object] = frozenset()
 
     def __init__(self) -> None:
         self._created = False
@@ -133,10 +138,12 @@ def observe(mock: Mock, speed: float) -> list[Phase]:
     return [steady, outage, watch(mock, "after", AFTER_S, speed)]
 
 
-def wait_for_polls(mock: Mock, workers: int, interval_s: float) -> None:
+def wait_for_polls(mock: Mock, workers: int, interval_s: float, processes: Sequence[BaseProcess]) -> None:
     """Wait until there were as many polls as workers, however long a busy machine takes to start them."""
     mock.forget_requests()
     while sum(each["path"] == "/jobs" for each in mock.ask("GET", "/_requests")) < workers:
+        if not all(each.is_alive() for each in processes):
+            sys.exit("A process of workers has ended.")
         time.sleep(interval_s)
 
 
@@ -161,7 +168,7 @@ def run_fleet(workers: int, busy: int, speed: float) -> list[Phase]:
                 base.mkdir()
                 processes.append(start.Process(target=run_workers, args=(mock.url, base, share, INTERVAL_S / speed)))
                 processes[-1].start()
-            wait_for_polls(mock, workers, INTERVAL_S / speed)
+            wait_for_polls(mock, workers, INTERVAL_S / speed, processes)
             submit(mock, busy, INTERVAL_S / speed)
             time.sleep(2 * INTERVAL_S / speed)  # until all jobs are pulled
             return observe(mock, speed)

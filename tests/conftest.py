@@ -20,7 +20,7 @@ from tests.support.images import JobImages, make_job_images, remove_images
 from tests.support.leaks import Evidence
 from tests.support.nvml import NvmlStub, compile_stub
 from tests.support.platform import Platform, running_platform
-from tests.support.selection import NO_ENGINE, group, in_order, is_quick
+from tests.support.selection import NO_ENGINE, group, in_order, quick_ones
 from tests.support.worker import WorkerProcess
 
 
@@ -39,8 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is not quick, if that is wanted, and tell xdist which tests stay together."""
     if config.getoption("quick"):
-        config.hook.pytest_deselected(items=[item for item in items if not is_quick(item)])
-        items[:] = filter(is_quick, items)
+        chosen = quick_ones(items)
+        config.hook.pytest_deselected(items=list(set(items).difference(chosen)))
+        items[:] = chosen
     if config.getoption("loadgroup", default=False):
         items[:] = in_order(items)
         for item in items:
@@ -56,6 +57,11 @@ def needs_engine() -> None:
 @pytest.fixture(scope="session")
 def needs_time() -> None:
     """Whatever takes a processor for several seconds asks for this."""
+
+
+@pytest.fixture(scope="session")
+def starts_worker() -> None:
+    """Whatever starts a worker for each set of its parameters asks for this."""
 
 
 @pytest.fixture(scope="session")

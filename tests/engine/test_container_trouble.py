@@ -14,6 +14,8 @@ from job_fetcher.engine.container_wait import ContainerWait, Hooks
 from job_fetcher.engine.isolation import LABEL_FOLDER
 from tests.support.fake_engine import FakeContainer, FakeEngine
 
+pytestmark = pytest.mark.usefixtures("needs_time")
+
 FOLDER = PurePosixPath("/data/17")
 LIST = "GET /containers/json"
 REFUSALS = [(500, "trouble"), (503, "busy"), (403, "an authorization plugin refuses"), (404, "a proxy's page")]

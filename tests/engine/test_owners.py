@@ -11,6 +11,8 @@ from job_fetcher.engine.client import Client
 from tests.support.engines import DOCKER, PODMAN, ROOTLESS_DOCKER, ROOTLESS_PODMAN, USERNS_REMAP, Says
 from tests.support.fake_engine import FakeEngine
 
+pytestmark = pytest.mark.usefixtures("needs_time")
+
 WORKER = (4711, 4712)
 """User and group of a worker that is not root."""
 

@@ -14,6 +14,8 @@ from job_fetcher.engine.images import Images
 from job_fetcher.workspace.workspace import Workspace
 from tests.support.fake_engine import FakeEngine
 
+pytestmark = pytest.mark.usefixtures("needs_time")
+
 PULL = "POST /images/create"
 DEAD = (500, "dial tcp 10.0.0.9:5000: connect: connection refused")
 

@@ -16,6 +16,11 @@ from tests.support.servers import serve
 TIMEOUT_S = 20
 
 
+@pytest.fixture(autouse=True)
+def _takes_a_while(needs_time: None) -> None:
+    """The mock itself changes rarely: `--quick` leaves its tests out."""
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 1_700_000_000.0

@@ -19,7 +19,7 @@ def cells(line: str) -> list[str]:
 
 def run(script: str, *arguments: str) -> str:
     result = subprocess.run(
-        [sys.executable, "-m", script, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", script, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=900
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import docker
 
+from tests.support import preloaded
 from tests.support.fake_engine import FakeEngine
 from tests.support.leaks import Evidence
 from tests.support.platform import Platform
@@ -25,6 +26,8 @@ def fake_engine_workers(
     started: list[WorkerProcess] = []
 
     def start(*, constants: Mapping[str, float] | None = IMPATIENT, **settings: str | None) -> WorkerProcess:
+        if constants is IMPATIENT and not preloaded.can_fork(dict.fromkeys(settings, "")):
+            constants = None
         all_of_them = {"DOCKER_HOST": engine.url, "MIN_FREE_GIB": "0"} | usual | settings
         started.append(WorkerProcess(mock, client, folder / "data", evidence.file("worker"), all_of_them, constants))
         return started[-1]

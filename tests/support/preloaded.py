@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,6 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from subprocess import CompletedProcess
-from tempfile import TemporaryFile
 from types import MappingProxyType
 
 MAX_REQUEST_BYTES = 1 << 20
@@ -97,7 +97,7 @@ def start(
 
 def run(arguments: Sequence[str], environment: Mapping[str, str], cwd: Path, timeout: float) -> CompletedProcess[str]:
     """As `start`, to its end, with what it has written."""
-    with TemporaryFile() as out, TemporaryFile() as err:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         code = start(arguments, environment, cwd, out.fileno(), err.fileno()).wait(timeout)
         out.seek(0)
         err.seek(0)
@@ -157,6 +157,7 @@ def _serve(requests: socket.socket) -> list[str]:
     os.environ.clear()
     os.environ.update(wanted["environment"])
     time.tzset()
+    tempfile.tempdir = None  # else it stays what it was for this Python
     if "PYTHONWARNINGS" in os.environ:
         warnings.simplefilter("error")
     if "PYTHONFAULTHANDLER" in os.environ:

@@ -26,8 +26,17 @@ LONGEST = ("campaign", "tests/test_swarm.py", "demo", "tests/preflight/test_imag
 """Groups that take minutes, whatever the number of their tests: they begin first."""
 
 
-def is_quick(item: pytest.Item) -> bool:
-    return not NOT_QUICK & _fixtures(item)
+def quick_ones(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Those that need nothing in `NOT_QUICK`. Of a test that starts a worker each time, the first set of parameters."""
+    seen: set[str] = set()
+    chosen = []
+    for item in items:
+        fixtures, name = _fixtures(item), item.nodeid.split("[")[0]
+        is_another_set = "starts_worker" in fixtures and name in seen
+        seen.add(name)
+        if not NOT_QUICK & fixtures and not is_another_set:
+            chosen.append(item)
+    return chosen
 
 
 def group(item: pytest.Item) -> str | None:

@@ -20,7 +20,9 @@ def engine(tmp_path: Path) -> Iterator[FakeEngine]:
 
 
 @pytest.fixture
-def start(mock: Platform, engine: FakeEngine, evidence: Evidence, tmp_path: Path) -> Iterator[StartWorker]:
+def start(
+    starts_worker: None, mock: Platform, engine: FakeEngine, evidence: Evidence, tmp_path: Path
+) -> Iterator[StartWorker]:
     """Starts a worker of `engine`, with settings besides the usual ones."""
     with fake_engine_workers(mock, engine, evidence, tmp_path, TIMEOUT_STATUS="0.2") as start:
         yield start

@@ -4,8 +4,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import pytest
+
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
+
+pytestmark = pytest.mark.usefixtures("needs_time")
 
 FILES = {"data/frames": b"frames"}
 USE = "cat /files/data/frames > /files/output/seen; ls -A /files >> /files/output/seen; echo mine > /files/data/frames"

@@ -15,6 +15,8 @@ from tests.support.fake_engine_workers import StartWorker
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
 
+pytestmark = pytest.mark.usefixtures("needs_time")
+
 HOLD_S, LONG_S = 0.3, 3600.0
 PATIENCE_S = 60
 ORDER = [JobStatus.PREPROCESSING, JobStatus.RUNNING, JobStatus.POSTPROCESSING]

@@ -89,6 +89,7 @@ class Worker:
 
     def run_forever(self) -> None:
         """Resume the jobs that were left behind, then run one job after the other, until the worker ends."""
+        health.beat()
         log.info("Offering %s", self.offer())
         try:
             left_behind = self._workspace.resumable(self._gpu_uuid)
