@@ -123,9 +123,9 @@ def test_whatever_a_job_leaves_only_files_of_its_output_folder_arrive(
     """P4, through to the storage: only what the job has made. What is not sent is listed, and the log arrives."""
     specs = JobSpecs.parse({"app": {}, "handler": {"image_url": "x", "files_up": {"output": "output"}}})
     job = platform.pulled("true", meta={"unique": uuid.uuid4().hex})
-    with lab() as files:
+    with lab() as files, TemporaryDirectory() as elsewhere:
         own = {*build(files / "a", beside), *build(files / "output", output)}  # a link may lead from one to the other
-        log, ledger = files.parent / "b.log", Ledger(files.parent / "ledger")
+        log, ledger = Path(elsewhere, "b.log"), Ledger(Path(elsewhere, "ledger"))
         log.write_bytes(b"the log")
         upload = in_background(lambda: steps.upload_outputs(platform.api(), job, specs, files, log, ledger), "upload")
         assert upload.result(timeout=PATIENCE_S) == []
