@@ -5,16 +5,13 @@ The worker, the platform's mock and the job's command are real processes: see te
 
 import json
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 
 from job_fetcher.workspace.job_folder import JobState
 from tests.support.fake_engine import FakeEngine
-from tests.support.leaks import Evidence
+from tests.support.fake_engine_workers import StartWorker
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
 
@@ -22,15 +19,8 @@ WAIT = "echo begun; echo ran >> /files/output/ran; until [ -e /files/go ]; do sl
 
 
 @pytest.fixture
-def worker(mock: Platform, engine: FakeEngine, evidence: Evidence, tmp_path: Path) -> Iterator[WorkerProcess]:
-    client = docker.DockerClient(engine.url, version="1.41")
-    settings = {"DOCKER_HOST": engine.url, "MIN_FREE_GIB": "0"}
-    worker = WorkerProcess(mock, client, tmp_path / "data", evidence.file("worker"), settings)
-    yield worker
-    worker.end()
-    client.close()
-    print(worker.log)  # noqa: T201 - pytest shows it if the test has failed
-    evidence.keep_history(mock)
+def worker(start: StartWorker) -> WorkerProcess:
+    return start(constants={})  # as patient with the engine as on a lab's machine
 
 
 def begun(mock: Platform, worker: WorkerProcess) -> str:
