@@ -2,7 +2,8 @@
 # Set up this machine and run the tests:
 #   scripts/test.sh              all of them, several at a time: most of them wait for an engine or a worker
 #   scripts/test.sh -k registry  any arguments go to pytest, which runs one test after the other
-#   scripts/test.sh --quick      those that need no engine, no network and little time; further arguments go to pytest
+#   scripts/test.sh --quick      of the rooms below the engine's, and of the loop: no engine, no network, 90 seconds
+#   scripts/test.sh --quick tests/engine  the quick ones of another folder; any arguments go to pytest
 # All tests together leave the engine as they found it. In CI they fail otherwise; elsewhere others may use it, too.
 set -euo pipefail
 # shellcheck source=scripts/setup.sh
@@ -11,6 +12,7 @@ unset PYTHONDONTWRITEBYTECODE # pytest takes ten seconds a process to prepare al
 readonly processes=$((2 * $(nproc) < 8 ? 2 * $(nproc) : 8)) # more than processors: many tests wait for something
 if [ "${1:-}" = --quick ]; then
     set_up quick
+    (($# > 1)) || set -- "$@" tests/{core,config,platform,transfer,workspace,worker,scripts} tests/test_steps*.py
     exec .venv/bin/python -m pytest -n $((2 * $(nproc) < 16 ? 2 * $(nproc) : 16)) --dist worksteal "$@"
 fi
 set_up tests

@@ -95,7 +95,7 @@ def platform(evidence: Evidence) -> Iterator[Platform]:
 
 
 @pytest.fixture(scope="session")
-def aws() -> Iterator[Aws]:
+def aws(needs_time: None) -> Iterator[Aws]:
     """Cognito and S3 as others have written them."""
     with running_aws() as running:
         yield running

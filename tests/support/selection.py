@@ -4,17 +4,13 @@ Both follow from the fixtures that a test uses. A test that needs no engine runs
 that need an engine stay in one process, since they share a worker, an engine or an image.
 """
 
-import os
 import shutil
 
 import pytest
 
 NO_ENGINE = "unix:///no-engine-in-quick-tests.sock"
-CAN_MOUNT = os.geteuid() == 0 and os.access("/dev/fuse", os.W_OK)
-NOT_QUICK = (
-    {"needs_browser", "needs_engine", "needs_time"}
-    | (set() if shutil.which("gcc") else {"needs_compiler"})
-    | (set() if CAN_MOUNT else {"needs_mounts"})
+NOT_QUICK = {"needs_browser", "needs_engine", "needs_mounts", "needs_time"} | (
+    set() if shutil.which("gcc") else {"needs_compiler"}
 )
 """Fixtures whose tests `--quick` leaves out on this machine."""
 TOGETHER = {

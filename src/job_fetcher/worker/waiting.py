@@ -66,6 +66,7 @@ class Waiting:
         return f"{len(missing)} of {len(paths)} inputs ('{plain(missing[0])}'{', …' if len(missing) > 1 else ''})"
 
     def _tell(self, done: "Future[None]") -> None:
-        wait([done], timeout=self._after_s)
-        if not done.done() and (sentence := self.sentence()):
-            self._job.keep_alive.say(sentence)
+        while not wait([done], timeout=self._after_s).done:
+            if sentence := self.sentence():  # else it is between two of them just now
+                self._job.keep_alive.say(sentence)
+                return
