@@ -114,7 +114,7 @@ def test_kept_job_that_somebody_has_ended_is_dropped(
     job = begun(mock, worker, engine)
     [container] = engine.jobs()
     engine.refusals[f"GET /{container.id}/json"] = (500, "busy")
-    mock.fault(f"/jobs/{job}/status", "GET", status=503)
+    mock.fault(f"/jobs/{job}/status", "GET", hang=True)  # nobody has looked before it has ended
     go(worker, job)
     worker.wait_for_log(f"job {job}: kept: ")
     mock.state.jobs.update(job, USERNAME, ended, "by hand")
