@@ -10,6 +10,8 @@ from tests.support.fake_engine_workers import StartWorker
 from tests.support.platform import Platform
 from tests.support.worker import run_job, wait_until
 
+pytestmark = pytest.mark.usefixtures("needs_time")
+
 MOST_QUESTIONS = {
     "GET /images/json": 1,  # which ones the pull does not bring
     "GET /containers/json": 1,  # whether an earlier worker has left its container

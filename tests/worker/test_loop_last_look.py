@@ -9,6 +9,8 @@ from tests.support.fake_engine_workers import StartWorker
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, wait_until
 
+pytestmark = pytest.mark.usefixtures("needs_time")
+
 WAIT = "echo ran >> /files/output/ran; until [ -e /files/go ]; do sleep 0.02; done"
 
 

@@ -105,6 +105,7 @@ def test_cancellation_of_one_does_not_touch_the_other(mock: Platform, start: STA
     assert worker.is_running
 
 
+@pytest.mark.usefixtures("needs_time")
 def test_stop_requeues_the_running_job_and_keeps_the_finishing_one_for_the_next_start(
     mock: Platform, start: START
 ) -> None:

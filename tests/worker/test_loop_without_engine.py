@@ -144,6 +144,7 @@ def test_job_of_a_worker_that_has_left_is_resumed_by_the_next_start(
     assert_nothing_left(engine, worker)
 
 
+@pytest.mark.usefixtures("needs_time")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL])
 def test_last_status_that_its_user_has_not_seen_is_sent_again_by_the_next_start(
     mock: Platform, engine: FakeEngine, worker: WorkerProcess, number: signal.Signals
@@ -222,6 +223,7 @@ def test_command_is_stopped_after_max_runtime(mock: Platform, engine: FakeEngine
     assert_nothing_left(engine, worker)
 
 
+@pytest.mark.usefixtures("needs_time")
 @pytest.mark.parametrize("call", ["GET /logs", "GET /json", "POST /wait"])
 def test_stop_while_the_engine_does_not_tell_how_a_command_has_ended_loses_nothing(
     mock: Platform, engine: FakeEngine, worker: WorkerProcess, call: str
