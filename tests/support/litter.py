@@ -41,6 +41,8 @@ def remove_by_products(client: docker.DockerClient, before: Things) -> None:
             with suppress(APIError):  # somebody else is removing it
                 client.api.remove_container(each["Id"], v=True)
     stage = [each["Id"] for each in client.api.images(filters={"label": "job-fetcher.build=builder"})]
+    probed = {"label": "job-fetcher.build=worker", "dangling": True}  # with what was tried, until its container went
+    stage += [each["Id"] for each in client.api.images(filters=probed)]
     for image in (*stage, *(each["Id"] for each in client.api.images(name="localhost/job-fetcher-demo"))):
         if f"image {image}" not in before:
             try:
