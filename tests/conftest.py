@@ -14,8 +14,10 @@ import pytest
 from scripts.docker import build_image
 
 from job_fetcher.core.background import Cancellation
+from job_fetcher.engine import client as engine
 from tests.support.aws import Aws, running_aws
 from tests.support.engine import connect, remove_litter, require_gpu_hook, running_registry
+from tests.support.fake_engine import FakeEngine, fake_engine
 from tests.support.images import JobImages, make_job_images, remove_images
 from tests.support.leaks import Evidence
 from tests.support.nvml import NvmlStub, compile_stub
@@ -99,6 +101,22 @@ def aws(needs_time: None) -> Iterator[Aws]:
     """Cognito and S3 as others have written them."""
     with running_aws() as running:
         yield running
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeEngine]:
+    """A stand-in for the engine: no real container is needed."""
+    with fake_engine(tmp_path / "engine") as fake:
+        yield fake
+
+
+@pytest.fixture
+def client(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[engine.Client]:
+    """The worker's client of the stand-in, which is this machine's engine for as long."""
+    monkeypatch.setenv("DOCKER_HOST", fake.url)
+    client = engine.connect()
+    yield client
+    client.close()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from job_fetcher.engine import client as engine
 from job_fetcher.engine.images import Images
 from job_fetcher.workspace.workspace import Workspace
 from tests.hostile.conftest import start_victim
-from tests.support.fake_engine import FakeEngine, fake_engine
+from tests.support.fake_engine import FakeEngine
 from tests.support.images import remove_images
 from tests.support.scripted_registry import ScriptedRegistry, scripted_registry
 
@@ -35,20 +35,10 @@ def docker_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
+def fake(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """A stand-in for this machine's engine."""
-    (folder := tmp_path / "engine").mkdir()
-    with fake_engine(folder) as fake:
-        monkeypatch.setenv("DOCKER_HOST", fake.url)
-        yield fake
-
-
-@pytest.fixture
-def client(fake: FakeEngine) -> Iterator[engine.Client]:
-    """The worker's client of the stand-in."""
-    client = engine.connect()
-    yield client
-    client.close()
+    monkeypatch.setenv("DOCKER_HOST", fake.url)
+    return fake
 
 
 @pytest.fixture

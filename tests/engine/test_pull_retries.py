@@ -1,6 +1,5 @@
 """When a pull is given up although no registry has said anything: the engine itself fails."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,11 @@ from job_fetcher.engine import client as engine
 from job_fetcher.engine.images import Images
 from job_fetcher.engine.pull import Pull
 from job_fetcher.workspace.workspace import Workspace
-from tests.support.fake_engine import fake_engine
 
 
 @pytest.fixture
-def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Images]:
-    with fake_engine(tmp_path) as fake:
-        monkeypatch.setenv("DOCKER_HOST", fake.url)
-        client = engine.connect()
-        yield Images(client, Workspace(tmp_path / "data", "me"), 0)
-        client.close()
+def images(client: engine.Client, tmp_path: Path) -> Images:
+    return Images(client, Workspace(tmp_path / "data", "me"), 0)
 
 
 @pytest.mark.parametrize(

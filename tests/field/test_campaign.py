@@ -12,17 +12,15 @@ from tests.field.campaign import Stage, Verdict
 from tests.field.faults import Fault
 from tests.field.filesystems import faulty
 from tests.field.place import IMAGE, Place
-from tests.support.fake_engine import FakeEngine, fake_engine
+from tests.support.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.usefixtures("needs_time")
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[FakeEngine]:
-    (folder := tmp_path / "engine").mkdir()
-    with fake_engine(folder) as running:
-        running.images = {IMAGE}
-        yield running
+def engine(fake: FakeEngine) -> FakeEngine:
+    fake.images = {IMAGE}
+    return fake
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from tests.preflight.conftest import Report, run_check, settings_of
 from tests.support.engines import DESKTOP, DOCKER, OLD_PODMAN, PODMAN, ROOTLESS_DOCKER, ROOTLESS_PODMAN, Says
-from tests.support.fake_engine import FakeEngine, fake_engine
+from tests.support.fake_engine import FakeEngine
 from tests.support.leaks import Evidence
 from tests.support.nvml import Gpu, NvmlStub
 from tests.support.platform import Platform
@@ -32,11 +32,9 @@ CheckAt = Callable[..., Report]
 
 
 @pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeEngine]:
-    (folder := tmp_path / "engine").mkdir()
-    with fake_engine(folder) as fake:
-        fake.images.add("busybox:latest")
-        yield fake
+def fake(fake: FakeEngine) -> FakeEngine:
+    fake.images.add("busybox:latest")
+    return fake
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from scripts import docker as command
 from scripts.env_file import variables
 
 from tests.support.engines import DOCKER, PODMAN, Says
-from tests.support.fake_engine import fake_engine
+from tests.support.fake_engine import FakeEngine
 from tests.support.page import free_port
 
 pytestmark = pytest.mark.usefixtures("needs_time")
@@ -104,13 +104,12 @@ def test_worker_gets_one_gpu_where_the_machine_has_some(
     ],
 )
 def test_worker_gets_its_gpus_in_the_engines_own_way(
-    tmp_path: Path, says: Says, more: dict[str, Any], gpus: str, driver: str, names: list[str]
+    fake: FakeEngine, says: Says, more: dict[str, Any], gpus: str, driver: str, names: list[str]
 ) -> None:
-    with fake_engine(tmp_path) as fake:
-        fake.info, fake.version = says.info | more, says.version
-        client = docker.DockerClient(fake.url, version="1.41")
-        [request] = command.device_requests(client, gpus)
-        client.close()
+    fake.info, fake.version = says.info | more, says.version
+    client = docker.DockerClient(fake.url, version="1.41")
+    [request] = command.device_requests(client, gpus)
+    client.close()
     assert (request.driver, request.device_ids) == (driver, names)
 
 

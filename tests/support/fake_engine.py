@@ -349,7 +349,8 @@ def _now() -> str:
 
 @contextmanager
 def fake_engine(folder: Path) -> Iterator[FakeEngine]:
-    """An engine that keeps the logs of its containers in `folder`; their processes end with it."""
+    """An engine that keeps the logs of its containers in `folder`, which it makes; their processes end with it."""
+    folder.mkdir(exist_ok=True)
     engine = FakeEngine(folder)
     methods = ["GET", "POST", "DELETE"]
     routes = [

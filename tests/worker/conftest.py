@@ -5,18 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_engine import FakeEngine, fake_engine
+from tests.support.fake_engine import FakeEngine
 from tests.support.fake_engine_workers import StartWorker, fake_engine_workers
 from tests.support.leaks import Evidence
 from tests.support.platform import Platform
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[FakeEngine]:
-    """A stand-in for the engine: no real container is needed."""
-    (folder := tmp_path / "engine").mkdir()
-    with fake_engine(folder) as engine:
-        yield engine
+def engine(fake: FakeEngine) -> FakeEngine:
+    """The stand-in for the engine."""
+    return fake
 
 
 @pytest.fixture

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 
 from job_fetcher.config.settings import Settings, WorkerSettings
-from job_fetcher.engine import client as engine
 from job_fetcher.engine.client import Client
 from job_fetcher.engine.images import Images
 from job_fetcher.preflight import machine
 from job_fetcher.preflight.finding import Failed
 from job_fetcher.worker.readiness import Readiness
 from job_fetcher.workspace.workspace import Workspace
-from tests.support.fake_engine import FakeEngine, fake_engine
+from tests.support.fake_engine import FakeEngine
 
 FEW = "has less than 1000 free inodes: remove files"
 
@@ -26,21 +25,6 @@ def few(needs_mounts: None, tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=500", "none", str(folder)], check=True)
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeEngine]:
-    (folder := tmp_path / "engine").mkdir()
-    with fake_engine(folder) as fake:
-        yield fake
-
-
-@pytest.fixture
-def client(fake: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    monkeypatch.setenv("DOCKER_HOST", fake.url)
-    client = engine.connect()
-    yield client
-    client.close()
 
 
 def reason_against(client: Client, base: Path, min_free_gib: float) -> str | None:

@@ -1,25 +1,17 @@
 """Quiet hours in the owner's own time zone: the clock of Docker Desktop's machine, say, is UTC."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from job_fetcher.config.settings import WorkerSettings
-from job_fetcher.engine import client as engine
+from job_fetcher.engine.client import Client
 from job_fetcher.engine.images import Images
 from job_fetcher.worker.readiness import Readiness
 from job_fetcher.workspace.workspace import Workspace
-from tests.support.fake_engine import FakeEngine, fake_engine
+from tests.support.fake_engine import FakeEngine
 
 QUIET = "these are quiet hours (QUIET_HOURS)"
-
-
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
-    with fake_engine(tmp_path) as fake:
-        monkeypatch.setenv("DOCKER_HOST", fake.url)
-        yield fake
 
 
 @pytest.mark.parametrize(
@@ -35,13 +27,12 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine
     ],
 )
 def test_quiet_hours_are_those_of_their_own_zone(
-    fake: FakeEngine, tmp_path: Path, by_the_host: str, hours: str, zone: str | None, quiet: bool
+    fake: FakeEngine, client: Client, tmp_path: Path, by_the_host: str, hours: str, zone: str | None, quiet: bool
 ) -> None:
     fake.info["SystemTime"] = by_the_host
-    client, folders = engine.connect(), Workspace(tmp_path / "data", owner="test")
+    folders = Workspace(tmp_path / "data", owner="test")
     folders.prepare()
     polling = WorkerSettings(quiet_hours=hours, quiet_hours_tz=zone, min_free_gib=0)
     images = Images(client, folders, 0, may_remove=False)
     reason = Readiness(client, folders, images, None, polling, network="bridge").reason_against()
-    client.close()
     assert reason == (QUIET if quiet else None)
