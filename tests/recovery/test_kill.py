@@ -153,7 +153,7 @@ def test_killed_worker_loses_nothing_and_does_nothing_twice(
             registry_gate.hold()
         wait_until(partial(reached, runs[number % 2]), what, every_s=0.001)
         for delay in delays:
-            time.sleep(delay)
+            time.sleep(delay)  # a random moment of the stage, which is the point: nothing is waited for
             kill(worker)
             mock.api().get_status(runs[1].job)  # whatever the killed worker has asked for is answered before this
             if runs[1].is_handed_out_to_nobody:

@@ -26,9 +26,9 @@ def fake_engine_workers(
     started: list[WorkerProcess] = []
 
     def start(*, constants: Mapping[str, float] | None = IMPATIENT, **settings: str | None) -> WorkerProcess:
-        if constants is IMPATIENT and not preloaded.can_fork(dict.fromkeys(settings, "")):
-            constants = None
         all_of_them = {"DOCKER_HOST": engine.url, "MIN_FREE_GIB": "0"} | usual | settings
+        if constants is IMPATIENT and not preloaded.can_fork(all_of_them):
+            constants = None
         started.append(WorkerProcess(mock, client, folder / "data", evidence.file("worker"), all_of_them, constants))
         return started[-1]
 

@@ -65,7 +65,7 @@ class Forked:
             os.kill(self.pid, number)
 
 
-def can_fork(environment: Mapping[str, str]) -> bool:
+def can_fork(environment: Mapping[str, str | None]) -> bool:
     """Whether nothing in `environment`, besides `STRICT`, is read by Python or the C library as a process starts."""
     read = {name: value for name, value in environment.items() if name.startswith(("PYTHON", "LC_", "LANG", "LD_"))}
     return read.items() <= STRICT.items()

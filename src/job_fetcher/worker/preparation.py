@@ -58,9 +58,8 @@ class Preparation:
             )
         job.watch.note_inputs([folder.files / path for path in handler.files_down or {}])
         steps.make_output_folders(specs, folder.files)
-        folder.record(
-            runs=folder.state.runs + 1, started=CommandStart.before(0)
-        )  # the start follows: one fsync for both
+        # The start follows: one record and its fsync for both.
+        folder.record(runs=folder.state.runs + 1, started=CommandStart.before(0))
 
     def _download(
         self, folder: JobFolder, specs: JobSpecs, made_room: Callable[[Cancellation], bool], cancelled: Cancellation
