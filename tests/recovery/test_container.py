@@ -194,7 +194,7 @@ def test_two_workers_of_one_folder_and_one_account_leave_each_other_alone(
     wait_until(lambda: f"job {first}: resuming" in third.logs().decode(), "the third one to go on")
     go(base, first)
     mock.wait_for_status(first)
-    assert f"job {second}" not in third.logs().decode()
+    assert f"job {second}: " not in third.logs().decode()
     [left] = jobs_containers(docker_client, base)
     assert (left.id, left.status) == (containers[second].id, "running")
     go(base, second)

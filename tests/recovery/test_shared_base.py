@@ -103,7 +103,7 @@ def test_worker_takes_up_only_what_nobody_holds(
     first.wait_for_log(f"job {mine}: resuming")
     go(first, mine)
     mock.wait_for_status(mine)
-    assert f"job {others}" not in first.log
+    assert f"job {others}: " not in first.log
     go(second, others)
     mock.wait_for_status(others)
     for job in jobs:
