@@ -3,7 +3,7 @@
 The API gives up a job after 300 s of silence (`TIMEOUT_FAILURE`), and the job before may take longer than that.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 
 from job_fetcher.config.settings import Reporting
@@ -15,10 +15,19 @@ from job_fetcher.workspace.job_folder import JobFolder
 
 
 def in_turn(
-    folders: Iterable[JobFolder], api: WorkerApi, shutdown: Shutdown, reporting: Reporting
+    folders: Iterable[JobFolder],
+    api: WorkerApi,
+    shutdown: Shutdown,
+    reporting: Reporting,
+    wait_for_machine: Callable[[JobFolder], None] = lambda _: None,
 ) -> Iterator[JobFolder]:
-    """Each folder, held until the next one is asked for."""
-    held, waiting = list(folders), ExitStack()
+    """Each folder, held until the next one is asked for.
+
+    The jobs that need the least come first: a last status on its way, then outputs. Nothing keeps a job alive that has
+    only its last status to send, and behind a command it would wait for hours.
+    `wait_for_machine` returns when the machine is free for the job, which is kept alive meanwhile.
+    """
+    held, waiting = sorted(folders, key=_what_is_left), ExitStack()
     kept_alive: dict[str, ExitStack] = {}
     with waiting:
         for folder in held:
@@ -31,9 +40,15 @@ def in_turn(
                 alive = KeepAlive(api, folder.job_id, status, cancelled, interval_s, resumed=True)
                 kept_alive[folder.job_id].enter_context(alive)
         for folder in held:
+            wait_for_machine(folder)
             if folder.job_id in kept_alive:
                 kept_alive.pop(folder.job_id).close()
             yield folder
+
+
+def _what_is_left(folder: JobFolder) -> tuple[bool, bool]:
+    """Sorts jobs by what is left to do: the last status, the outputs, the command."""
+    return folder.state.final is None, not folder.state.has_ended
 
 
 def first_status(folder: JobFolder) -> JobStatus:

@@ -93,10 +93,10 @@ class Worker:
         log.info("Offering %s", self.offer())
         try:
             left_behind = self._workspace.resumable(self._gpu_uuid)
-            for folder in in_turn(left_behind, self._api, self._shutdown, self._settings):
-                self._wait_for_stuck_containers(folder)
+            free = self._wait_for_stuck_containers
+            for folder in in_turn(left_behind, self._api, self._shutdown, self._settings, free):
                 self._overlap.run(partial(self._resume, folder), f"job-{folder.job_id}")
-                self._shutdown.ending.check()
+                self._shutdown.stopped.check()  # a drain finishes them all: each is a job in hand
             self._shutdown.ending.call(self._look_for_orphans, "remove-orphans")
             while True:
                 self._shutdown.ending.check()
@@ -249,13 +249,13 @@ class Worker:
         """Wait while the container of another job may hold the GPU, unless the job's command has ended."""
         told = False
         while folder.state.outcome is None and folder.state.final is None:
-            reason = self._shutdown.ending.call(self._stuck_containers.reason_against_resuming, "stuck-containers")
+            reason = self._shutdown.stopped.call(self._stuck_containers.reason_against_resuming, "stuck-containers")
             if reason is None:
                 return
             if not told:
                 log.warning("job %s: not resumed yet: %s", folder.job_id, reason)
             told = True
-            self._shutdown.ending.wait(self._settings.timeout_job)
+            self._shutdown.stopped.wait(self._settings.timeout_job)
 
     def _look_for_orphans(self) -> None:
         with suppress(JobFailed, Unavailable):
