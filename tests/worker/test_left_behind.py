@@ -27,16 +27,23 @@ def left(base: Path, job_id: str, **known: Any) -> JobFolder:
     return folder
 
 
-@pytest.mark.parametrize("status", [JobStatus.FINISHED, JobStatus.ERROR, JobStatus.QUEUED])
+FINALS = [
+    Final(status=JobStatus.FINISHED, details=""),
+    Final(status=JobStatus.ERROR, details=""),
+    Final(status=JobStatus.QUEUED, details=""),
+]
+
+
+@pytest.mark.parametrize("final", FINALS, ids=lambda final: final.status)
 @pytest.mark.parametrize("ended", [{"outcome": OUTCOME}, {"exited": True}])
 def test_job_with_the_least_left_to_do_is_resumed_first(
-    mock: Platform, tmp_path: Path, status: JobStatus, ended: dict[str, Any]
+    mock: Platform, tmp_path: Path, final: Final, ended: dict[str, Any]
 ) -> None:
     mock.fault("/jobs/*", status=503)
     folders = [
         left(tmp_path, "1", runs=1),
         left(tmp_path, "2", runs=1, **ended),
-        left(tmp_path, "3", final=Final(status=status, details="")),
+        left(tmp_path, "3", final=final),
         left(tmp_path, "4"),
     ]
     turns = in_turn(folders, mock.api(), Shutdown(), OFTEN)

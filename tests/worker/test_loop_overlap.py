@@ -1,5 +1,6 @@
 """A job finishes behind the next one: both are the platform's as if each were alone."""
 
+import errno
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -181,21 +182,65 @@ def test_error_of_the_job_behind_ends_the_worker_after_the_next_one(fatal: bool)
         overlap.wait()
 
 
+def test_error_of_the_job_behind_cuts_no_other_off_that_finishes() -> None:
+    overlap, ended = Overlap(Shutdown(), enabled=True), list[str]()
+    gone, release = Cancellation(), Cancellation()
+
+    def first(cancelled: JobCancellation) -> None:
+        cancelled.container_gone.set_result(None)
+        gone.future.exception()
+        raise JobFailed("fatal")
+
+    def second(cancelled: JobCancellation) -> None:
+        cancelled.container_gone.set_result(None)
+        gone.set(StopRequested("go"))
+        release.future.exception()
+        ended.append("second")
+
+    overlap.run(first, "first")
+    with pytest.raises(JobFailed, match="fatal"):
+        overlap.run(second, "second")
+    release.set(StopRequested("go"))
+    overlap.wait()  # as `run_forever` does at its end
+    assert ended == ["second"]
+
+
+def test_room_that_the_job_behind_made_in_the_last_moment_is_room() -> None:
+    overlap, release = Overlap(Shutdown(), enabled=True), Cancellation()
+
+    def first(cancelled: JobCancellation) -> None:
+        cancelled.container_gone.set_result(None)
+        release.future.exception()
+
+    assert not overlap.made_room(Cancellation())
+    overlap.run(first, "first")
+    release.set(StopRequested("go"))
+    assert overlap._finishing is not None
+    overlap._finishing.result()
+    assert overlap.made_room(Cancellation())
+    overlap.check()
+    assert not overlap.made_room(Cancellation())
+
+
+NO_ROOM = [NoRoom("it needs 2 GiB"), OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "quota")]
+
+
 @pytest.mark.parametrize("makes_room", [True, False])
+@pytest.mark.parametrize("error", NO_ROOM, ids=repr)
 def test_input_that_does_not_fit_waits_for_the_job_behind_once(
-    mock: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, makes_room: bool
+    mock: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, makes_room: bool, error: Exception
 ) -> None:
     tries: list[object] = []
 
     def download(*arguments: object, **_: object) -> None:
         tries.append(arguments)
         if len(tries) == 1:
-            raise NoRoom("it needs 2 GiB")
+            raise error
 
     monkeypatch.setattr(steps, "download_inputs", download)
     folder = Workspace(tmp_path, "ada").create(Job(id="1", raw={}))
     anything: Any = None
     preparation = Preparation(mock.api(), anything, JobLimits(), anything, anything)
-    with folder, nullcontext() if makes_room else pytest.raises(NoRoom):
+    with folder, nullcontext() if makes_room else pytest.raises(type(error)):
         preparation._download(folder, anything, lambda _: makes_room, Cancellation())
     assert len(tries) == 1 + makes_room

@@ -39,9 +39,8 @@ class Overlap:
         wait(either, return_when=FIRST_COMPLETED)
         if living.done():
             return living.result()
-        self.wait()
-        self._finishing = living
-        return None
+        before, self._finishing = self._finishing, living  # if the one before ends the worker, it waits for this one
+        return self._wait_for(before)
 
     def check(self) -> None:
         """Raise what has ended the job that finished behind, if that ends the worker."""
@@ -51,18 +50,21 @@ class Overlap:
     def wait(self) -> None:
         """Wait for the job that finishes behind. Raises what ends the worker."""
         finishing, self._finishing = self._finishing, None
-        if finishing is not None:
-            with health.loop_rests():
-                finishing.result()
+        self._wait_for(finishing)
 
     def made_room(self, cancelled: Cancellation) -> bool:
-        """Wait until the job that finishes behind has ended. False if there is none: waiting makes no room."""
+        """Wait until the job that finishes behind has ended. False if there was none: waiting makes no room."""
         finishing = self._finishing
-        if finishing is None or finishing.done():
+        if finishing is None:
             return False
         wait(cast("list[Future[Any]]", [finishing, cancelled.future]), return_when=FIRST_COMPLETED)
         cancelled.check()
         return True
+
+    def _wait_for(self, finishing: "Future[None] | None") -> None:
+        if finishing is not None:
+            with health.loop_rests():
+                finishing.result()
 
     def _live(self, life: Callable[[JobCancellation], None], begun: "Future[JobCancellation]") -> None:
         with self._shutdown.job() as cancelled:

@@ -13,6 +13,7 @@ from job_fetcher.engine.images import Images
 from job_fetcher.platform.api import WorkerApi
 from job_fetcher.worker.in_hand import JobInHand
 from job_fetcher.worker.waiting import Waiting
+from job_fetcher.workspace.disk import is_full
 from job_fetcher.workspace.input_cache import InputCache
 from job_fetcher.workspace.job_folder import CommandStart, JobFolder
 
@@ -71,8 +72,9 @@ class Preparation:
         )  # fmt: skip
         try:
             download()
-        except NoRoom as error:
-            if not made_room(cancelled):
+        except (NoRoom, OSError) as error:
+            is_for_room = isinstance(error, NoRoom) or is_full(error)
+            if not is_for_room or not made_room(cancelled):
                 raise
             log.info("job %s: inputs did not fit, but the job before has made room: %s", folder.job_id, error)
             download()
