@@ -1,16 +1,25 @@
 """An input that an earlier job brought: it is copied if the storage has the same version, and gives it to this job."""
 
+import errno
+import hashlib
+import os
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from job_fetcher.core.background import Cancellation
 from job_fetcher.core.errors import JobFailed
-from job_fetcher.transfer.download import LARGE
+from job_fetcher.core.job import RequestToMake
+from job_fetcher.transfer import download
+from job_fetcher.transfer.download import LARGE, Download
+from job_fetcher.transfer.presigned import PresignedRequest
+from job_fetcher.workspace import input_cache
 from job_fetcher.workspace.input_cache import InputCache
 from tests.support.files import own_and_s3
 from tests.support.platform import Platform
+from tests.support.raw_server import answer, raw_server
 from tests.support.stage import Stage
 
 pytestmark = pytest.mark.usefixtures("waits")
@@ -115,4 +124,52 @@ def test_file_without_a_strong_etag_is_not_kept(mock: Platform, fetch: Callable[
     mock.put_file(FILE, b"frames")
     mock.fault("re:/(files/.*/download|s3/.*)", method="GET", headers={"etag": 'W/"weak"'})
     fetch()
+    assert cache.entries() == []
+
+
+@pytest.mark.parametrize("tag", ['W/"{}"', '"other"', 'W/"other"'])
+def test_304_that_tells_another_etag_uses_no_copy(mock: Platform, fetch: Callable[..., bytes], tag: str) -> None:
+    """`If-None-Match` compares weakly: a file that is only equivalent by now is answered so, too."""
+    mock.configure(storage="s3")
+    mock.put_file(FILE, b"old!")
+    fetch()
+    mock.put_file(FILE, b"new!")
+    etag = hashlib.md5(b"old!", usedforsecurity=False).hexdigest()
+    mock.fault("/s3/*", method="GET", status=304, times=1, headers={"etag": tag.format(etag)})
+    assert fetch() == b"new!"
+
+
+def test_etag_that_only_a_later_range_told_names_no_copy(tmp_path: Path, cache: InputCache) -> None:
+    """The first range may be of an older version, which no answer tells."""
+    first = answer(b"old ", "206 Partial Content", content_range="bytes 0-3/8", content_length=8)
+    second = answer(b"file", "206 Partial Content", content_range="bytes 4-7/8", etag='"2"')
+    with raw_server(first, second) as server:
+        request = PresignedRequest(lambda: RequestToMake(method="get", url=server.url))
+        begin = Download("a", request, tmp_path / "target", tmp_path / "part", FILE, cache).begin
+        assert begin(Cancellation()) == []
+    assert (tmp_path / "target").read_bytes() == b"old file"
+    assert cache.entries() == []
+
+
+@pytest.mark.parametrize("problem", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("copied", [b"", b"fra", b"frame"])
+def test_input_without_room_beside_its_copy_takes_that_of_the_cache(
+    mock: Platform, fetch: Callable[..., bytes], cache: InputCache, monkeypatch: pytest.MonkeyPatch,
+    problem: int, copied: bytes,
+) -> None:  # fmt: skip
+    """The job failed for a full disk, which the cache filled."""
+    mock.put_file(FILE, b"frames")
+    fetch()
+
+    def fill(_: int, target: int, __: object) -> int:
+        os.write(target, copied)
+        raise OSError(problem, "No room")
+
+    def free(_: Path) -> int:
+        return 5 if cache.entries() else 11
+
+    monkeypatch.setattr(input_cache, "copy", fill)
+    for room in (download, input_cache):
+        monkeypatch.setattr(room, "free_bytes", free)
+    assert fetch() == b"frames"
     assert cache.entries() == []

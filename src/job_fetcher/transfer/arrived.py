@@ -23,6 +23,8 @@ class Arrived:
         self._ranges: list[Range] = []
         self.size = 0
         self.version = Version()
+        self.etag = ""
+        """The `ETag` that the first answer had. All that has arrived is of it, unlike one that came later (`learn`)."""
 
     @property
     def ranges(self) -> list[Range]:
@@ -36,6 +38,7 @@ class Arrived:
             head, *lines = self._path.read_text(encoding="utf-8").split("\n")[:-1]  # a crash may cut the last line off
             known = json.loads(head)
             self.size, self.version = int(known["size"]), Version(str(known["etag"]), str(known["modified"]))
+            self.etag = self.version.etag
             self._ranges = [(int(start), int(end)) for start, end in map(str.split, lines)]
             is_here = part.stat().st_size == self.size
         except (OSError, ValueError, KeyError, TypeError):
@@ -47,7 +50,7 @@ class Arrived:
     def begin(self, size: int, version: Version) -> None:
         """Note that nothing has arrived yet of a file of `size` bytes."""
         self.forget()
-        self.size, self.version = size, version
+        self.size, self.version, self.etag = size, version, version.etag
         if size > MIN_NOTED and version.if_range:
             head = {"size": size, "etag": version.etag, "modified": version.modified}
             self._path.write_text(json.dumps(head) + "\n", encoding="utf-8")
@@ -72,4 +75,4 @@ class Arrived:
         """Forget the file, and remove the note."""
         self._path.unlink(missing_ok=True)
         self._ranges = []
-        self.size, self.version = 0, Version()
+        self.size, self.version, self.etag = 0, Version(), ""

@@ -92,7 +92,7 @@ class Download:
             arrived = self._arrived
             if self._is_committed or ranges.missing(arrived.size, arrived.ranges, LARGE):
                 return
-            etag, size = arrived.version.etag, arrived.size
+            etag, size = arrived.etag, arrived.size
             self._commit()
             arrived.forget()
             self._is_committed = True
@@ -121,20 +121,27 @@ class Download:
         except JobFailed:
             self._cache.remove(self._file_id)
             raise
+        self._arrived.forget()
         try:
             if not entry.copy_to(self._part, cancelled):
                 return False
         except OSError as error:
+            if is_full(error):  # it may fit once the cache, this entry included, has given its room
+                return False
             _blame(error)
-        self._arrived.forget()
         self._commit()
         return True
 
     def _is_current(self, entry: Entry, refusals: Refusals) -> bool:
-        """Ask the storage for one byte, unless it has the version in the cache (RFC 9110, 13.1.2)."""
-        with self._answer((0, 1), refusals, unless=entry.version.etag) as (_, answer):
-            is_same = (answer.version.etag, answer.size) == (entry.version.etag, entry.version.size)
-            return answer.status == 304 or is_same
+        """Ask the storage for one byte, unless it has the version in the cache.
+
+        A 304 compares weakly (RFC 9110, 13.1.2): where it tells its `ETag`, that must be the strong one.
+        """
+        known = entry.version
+        with self._answer((0, 1), refusals, unless=known.etag) as (_, answer):
+            if answer.status == 304:
+                return answer.version.etag in ("", known.etag)
+            return (answer.version.etag, answer.size) == (known.etag, known.size)
 
     def _fetch_first(self, cancelled: Cancellation) -> None:
         """Learn size and version of the file, with its first bytes; of a host without ranges, fetch all of it."""
