@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.jobs import Status
-from job_fetcher.core.job import Job
+from job_fetcher.core.job import Job, Outcome
 from job_fetcher.worker import kept_jobs
 from job_fetcher.worker.kept_jobs import KeptJobs
 from job_fetcher.workspace.job_folder import JobFolder
@@ -21,7 +21,7 @@ from tests.support.platform import USERNAME, Platform
 from tests.support.worker import WorkerProcess, wait_until
 
 WAIT = "echo ran >> /files/output/ran; until [ -e /files/go ]; do sleep 0.02; done"
-IMPATIENT = {"ENGINE_MAX_WAIT_S": 0.05, "INVALID_ANSWERS": 2}
+IMPATIENT = {"ENGINE_MAX_WAIT_S": 0.05, "INVALID_ANSWERS": 2, "FIRST_SPAN_S": 0.2}
 """What is believed after some tries is believed soon by this worker."""
 
 
@@ -84,6 +84,55 @@ def test_last_status_that_nobody_understood_is_sent_before_the_next_job_is_asked
         assert mock.job(each).status == "finished", mock.details(each)
     assert mock.statuses(job).count("finished") == 1
     assert_nothing_left(engine, worker)
+
+
+def test_job_that_stays_while_the_next_one_runs_is_finished_behind_it(
+    mock: Platform, engine: FakeEngine, worker: WorkerProcess
+) -> None:
+    """The job that runs may run for hours: the API gave the other one up meanwhile."""
+    job = begun(mock, worker)
+    path = f"/jobs/{job}/status"
+    mock.fault(path, "PUT", query="status=finished*", cut="before")
+    asked = mock.fault(path, "GET", hang=True)
+    go(worker, job)
+    mock.wait_until(lambda: asked.matched > 0, "the last status to be in doubt")
+    running = begun(mock, worker)
+    mock.heal()
+    mock.fault(path, "PUT", query="status=finished*", cut="before")
+    mock.fault(path, "GET", status=200, body='"strange"', headers={"Content-Type": "application/json"})
+    worker.wait_for_log(f"job {job}: kept: ")
+    mock.heal()
+    mock.wait_for_status(job)
+    assert (mock.statuses(job)[-1], mock.statuses(job).count("finished")) == ("finished", 1)
+    assert mock.job(running).status == "running"
+    go(worker, running)
+    mock.wait_for_status(running)
+    assert mock.statuses(running).count("finished") == 1
+    assert_nothing_left(engine, worker)
+    assert worker.is_running
+
+
+@pytest.mark.parametrize("known", [{"exited": True}, {}, {"outcome": Outcome(exit_code=0, reason="", succeeded=True)}])
+def test_only_a_job_that_needs_no_container_is_finished_behind_another(tmp_path: Path, known: dict[str, Any]) -> None:
+    kept, folder, resumed = KeptJobs(10), _folder(tmp_path, "17"), list[JobFolder]()
+    folder.record(**known)
+    kept.keep(folder)
+    kept.resume(resumed.append, behind=True)
+    assert bool(resumed) == ("outcome" in known)
+    assert kept.are_due(behind=False) != ("outcome" in known)
+
+
+def test_kept_job_that_another_thread_resumes_is_not_resumed_twice(tmp_path: Path) -> None:
+    kept, resumed = KeptJobs(10), list[str]()
+
+    def resume(folder: JobFolder) -> None:
+        resumed.append(folder.job_id)
+        kept.resume(resume)  # the main thread meanwhile
+
+    for job_id in ("17", "18"):
+        kept.keep(_folder(tmp_path, job_id))
+    kept.resume(resume, behind=False)
+    assert resumed == ["17", "18"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGKILL])

@@ -6,7 +6,7 @@ what each error means for the job and for the worker.
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from contextlib import suppress
 from functools import partial
@@ -66,7 +66,9 @@ class Worker:
     ) -> None:
         self._api, self._client, self._workspace, self._host_base = api, client, workspace, host_base
         self._settings, self._shutdown = settings, shutdown or Shutdown()
-        self._overlap = Overlap(self._shutdown, enabled=settings.finish_behind)
+        self._overlap = Overlap(
+            self._shutdown, enabled=settings.finish_behind, look_s=settings.timeout_job, stayed=self._job_that_stayed
+        )
         self._machine = engine.machine(client, reserve_mib=settings.memory_reserve_mib)
         self._gpu = hardware.find_gpu()
         self._gpu_uuid = self._gpu.uuid if self._gpu else None
@@ -183,6 +185,11 @@ class Worker:
     def _resume(self, folder: JobFolder, cancelled: JobCancellation) -> None:
         log.info("job %s: resuming%s", folder.job_id, whose.noted(folder.state.job.raw))
         self.run_job(folder, cancelled, resumed=True)
+
+    def _job_that_stayed(self) -> Callable[[], None] | None:
+        """What finishes the jobs that stayed, behind the job that runs: it may run for hours."""
+        resume = partial(self._kept_jobs.resume, self._resume_here, behind=True)
+        return resume if self._kept_jobs.are_due(behind=True) else None
 
     def _resume_here(self, folder: JobFolder) -> None:
         with self._shutdown.job() as cancelled, health.loop_rests():

@@ -1,8 +1,9 @@
 """Two jobs at the same time: one finishes (uploads, last status) while the next one is fetched and runs.
 
 Each job's life is `Worker.run_job`, from top to bottom, in a thread of its own. The main thread asks for the next job
-as soon as the container of the last one is gone. It asks for no third one before the first has ended. Without overlap
-(`FINISH_BEHIND=0`) a job's life is a call in the main thread.
+as soon as the container of the last one is gone. It asks for no third one before the first has ended. A job that stayed
+(`KeptJobs`) finishes behind the one that runs, too. Without overlap (`FINISH_BEHIND=0`) a job's life is a call in the
+main thread.
 """
 
 from collections.abc import Callable
@@ -14,12 +15,26 @@ from job_fetcher.core import health
 from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.worker.shutdown import JobCancellation, Shutdown
 
+LOOK_S = 10.0
+"""After so many seconds at most the worker looks for a job that stayed while another one runs."""
+
 
 class Overlap:
-    """Runs the lives of jobs: at most one finishes behind another."""
+    """Runs the lives of jobs: at most one finishes behind another.
 
-    def __init__(self, shutdown: Shutdown, *, enabled: bool) -> None:
+    Every `look_s` seconds (`LOOK_S` at most) `stayed` tells what finishes a job that stayed, `None` if there is none.
+    """
+
+    def __init__(
+        self,
+        shutdown: Shutdown,
+        *,
+        enabled: bool,
+        look_s: float = LOOK_S,
+        stayed: Callable[[], Callable[[], None] | None] = lambda: None,
+    ) -> None:
         self._shutdown, self._enabled = shutdown, enabled
+        self._look_s, self._stayed = min(look_s, LOOK_S), stayed
         self._finishing: Future[None] | None = None
 
     def run(self, life: Callable[[JobCancellation], None], name: str) -> None:
@@ -36,7 +51,8 @@ class Overlap:
         begun: Future[JobCancellation] = Future()
         living = in_background(partial(self._live, life, begun), name)
         either = cast("list[Future[Any]]", [living, begun.result().container_gone])
-        wait(either, return_when=FIRST_COMPLETED)
+        while not wait(either, timeout=self._look_s, return_when=FIRST_COMPLETED).done:
+            self._go_on_with_one_that_stayed()
         if living.done():
             return living.result()
         before, self._finishing = self._finishing, living  # if the one before ends the worker, it waits for this one
@@ -60,6 +76,11 @@ class Overlap:
         wait(cast("list[Future[Any]]", [finishing, cancelled.future]), return_when=FIRST_COMPLETED)
         cancelled.check()
         return True
+
+    def _go_on_with_one_that_stayed(self) -> None:
+        is_free = self._finishing is None or (self._finishing.done() and not self._finishing.exception())
+        if is_free and (finish := self._stayed()) is not None:
+            self._finishing = in_background(finish, "job-that-stayed")
 
     def _wait_for(self, finishing: "Future[None] | None") -> None:
         if finishing is not None:
