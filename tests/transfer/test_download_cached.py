@@ -16,6 +16,7 @@ from job_fetcher.transfer import download
 from job_fetcher.transfer.download import LARGE, Download
 from job_fetcher.transfer.presigned import PresignedRequest
 from job_fetcher.workspace import input_cache
+from job_fetcher.workspace.disk import free_bytes
 from job_fetcher.workspace.input_cache import InputCache
 from tests.support.files import own_and_s3
 from tests.support.platform import Platform
@@ -173,3 +174,19 @@ def test_input_without_room_beside_its_copy_takes_that_of_the_cache(
         monkeypatch.setattr(room, "free_bytes", free)
     assert fetch() == b"frames"
     assert cache.entries() == []
+
+
+def test_owner_may_empty_the_cache_while_an_input_needs_its_room(
+    mock: Platform, fetch: Callable[..., bytes], cache: InputCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mock.put_file(FILE, b"frames")
+    mock.put_file("s3://bucket/others.tif", b"others")
+    fetch("s3://bucket/others.tif")
+
+    def empty_first(path: Path) -> int:
+        cache.clear()
+        return free_bytes(path)
+
+    monkeypatch.setattr(download, "free_bytes", lambda _: 5 if cache.entries() else 6)
+    monkeypatch.setattr(input_cache, "free_bytes", empty_first)
+    assert fetch() == b"frames"

@@ -6,10 +6,17 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import docker
 import pytest
 
+from job_fetcher.config.settings import Polling
+from job_fetcher.core.background import Cancellation
+from job_fetcher.worker.readiness import Readiness
+from job_fetcher.workspace import input_cache
+from job_fetcher.workspace.input_cache import DAY_S, Version
+from job_fetcher.workspace.workspace import Workspace
 from tests.recovery.support import kill
 from tests.support.gate import Gate, running_gate
 from tests.support.nvml import Gpu, NvmlStub
@@ -52,6 +59,25 @@ def test_worker_that_is_paused_takes_no_job_after_a_restart_neither_until_it_res
     assert (mock.job(job).status, worker.log.count(AGAIN)) == ("finished", 1)
     worker.stop()
     worker.assert_nothing_left()
+
+
+@pytest.mark.parametrize("emptied", [False, True])
+def test_kept_inputs_that_are_too_old_go_while_the_worker_is_paused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emptied: bool
+) -> None:
+    """Whatever the owner does with the cache meanwhile."""
+    workspace, anything = Workspace(tmp_path, "me"), cast("Any", None)
+    (tmp_path / "input").write_bytes(b"1234")
+    for name in "ab":
+        cache = workspace.input_cache(10, DAY_S, 0)
+        cache.keep(name, tmp_path / "input", Version(etag='"1"', size=4), Cancellation())
+    workspace.pause()
+    if emptied:
+        monkeypatch.setattr(input_cache, "_discard", lambda _: cache.clear())
+    cache = workspace.input_cache(4, DAY_S, 0)
+    readiness = Readiness(anything, workspace, anything, None, Polling(), "", cache)
+    assert readiness.reason_against() == "the worker is paused, until `resume`"
+    assert len(cache.entries()) == (0 if emptied else 1)
 
 
 def test_poetry_run_run_takes_the_same_commands(worker: WorkerProcess, tmp_path: Path) -> None:

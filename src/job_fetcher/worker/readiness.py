@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from zoneinfo import ZoneInfo
 
 from job_fetcher.config.settings import Polling
@@ -72,6 +73,9 @@ class Readiness:
 
     def _reasons(self) -> Iterator[str]:
         """The reasons against a job, the cheapest to find out first."""
+        if self._cache is not None:  # what is too old goes, whatever keeps jobs away
+            with suppress(OSError):  # its owner empties it now, or a broken disk, which is a reason below
+                self._cache.make_room()
         if self._workspace.is_paused:
             yield "the worker is paused, until `resume`"
         if not engine.is_up(self._client):
@@ -86,8 +90,6 @@ class Readiness:
             yield from self._reasons_of_gpu(self._gpu)
         if self._trial_due:
             yield from self._reasons_of_containers()
-        if self._cache is not None:
-            self._cache.make_room()
         if not self._images.make_room() or free_bytes(self._workspace.base) < self._polling.min_free:
             yield "less than MIN_FREE_GIB is free on the disk"
         if free_inodes(self._workspace.base) < MIN_FREE_INODES:
