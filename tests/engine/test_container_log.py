@@ -97,6 +97,7 @@ def test_podman_drops_the_beginning_of_a_log_without_a_word_and_so_the_log_says_
     fake: FakeEngine, client: Client, container: FakeContainer, tmp_path: Path, says: Says, dropped: int
 ) -> None:
     fake.info, fake.version = says.info, says.version
+    client.ping()  # its answer names it
     log, path = watched(client, container, tmp_path)
     drop(fake, client, container, dropped)
     log.save()
@@ -110,6 +111,7 @@ def test_a_log_that_begins_with_the_command_has_no_such_word(
 ) -> None:
     """However late its first line comes, and if none comes at all."""
     fake.info, fake.version = says.info, says.version
+    client.ping()  # its answer names it
     container.lines = container.lines if printed else []
     assert saved(client, container, tmp_path) == (ALL if printed else "")
 

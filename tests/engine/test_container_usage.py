@@ -9,7 +9,7 @@ import pytest
 
 from job_fetcher.engine import container_usage
 from job_fetcher.engine.client import Client
-from job_fetcher.engine.container_usage import ContainerUsage, _cpu_s, _files, _path, image_digest
+from job_fetcher.engine.container_usage import ContainerUsage, _cpu_s, _files, _path
 from tests.support.worker import wait_until
 
 V1 = "4:memory:/docker/abc\n2:cpuacct:/docker/abc\n0::/docker/abc\n"
@@ -60,12 +60,13 @@ def test_a_real_container_is_measured(
     made = docker_client.containers.run(job_image, ["sh", "-c", line], detach=True)
     try:
         wait_until(lambda: b"written" in made.logs(), "the page cache to be used")
-        found = ContainerUsage(client, str(made.id)).look()
+        usage = ContainerUsage(client, str(made.id))
+        found = usage.look()
         assert found is not None
         assert found.cpu_s is not None
         assert 0 < found.cpu_s < 60
         assert found.peak_memory_mib is not None
         assert found.peak_memory_mib > (35 if seen else 0)
-        assert image_digest(client, str(made.id)) or docker_client.images.get(job_image).attrs["RepoDigests"] == []
+        assert usage.image_digest() or docker_client.images.get(job_image).attrs["RepoDigests"] == []
     finally:
         made.remove(force=True)

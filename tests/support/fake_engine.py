@@ -146,6 +146,15 @@ class FakeEngine:
         return [each for each in list(self.containers.values()) if each.labels.get("job-fetcher.job")]
 
     async def answer(self, request: Request) -> Response:
+        response = await self._answer(request)
+        response.headers["Server"] = self._server()
+        return response
+
+    def _server(self) -> str:
+        is_podman = any("Podman" in each["Name"] for each in self.version.get("Components") or ())
+        return f"{'Libpod' if is_podman else 'Docker'}/{self.version.get('Version', '0-fake')} (linux)"
+
+    async def _answer(self, request: Request) -> Response:
         path = "/" + request.path_params["path"]
         call = f"{request.method} {path}"
         self.calls.append(call)

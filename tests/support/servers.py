@@ -69,7 +69,7 @@ def serve(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[s
     """
     listener = socket.create_server((host, port))  # listens from here on: no client comes too early
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server = _Server(uvicorn.Config(app, log_level="critical", access_log=False, lifespan="off"))
+    server = _Server(uvicorn.Config(app, log_level="critical", access_log=False, lifespan="off", server_header=False))
     thread = threading.Thread(target=server.run, args=([listener],), name="uvicorn", daemon=True)
     thread.start()
     try:

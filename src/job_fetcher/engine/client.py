@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import requests
@@ -62,7 +63,7 @@ class Client(log_driver.Client):
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = STALL_S
         response = super().request(method, url, *args, **kwargs)
-        self.product = Product.of(response)
+        self.server = response.headers.get("Server", "")
         if response.status_code == 400 and b"client version" in response.content:
             old, new = self.api_version, self.version(api_version=False)["ApiVersion"]
             self._version = new
@@ -72,8 +73,10 @@ class Client(log_driver.Client):
             response = super().request(method, anew, *args, **kwargs)
         return response
 
-    product: Product = Product.DOCKER
-    """What has answered the last request."""
+    server: str = ""
+    """The header `Server` of the last answer: the engine's product and version."""
+    name_by_server: Mapping[str, str] = MappingProxyType({})
+    """What an engine with that header calls itself (`engine_info.name`)."""
     init_works: bool | None = None
     """Whether containers start with the engine's init; `None` until that was tried (`launch.has_init`)."""
 
@@ -81,6 +84,11 @@ class Client(log_driver.Client):
     """What has been looked for in images and found there (`launch.require_program`)."""
     root_dir: Path | None = None
     """A folder on the disk of the images; `None` until somebody asked for it (`image_cleanup.disk`)."""
+
+    @property
+    def product(self) -> Product:
+        """What has answered the last request."""
+        return Product.of(self.server)
 
     def stat(self, container: str, path: str) -> str | None:
         """What the engine knows of a file in a container, in its own encoding; `None` if there is no such file.
@@ -144,6 +152,8 @@ def connect(patience_s: int = CALL_TIMEOUT_S) -> Client:
         ) from error
     try:
         client = Client(**kwargs_from_env(), timeout=patience_s)
+        if client.base_url.startswith("http+docker:"):  # a socket has no proxy and no password; to look costs a third
+            client.trust_env = False
         client.ping()
     except (DockerException, requests.RequestException, OSError) as error:
         raise EngineError(f"The Docker engine cannot be used: {_what_to_do(error)}") from error
@@ -260,7 +270,7 @@ def own_container() -> str | None:
 
 
 def _who(error: APIError) -> str:
-    return Product.of(error.response).at_start
+    return Product.of("" if error.response is None else error.response.headers.get("Server", "")).at_start
 
 
 def said(error: APIError) -> str:

@@ -76,6 +76,8 @@ class JobContainer:
         self._creating: Future[None] | None = None
         self._tried_to_create = False
         self._has_ended = False
+        self._just_made = False
+        """Created by this object, and never asked to start: there is no need to look at it."""
         self._found: str | None = None
         self._state_found = ContainerState.NONE
         self._find(patient=patient)
@@ -108,7 +110,7 @@ class JobContainer:
                 configuration = self._configuration(job_id, specs, resources, image)
                 with translate_errors("create the job's container"):
                     self._found = self._client.create_container(**configuration)["Id"]
-                self._state_found = ContainerState.CREATED
+                self._state_found, self._just_made = ContainerState.CREATED, True
             if self._state_found is ContainerState.CREATED:
                 launch.require_program(self._client, self.id, image, specs)
 
@@ -122,7 +124,8 @@ class JobContainer:
         """
 
         def once() -> None:
-            if self._status() == "created":
+            made, self._just_made = self._just_made, False
+            if made or self._status() == "created":  # a start whose answer was lost may have run it to its end
                 with translate_errors("start the job's container"):
                     self._client.start(self.id)
 

@@ -8,6 +8,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from job_fetcher.engine.client import Client, translate_errors
 
@@ -25,20 +26,22 @@ class Usage:
 
 
 class ContainerUsage:
-    """The usage of one container that runs. `look` raises what `translate_errors` does when it asks the engine."""
+    """The usage of one container that runs, and its image. Raises what `translate_errors` does if it asks in vain."""
 
     def __init__(self, client: Client, container: str) -> None:
         self._client, self._container = client, container
+        self._inspected: dict[str, Any] | None = None
         self._files: tuple[Path, Path] | None = None
         self._looks = 0
         self._peak_mib = 0.0
 
     def look(self) -> Usage | None:
         """The usage now; `None` if it is not asked for this time, or the container has ended."""
+        pid = self._inspect()["State"].get("Pid")
+        if pid == 0:  # it had ended
+            return None
         if self._looks == 0:
-            with translate_errors("inspect the job's container"):
-                pid = self._client.inspect_container(self._container)["State"].get("Pid") or 0
-            self._files = _files(pid, self._container)
+            self._files = _files(pid or 0, self._container)
         self._looks += 1
         if self._files is not None:
             memory, cpu = self._files
@@ -46,6 +49,20 @@ class ContainerUsage:
                 return Usage(int(memory.read_text(encoding="ascii")) / 2**20, _cpu_s(cpu.read_text(encoding="ascii")))
             return None
         return self._ask() if self._looks % ASK_EVERY == 1 else None
+
+    def image_digest(self) -> str | None:
+        """The digest that its image has in its registry, `sha256:…`; `None` if it comes from none."""
+        with translate_errors("inspect the job's image"):
+            found = self._client.inspect_image(self._inspect()["Image"])  # type: ignore[no-untyped-call]
+        digests = found.get("RepoDigests") or []
+        return str(digests[0]).partition("@")[2] or None if digests else None
+
+    def _inspect(self) -> dict[str, Any]:
+        """What the engine knew of the container at the first look."""
+        if self._inspected is None:
+            with translate_errors("inspect the job's container"):
+                self._inspected = self._client.inspect_container(self._container)
+        return self._inspected
 
     def _ask(self) -> Usage | None:
         with translate_errors("measure the job's container"):
@@ -85,12 +102,3 @@ def _cpu_s(text: str) -> float:
     """Seconds in `cpu.stat` of cgroup v2, or in `cpuacct.usage` of v1, which has nanoseconds alone."""
     found = re.search(r"^usage_usec (\d+)$", text, re.MULTILINE)
     return int(found[1]) / 1e6 if found else int(text) / 1e9
-
-
-def image_digest(client: Client, container: str) -> str | None:
-    """The digest that the container's image has in its registry, `sha256:…`; `None` if it comes from none."""
-    with translate_errors("inspect the job's image"):
-        image = client.inspect_container(container)["Image"]
-        found = client.inspect_image(image)  # type: ignore[no-untyped-call]
-    digests = found.get("RepoDigests") or []
-    return str(digests[0]).partition("@")[2] or None if digests else None

@@ -46,8 +46,8 @@ class Hooks:
 
     when_exited: Callable[[], None] = _nothing
     """The command has ended by all appearances, some 60 ms before that is certain."""
-    when_seen: Callable[[str], None] = lambda _: None
-    """The container has been started at that time, in the engine's words (`State.StartedAt`)."""
+    when_seen: Callable[[str, bool], None] = lambda *_: None
+    """The container has been started at that time, in the engine's words (`State.StartedAt`), and whether it runs."""
     when_stopping: Callable[[], None] = _nothing
     """The container is about to be stopped for its time limit."""
 
@@ -81,7 +81,7 @@ class ContainerWait:
             if first_started_at not in (None, state["StartedAt"]):
                 self._ensure_stopped(stop)
                 return restarted()
-            self._hooks.when_seen(state["StartedAt"])
+            self._hooks.when_seen(state["StartedAt"], _runs(state))
         if state is None or not _runs(state):
             return self._judge(state, was_running=False)
         self._started_at, ooms = state["StartedAt"], _oom_kills()

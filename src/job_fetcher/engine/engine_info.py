@@ -121,6 +121,16 @@ def describe(client: Client) -> EngineInfo:
         return EngineInfo.of(client.info(), client.version(api_version=False))
 
 
+def name(client: Client) -> str:
+    """`EngineInfo.name`. An engine is asked once: the header `Server` of its answers changes with its version."""
+    known = client.name_by_server.get(client.server)
+    if known is None:
+        known = describe(client).name
+        if client.server:
+            client.name_by_server = {client.server: known}
+    return known
+
+
 def _product(info: dict[str, Any], version: dict[str, Any]) -> Product:
     components = version.get("Components") or ()
     if any(str(each.get("Name")).startswith("Podman") for each in components):

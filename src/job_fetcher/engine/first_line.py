@@ -12,7 +12,6 @@ from job_fetcher.core.background import Cancellation, in_background
 from job_fetcher.core.errors import EngineUnavailable, JobFailed, JobFetcherError
 from job_fetcher.engine.client import Client, Missing, translate_errors
 from job_fetcher.engine.container_wait import RUNNING
-from job_fetcher.engine.engine_info import describe
 from job_fetcher.engine.log_so_far import so_far
 from job_fetcher.engine.product import Product
 
@@ -28,20 +27,20 @@ class FirstLine:
 
     def __init__(self, client: Client, container: str, cancelled: Cancellation) -> None:
         self._client, self._container, self._cancelled = client, container, cancelled
-        self._printed = in_background(self._wait, "first-line")
+        self._printed = in_background(self._wait, "first-line") if client.product is Product.PODMAN else None
 
     def is_gone(self) -> bool:
         """Whether the log begins with another line now. False if nobody knows."""
+        if self._printed is None:
+            return False
         with suppress(JobFetcherError, Missing, TimeoutError):
             first = self._cancelled.result_of(self._printed, LOOK_S)
             return first is not None and _printed_at(self._client, self._container) != first
         return False
 
     def _wait(self) -> bytes | None:
-        """When the first line was printed, in the engine's words; `None` if there is none, or the engine keeps all."""
+        """When the first line was printed, in the engine's words; `None` if there is none."""
         with suppress(EngineUnavailable, JobFailed, Missing):
-            if describe(self._client).product is not Product.PODMAN:
-                return None
             return self._followed(lambda: _printed_at(self._client, self._container, follow=True))
         return None
 

@@ -2,8 +2,6 @@
 
 from enum import Enum
 
-import requests
-
 
 class Product(Enum):
     """What answers at the engine's socket."""
@@ -22,7 +20,6 @@ class Product(Enum):
         return "Podman" if self is Product.PODMAN else "The Docker engine"
 
     @classmethod
-    def of(cls, response: requests.Response | None) -> "Product":
+    def of(cls, server: str) -> "Product":
         """By the header `Server`: Podman names its library there (podman: `pkg/api/server/handler_api.go`)."""
-        server = "" if response is None else response.headers.get("Server", "")
         return cls.PODMAN if server.startswith("Libpod/") else cls.DOCKER

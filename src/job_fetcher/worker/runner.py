@@ -181,7 +181,7 @@ class Runner:
         folder = job.folder
         return Hooks(
             when_exited=partial(_command_has_ended, job),
-            when_seen=lambda started_at: folder.keep(container_started_at=started_at),
+            when_seen=partial(_note_container_start, folder),
             when_stopping=partial(self._record_time_limit, folder),
         )
 
@@ -240,6 +240,14 @@ def _note_start(folder: JobFolder) -> None:
     """Record that the command starts now, unless the record says a time that is as good."""
     if folder.state.started is None or folder.command_age_s > MAX_START_S:
         folder.keep(started=CommandStart.before(0))
+
+
+def _note_container_start(folder: JobFolder, started_at: str, runs: bool) -> None:
+    """Record it at once while the command runs. Where it has ended, the record of its outcome follows."""
+    if runs:
+        folder.keep(container_started_at=started_at)
+    else:
+        folder.keep_with_next(container_started_at=started_at)
 
 
 def _command_has_ended(job: JobInHand) -> None:

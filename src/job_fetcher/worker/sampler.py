@@ -11,7 +11,7 @@ from job_fetcher.core.background import in_background
 from job_fetcher.core.errors import GpuUnavailable
 from job_fetcher.engine import engine_info, gpu_sample, hardware
 from job_fetcher.engine.client import Client
-from job_fetcher.engine.container_usage import ContainerUsage, image_digest
+from job_fetcher.engine.container_usage import ContainerUsage
 from job_fetcher.engine.hardware import Gpu
 from job_fetcher.worker.job_watch import JobWatch
 
@@ -54,9 +54,9 @@ def _run(client: Client, container: str, gpu: Gpu | None, watch: JobWatch, ended
 
 def _look_at(client: Client, container: str, watch: JobWatch) -> Callable[[], object]:
     """Note what does not change, and return what notes the container's usage."""
-    _try(lambda: watch.note_engine(engine_info.describe(client).name))
-    _try(lambda: watch.note_digest(image_digest(client, container)))
+    _try(lambda: watch.note_engine(engine_info.name(client)))
     usage = ContainerUsage(client, container)
+    _try(lambda: watch.note_digest(usage.image_digest()))
     return lambda: watch.note_usage(usage.look())
 
 

@@ -139,6 +139,10 @@ class JobFolder:
             if self.is_there:  # else somebody has removed it
                 log.warning("job %s: recording failed: %s", self.job_id, error.strerror)
 
+    def keep_with_next(self, **changes: Any) -> None:
+        """Change fields of `state`, on disk with the next record: one fsync for both."""
+        self._state = self._state.model_copy(update=changes)
+
     def check_names(self, files: Iterable[str], folders: Iterable[str]) -> None:
         """Raise `JobFailed`, naming the paths, if the file system does not take them or takes two of them for one."""
         check_names(self.path / "names", files, folders)
