@@ -66,26 +66,28 @@ def download_inputs(
     the reason of `cancelled`, and `OSError` if nothing can be written. Raises `CredentialsError`, `SettingsError` and
     `InvalidAnswer` as every step does.
     """
-    beginnings: list[Task] = []
+    downloads: list[Download] = []
     folders, missing = set(), []
+    cancelled = cancelled or Cancellation()
     for number, (path, file_id) in enumerate((specs.handler.files_down or {}).items()):
         target = files / path
         folders |= {parent for parent in target.parents if files in parent.parents}
         if not _is_there(target, path):
             request = PresignedRequest(partial(api.input_request, file_id))
-            beginnings.append(Download(path, request, target, parts / str(number), file_id, cache).begin)
+            downloads.append(Download(path, request, target, parts / str(number), file_id, cache))
             missing.append(target)
 
     if job_id:
         log.info("job %s: downloading %d inputs", job_id, len(missing))
-    run_all(
-        lambda task, left: task(left), beginnings, threads=transfers, cancelled=cancelled or Cancellation(), name="down"
-    )
+    beginnings: list[Task] = [download.begin for download in downloads]
+    run_all(lambda task, left: task(left), beginnings, threads=transfers, cancelled=cancelled, name="down")
     if job_id:
         size = in_words(sum(target.stat().st_size for target in missing))
         log.info("job %s: downloaded %d inputs (%s)", job_id, len(missing), size)
     for folder in folders:
         open_to_all(folder, 0o777)  # the container's user may not be the worker's
+    for download in downloads:  # not before: a copy must not take the room of the next input
+        download.keep(cancelled)
 
 
 def _is_there(target: Path, path: str) -> bool:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -190,3 +191,21 @@ def test_owner_may_empty_the_cache_while_an_input_needs_its_room(
     monkeypatch.setattr(download, "free_bytes", lambda _: 5 if cache.entries() else 6)
     monkeypatch.setattr(input_cache, "free_bytes", empty_first)
     assert fetch() == b"frames"
+
+
+@pytest.mark.parametrize("transfers", [1, 8])
+def test_copy_is_kept_only_when_all_inputs_are_there(
+    mock: Platform, cache: InputCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transfers: int
+) -> None:
+    """A copy that was being made took the room of the next input, and the job failed."""
+    inputs: dict[str, bytes | str] = {f"{number}.tif": b"frames" for number in range(3)}
+    stage, seen, keep = Stage(mock, tmp_path, files=inputs), list[list[str]](), cache.keep
+
+    def look(*arguments: Any) -> None:
+        seen.append(sorted(path.name for path in stage.files.iterdir()))
+        keep(*arguments)
+
+    monkeypatch.setattr(cache, "keep", look)
+    stage.download(cache=cache, transfers=transfers)
+    assert seen == [sorted(inputs)] * 3
+    assert len(cache.entries()) == 3

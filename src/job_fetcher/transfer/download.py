@@ -20,11 +20,10 @@ from job_fetcher.core import retry
 from job_fetcher.core.background import Cancellation, Task
 from job_fetcher.core.errors import InvalidAnswer, JobFailed, NoRoom, Unavailable
 from job_fetcher.core.events import Moved, Planned, Transfer, tell
-from job_fetcher.platform import http
-from job_fetcher.transfer import ranges, storage_errors
+from job_fetcher.transfer import ranges
 from job_fetcher.transfer.arrived import Arrived
-from job_fetcher.transfer.presigned import BLOCK, PresignedRequest, Refusals
-from job_fetcher.transfer.ranges import Answer, First, Next, Range, Version
+from job_fetcher.transfer.presigned import BLOCK, PresignedRequest, Refusals, answer_to
+from job_fetcher.transfer.ranges import First, Next, Range, Version
 from job_fetcher.workspace.disk import GIB, free_bytes, is_broken, is_full, open_to_all
 from job_fetcher.workspace.input_cache import Entry, InputCache
 from job_fetcher.workspace.input_cache import Version as CachedVersion
@@ -45,8 +44,8 @@ class Download:
     """The input `name`, by way of `part`, into `target`, which appears only when it is complete.
 
     `request` gives the request to make for the file `file_id`. `cache`, if given, may have the file of an earlier job,
-    and keeps this one. Every call raises `JobFailed`, naming the input: if there is no such file, the storage refuses
-    it, or the disk is too full for it.
+    and gets a copy of this one by `keep`. Every other call raises `JobFailed`, naming the input: if there is no such
+    file, the storage refuses it, or the disk is too full for it.
     """
 
     def __init__(
@@ -62,6 +61,7 @@ class Download:
         self._file_id, self._cache = file_id, cache
         self._arrived = Arrived(part.with_name(part.name + ".arrived"))
         self._is_committed = False
+        self._fetched: CachedVersion | None = None
         self._lock = Lock()
 
     def begin(self, cancelled: Cancellation) -> list[Task]:
@@ -74,7 +74,7 @@ class Download:
                     self._fetch_first(cancelled)
                 plan = ranges.plan(self._arrived.size, self._arrived.ranges, LARGE)
                 if all(self._fetch(each, cancelled) for each in plan.first):
-                    self._commit_if_complete(cancelled)
+                    self._commit_if_complete()
                     return [partial(self._fetch_rest, each) for each in plan.rest]
                 self._arrived.forget()
                 cancelled.wait(CHANGED_S)
@@ -84,10 +84,10 @@ class Download:
         with self._named():
             if not self._fetch(wanted, cancelled):
                 raise JobFailed("it was changed while it was fetched")
-            self._commit_if_complete(cancelled)
+            self._commit_if_complete()
         return []
 
-    def _commit_if_complete(self, cancelled: Cancellation) -> None:
+    def _commit_if_complete(self) -> None:
         with self._lock:
             arrived = self._arrived
             if self._is_committed or ranges.missing(arrived.size, arrived.ranges, LARGE):
@@ -96,8 +96,13 @@ class Download:
             self._commit()
             arrived.forget()
             self._is_committed = True
-        if self._cache is not None and size and etag and not etag.startswith("W/"):
-            self._cache.keep(self._file_id, self._target, CachedVersion(etag=etag, size=size), cancelled)
+            if size and etag and not etag.startswith("W/"):
+                self._fetched = CachedVersion(etag=etag, size=size)
+
+    def keep(self, cancelled: Cancellation) -> None:
+        """Keep a copy for later jobs, if the file has been fetched. Call it when no other input needs the room."""
+        if self._cache is not None and self._fetched is not None:
+            self._cache.keep(self._file_id, self._target, self._fetched, cancelled)
 
     def _commit(self) -> None:
         try:
@@ -138,7 +143,7 @@ class Download:
         A 304 compares weakly (RFC 9110, 13.1.2): where it tells its `ETag`, that must be the strong one.
         """
         known = entry.version
-        with self._answer((0, 1), refusals, unless=known.etag) as (_, answer):
+        with answer_to(self._request, (0, 1), refusals, unless=known.etag) as (_, answer):
             if answer.status == 304:
                 return answer.version.etag in ("", known.etag)
             return (answer.version.etag, answer.size) == (known.etag, known.size)
@@ -148,7 +153,7 @@ class Download:
         refusals = Refusals()
 
         def fetch_beginning() -> First:
-            with self._answer((0, LARGE), refusals) as (response, answer):
+            with answer_to(self._request, (0, LARGE), refusals) as (response, answer):
                 kind = ranges.first_answer(answer)
                 size = answer.size
                 if kind is First.ENDLESS:
@@ -163,7 +168,7 @@ class Download:
                 return kind
 
         def fetch_whole() -> None:
-            with self._answer(None, refusals) as (response, answer):
+            with answer_to(self._request, None, refusals) as (response, answer):
                 if ranges.first_answer(answer) is not First.WHOLE:
                     raise InvalidAnswer("the storage sends neither ranges of the file nor the whole file")
                 self._save_whole(response, answer.size, cancelled)
@@ -178,7 +183,7 @@ class Download:
 
         def advance() -> bool:
             nonlocal position
-            with self._answer((position, end), refusals, self._arrived.version) as (response, answer):
+            with answer_to(self._request, (position, end), refusals, self._arrived.version) as (response, answer):
                 kind = ranges.next_answer(answer, position, self._arrived.size, self._arrived.version)
                 if kind is Next.CHANGED:
                     return False
@@ -195,37 +200,6 @@ class Download:
             if not retry.retrying(cancelled)(advance):
                 return False
         return True
-
-    @contextmanager
-    def _answer(
-        self, wanted: Range | None, refusals: Refusals, version: Version | None = None, *, unless: str = ""
-    ) -> Iterator[tuple[requests.Response, Answer]]:
-        """The answer 200, 206 or 416 to a request for `wanted` (`None`: the whole file), and its head.
-
-        `unless`: an `ETag`; the answer is 304 if the file has it still. Raises what any other status means.
-        """
-        request = self._request.get(refusals.last)
-        headers = {**request.headers, "Accept-Encoding": "identity"}
-        if wanted is not None:
-            headers["Range"] = f"bytes={wanted[0]}-{wanted[1] - 1}"
-        if version is not None and version.if_range:
-            headers["If-Range"] = version.if_range
-        if unless:
-            headers["If-None-Match"] = unless
-        try:
-            response = http.send(request.method, request.url, headers=headers, stream=True, redirects=True)
-        except http.UnusableRequest as error:
-            raise JobFailed(f"the API handed out an address that cannot be used ({error})") from None
-        with response:
-            status = response.status_code
-            if status in (400, 401, 403):
-                raise refusals.add(request, response)
-            refusals.reset()
-            if status == 404:
-                raise JobFailed("the storage has no such file")
-            if status not in (200, 206, 416) and not (unless and status == 304):
-                raise JobFailed(f"the storage answered {status}: {storage_errors.explain(response)}")
-            yield response, Answer.of(response)
 
     def _reserve(self, size: int | None) -> None:
         """Make an empty part and reserve its `size` on the disk; `JobFailed` if the file does not fit."""

@@ -1,6 +1,7 @@
-"""Presigned requests: the requests to make that the API hands out for a file, valid for minutes, and their refusals."""
+"""Presigned requests: the requests to make that the API hands out for a file, their answers, and refusals."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 from time import monotonic
 
@@ -8,7 +9,9 @@ import requests
 
 from job_fetcher.core.errors import JobFailed, Unavailable
 from job_fetcher.core.job import RequestToMake
+from job_fetcher.platform import http
 from job_fetcher.transfer import storage_errors
+from job_fetcher.transfer.ranges import Answer, Range, Version
 
 BLOCK = 1 << 20
 """Bytes read and written at a time: what a transfer holds in memory."""
@@ -63,3 +66,40 @@ class Refusals:
         if self._count >= _REFUSALS_IN_A_ROW:
             raise JobFailed(f"the storage refuses it ({status}): {storage_errors.explain(response)}")
         return Unavailable(f"the storage refuses the request ({status})", status=status)
+
+
+@contextmanager
+def answer_to(
+    request: PresignedRequest,
+    wanted: Range | None,
+    refusals: Refusals,
+    version: Version | None = None,
+    *,
+    unless: str = "",
+) -> Iterator[tuple[requests.Response, Answer]]:
+    """The answer 200, 206 or 416 to a request for `wanted` (`None`: the whole file), and its head.
+
+    `unless`: an `ETag`; the answer is 304 if the file has it still. Raises what any other status means.
+    """
+    now = request.get(refusals.last)
+    headers = {**now.headers, "Accept-Encoding": "identity"}
+    if wanted is not None:
+        headers["Range"] = f"bytes={wanted[0]}-{wanted[1] - 1}"
+    if version is not None and version.if_range:
+        headers["If-Range"] = version.if_range
+    if unless:
+        headers["If-None-Match"] = unless
+    try:
+        response = http.send(now.method, now.url, headers=headers, stream=True, redirects=True)
+    except http.UnusableRequest as error:
+        raise JobFailed(f"the API handed out an address that cannot be used ({error})") from None
+    with response:
+        status = response.status_code
+        if status in (400, 401, 403):
+            raise refusals.add(now, response)
+        refusals.reset()
+        if status == 404:
+            raise JobFailed("the storage has no such file")
+        if status not in (200, 206, 416) and not (unless and status == 304):
+            raise JobFailed(f"the storage answered {status}: {storage_errors.explain(response)}")
+        yield response, Answer.of(response)
