@@ -13,9 +13,10 @@ from job_fetcher.worker.left_behind import in_turn
 from job_fetcher.worker.shutdown import Shutdown
 from job_fetcher.workspace.job_folder import JobFolder
 from job_fetcher.workspace.workspace import Workspace
+from tests.support.fake_engine import FakeEngine
 from tests.support.platform import Platform
-from tests.support.worker import WorkerProcess
-from tests.worker.test_loop_overlap import assert_finished_once, go, two_in_hand
+from tests.support.worker import WorkerProcess, wait_until
+from tests.worker.test_loop_overlap import WAIT, assert_finished_once, go, submit, two_in_hand
 
 OUTCOME = Outcome(exit_code=0, reason="", succeeded=True)
 OFTEN = Reporting(timeout_status=0.2)
@@ -64,19 +65,95 @@ def test_job_that_waits_for_a_container_that_stays_is_kept_alive(mock: Platform,
     assert [folder.job_id for folder in turns] == jobs
 
 
+def second_waits(
+    mock: Platform, worker: WorkerProcess, while_away: Callable[[str], None] = lambda _: None
+) -> tuple[str, str]:
+    """A start that has found two jobs. It resumes the first one as long as there is a fault, and the second waits."""
+    first, second = two_in_hand(mock, worker)
+    worker.signal(signal.SIGKILL)
+    worker.wait()
+    while_away(second)
+    asked = mock.fault(f"/jobs/{first}/status", method="GET", hang=True)
+    worker.start()
+    mock.wait_until(lambda: asked.matched > 0, "the first to be resumed")
+    return first, second
+
+
 def test_drain_finishes_the_job_that_waits_for_its_turn_too(
     mock: Platform, start: Callable[..., WorkerProcess]
 ) -> None:
     worker = start()
-    first, second = two_in_hand(mock, worker)
-    worker.signal(signal.SIGKILL)
-    worker.wait()
-    asked = mock.fault(f"/jobs/{first}/status", method="GET", hang=True)
-    worker.start()
-    mock.wait_until(lambda: asked.matched > 0, "the first to be resumed")
+    first, second = second_waits(mock, worker)
     worker.signal(signal.SIGQUIT)
     worker.wait_for_log("Received SIGQUIT")
     go(worker, second)
     mock.heal()
     assert worker.wait() == 0
     assert_finished_once(mock, first, second)
+
+
+def test_stop_requeues_the_job_that_waits_for_its_turn_too(
+    mock: Platform, engine: FakeEngine, start: Callable[..., WorkerProcess]
+) -> None:
+    """Its container ran on."""
+    worker = start()
+    first, second = second_waits(mock, worker)
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert (mock.statuses(first)[-1], mock.statuses(second)[-1]) == ("postprocessing", "queued")
+    assert (worker.folders(), engine.jobs()) == ([first], [])
+
+
+def test_stop_keeps_the_job_that_waits_for_its_turn_if_its_command_has_ended(
+    mock: Platform, engine: FakeEngine, start: Callable[..., WorkerProcess]
+) -> None:
+    worker = start()
+
+    def end(job: str) -> None:
+        go(worker, job)
+        wait_until(lambda: not any(each.status == "running" for each in engine.jobs()), "the command to end")
+
+    first, second = second_waits(mock, worker, end)
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert "queued" not in mock.statuses(second)
+    assert worker.folders() == sorted([first, second])
+    mock.heal()
+    worker.start()
+    assert_finished_once(mock, first, second)
+
+
+def test_detach_leaves_the_container_of_the_job_that_waits_for_its_turn(
+    mock: Platform, engine: FakeEngine, start: Callable[..., WorkerProcess]
+) -> None:
+    worker = start()
+    first, second = second_waits(mock, worker)
+    worker.signal(signal.SIGUSR1)
+    assert worker.wait() == 0
+    assert len(engine.jobs()) == 1
+    mock.heal()
+    worker.start()
+    go(worker, second)
+    assert_finished_once(mock, first, second)
+
+
+@pytest.mark.parametrize("status", [500, 504])
+def test_stop_before_the_engine_has_told_of_the_container_keeps_what_its_command_has_made(
+    mock: Platform, engine: FakeEngine, start: Callable[..., WorkerProcess], status: int
+) -> None:
+    worker = start(constants={"FIRST_SPAN_S": 0.2, "ENGINE_MAX_WAIT_S": 0.05, "STOP_S": 0.5})
+    job = submit(mock, WAIT)
+    mock.wait_for_status(job, "running")
+    worker.signal(signal.SIGKILL)
+    worker.wait()
+    go(worker, job)
+    engine.refusals["GET /containers/json"] = (status, "busy")
+    worker.start()
+    worker.wait_for_log(f"job {job}: resuming")
+    worker.wait_for_log("trying again until it works")
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(12) == 0
+    assert (worker.folders(), "queued" in mock.statuses(job)) == ([job], False)
+    engine.refusals.clear()
+    worker.start()
+    assert_finished_once(mock, job)

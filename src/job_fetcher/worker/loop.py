@@ -98,7 +98,7 @@ class Worker:
             free = self._wait_for_stuck_containers
             for folder in in_turn(left_behind, self._api, self._shutdown, self._settings, free):
                 self._overlap.run(partial(self._resume, folder), f"job-{folder.job_id}")
-                self._shutdown.stopped.check()  # a drain finishes them all: each is a job in hand
+            self._shutdown.ending.check()  # not before: each of them is a job in hand, which is finished or requeued
             self._shutdown.ending.call(self._look_for_orphans, "remove-orphans")
             while True:
                 self._shutdown.ending.check()
@@ -255,14 +255,16 @@ class Worker:
     def _wait_for_stuck_containers(self, folder: JobFolder) -> None:
         """Wait while the container of another job may hold the GPU, unless the job's command has ended."""
         told = False
-        while folder.state.outcome is None and folder.state.final is None:
-            reason = self._shutdown.stopped.call(self._stuck_containers.reason_against_resuming, "stuck-containers")
-            if reason is None:
-                return
-            if not told:
-                log.warning("job %s: not resumed yet: %s", folder.job_id, reason)
-            told = True
-            self._shutdown.stopped.wait(self._settings.timeout_job)
+        with suppress(Cancelled):  # then the job ends as any other in hand
+            while folder.state.outcome is None and folder.state.final is None:
+                look = self._stuck_containers.reason_against_resuming
+                reason = self._shutdown.stopped.call(look, "stuck-containers")
+                if reason is None:
+                    return
+                if not told:
+                    log.warning("job %s: not resumed yet: %s", folder.job_id, reason)
+                told = True
+                self._shutdown.stopped.wait(self._settings.timeout_job)
 
     def _look_for_orphans(self) -> None:
         with suppress(JobFailed, Unavailable):

@@ -81,9 +81,8 @@ class Runner:
         folder, cancelled = job.folder, job.cancelled
         if folder.state.exited:
             cancelled.finish()
+        container = self._first_look(job)
         while True:
-            begun = folder.state.runs > 0 or folder.state.outcome is not None
-            container = self._container(folder, cancelled, patient=begun)
             with removed_on_failure(container), self._keeping_what_has_ended(job, container):
                 if folder.state.runs:  # left behind: the job may be gone by now, which ends its container
                     cancelled.result_of(job.keep_alive.tried)
@@ -108,6 +107,7 @@ class Runner:
                         self._begin_removal(job, container)
                     return folder.state.outcome
             _remove_before_the_next(container)
+            container = self._container(folder, cancelled, patient=_has_begun(folder))
 
     def _run_once(self, container: JobContainer, job: JobInHand) -> None:
         """One run of the command, from the container's creation or wherever it is, until its outcome is recorded.
@@ -222,6 +222,18 @@ class Runner:
         else:
             self._container(folder, self._cleanup_deadline).remove(patience_s)
 
+    def _first_look(self, job: JobInHand) -> JobContainer:
+        """The job's container. A worker that is to stop looks, too: the command may have ended before (`_has_ended`).
+
+        If the engine does not tell, the job stays for the next start (`DetachRequested`).
+        """
+        try:
+            return self._container(job.folder, job.cancelled, patient=_has_begun(job.folder))
+        except StopRequested:
+            if not job.folder.state.runs:
+                raise
+            return self._container(job.folder, self._cleanup_deadline, patient=True)
+
     def _container(self, folder: JobFolder, cancelled: Cancellation, *, patient: bool = False) -> JobContainer:
         on_host, token = self._host_base / folder.path.name, folder.state.token
         return JobContainer(self._client, on_host, cancelled, self._cleanup_deadline, token, patient=patient)
@@ -234,6 +246,11 @@ def _kept_for_the_next_start() -> Iterator[None]:
         yield
     except StopRequested as reason:
         raise DetachRequested(str(reason)) from reason
+
+
+def _has_begun(folder: JobFolder) -> bool:
+    """Whether the job has something to lose."""
+    return folder.state.runs > 0 or folder.state.outcome is not None
 
 
 def _note_start(folder: JobFolder) -> None:
