@@ -209,3 +209,21 @@ def test_copy_is_kept_only_when_all_inputs_are_there(
     stage.download(cache=cache, transfers=transfers)
     assert seen == [sorted(inputs)] * 3
     assert len(cache.entries()) == 3
+
+
+@pytest.mark.parametrize("problem", [errno.EIO, errno.EUCLEAN, errno.EACCES])
+def test_entry_that_cannot_be_read_is_fetched_anew(
+    mock: Platform, fetch: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch, problem: int
+) -> None:
+    """Each next job with that input was requeued for a bad sector."""
+    mock.put_file(FILE, b"frames")
+    fetch()
+
+    def fail(*_: object) -> int:
+        raise OSError(problem, "Bad sector")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(input_cache, "copy", fail)
+        assert fetch() == b"frames"
+    assert fetch() == b"frames"
+    assert fetched(mock) == len(b"frames"), "the entry is gone"

@@ -130,10 +130,10 @@ class Download:
         try:
             if not entry.copy_to(self._part, cancelled):
                 return False
-        except OSError as error:
-            if is_full(error):  # it may fit once the cache, this entry included, has given its room
-                return False
-            _blame(error)
+        except OSError as error:  # if the disk is to blame, fetching tells
+            if not is_full(error):  # else it may fit once the cache has given its room, this entry's included
+                self._cache.remove(self._file_id)
+            return False
         self._commit()
         return True
 
