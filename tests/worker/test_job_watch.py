@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from job_fetcher.core.background import in_background
 from job_fetcher.core.events import Moved, Transfer, TriedAgain, about, tell
 from job_fetcher.core.job import Final, Job, JobStatus, Outcome
 from job_fetcher.core.job_report import JobReport
+from job_fetcher.core.version import UNKNOWN
 from job_fetcher.transfer.upload_report import UploadReport
 from job_fetcher.worker.job_watch import MIB, JobWatch
 from job_fetcher.workspace.workspace import Workspace
@@ -75,3 +77,15 @@ def test_the_other_job_and_the_worker_itself_do_not_count(
         assert does(watches[1], meanwhile) == pytest.approx(1)
     another()
     assert report(watches[1]).retries == (1 if does is tried_again else 0)
+
+
+def test_a_source_tree_that_is_not_installed_has_a_report_too(
+    watches: list[JobWatch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a layer of a Lambda, or on a machine where the sources were only copied."""
+
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert report(watches[0]).worker_version == UNKNOWN

@@ -1,6 +1,5 @@
 """Starts what watches the worker: the recorder, the history, the GPU's samples, the status file, and the page."""
 
-import importlib.metadata
 import logging
 import threading
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pydantic import SecretStr
 from job_fetcher.config.settings import Settings, described
 from job_fetcher.core import events
 from job_fetcher.core.background import in_background
+from job_fetcher.core.version import worker_version
 from job_fetcher.monitoring import gpu, progress_bars, status_file
 from job_fetcher.monitoring.history import HISTORY, History
 from job_fetcher.monitoring.log_tail import LogTail
@@ -36,7 +36,7 @@ def start(settings: Settings) -> None:
 def _start(settings: Settings) -> None:
     base = Path(settings.path_base)
     recorder = Recorder(
-        worker_version=importlib.metadata.version("job-fetcher"),
+        worker_version=worker_version(),
         account=f"{settings.username or 'ACCESS_TOKEN'} at {settings.api_url}",
         settings=shown(settings),
         reserve_bytes=settings.min_free,

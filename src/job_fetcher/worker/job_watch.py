@@ -1,6 +1,5 @@
 """What the worker learns of one job on its way, and the job's report out of it (docs/job-report.md)."""
 
-import importlib.metadata
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +13,7 @@ from job_fetcher.core.cause import Cause
 from job_fetcher.core.events import Event, Moved, StageBegan, Transfer, TriedAgain
 from job_fetcher.core.job import Final, JobStatus, Outcome
 from job_fetcher.core.job_report import JobReport, JobResult
+from job_fetcher.core.version import worker_version
 from job_fetcher.core.whose import Whose
 from job_fetcher.engine.container_usage import Usage
 from job_fetcher.engine.gpu_sample import Sample
@@ -144,7 +144,7 @@ class JobWatch:
                 user_job_id=whose.user_job_id,
                 application=whose.application,
                 image=whose.image,
-                worker_version=importlib.metadata.version("job-fetcher"),
+                worker_version=worker_version(),
                 result=JobResult(final.status),
                 cause=Cause.GPU_LOST if self._gpu_is_lost and not outcome.succeeded else outcome.cause,
                 exit_code=outcome.exit_code,
