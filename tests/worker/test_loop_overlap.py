@@ -144,6 +144,28 @@ def test_drain_finishes_both(mock: Platform, start: START) -> None:
     assert_finished_once(mock, first, second)
 
 
+def test_job_that_comes_late_during_a_drain_is_requeued_while_the_other_one_finishes(
+    mock: Platform, start: START
+) -> None:
+    """The worker held it in silence until the other one had finished."""
+    worker = start(constants={"STOP_S": 2.1})  # 0.1 s more than a requeue may take
+    mock.fault(UPLOADS, method="POST", hang=True)
+    first = submit(mock)
+    mock.wait_for_status(first, "postprocessing")
+    asked = mock.fault("/jobs", method="GET", hang=True)
+    second = submit(mock)
+    mock.wait_until(lambda: asked.matched > 0, "the question for a job")
+    worker.signal(signal.SIGQUIT)
+    worker.wait_for_log("Received SIGQUIT")
+    before = heard(mock, first)
+    mock.wait_until(lambda: heard(mock, first) > before + 3, "keep-alives")
+    asked.cleared = True
+    mock.wait_until(lambda: mock.statuses(second)[-1:] == ["queued"], "the requeue")
+    mock.heal()
+    assert worker.wait() == 0
+    assert_finished_once(mock, first)
+
+
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGUSR1])
 def test_next_start_goes_on_with_both_and_keeps_alive_the_one_that_waits(
     mock: Platform, start: START, end: signal.Signals

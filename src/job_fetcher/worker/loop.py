@@ -151,6 +151,8 @@ class Worker:
         try:
             return self._shutdown.ending.result_of(getting)
         except Cancelled as reason:
+            with suppress(Exception):  # a drain has the time, since another job may be finishing; a stop has not
+                self._shutdown.stopped.result_of(getting)
             wait([getting], timeout=self._shutdown.left_s() - REQUEUE_S)
             if getting.done() and not getting.exception() and (folder := getting.result()):
                 with folder, self._shutdown.job() as cancelled:
