@@ -108,7 +108,7 @@ def job(folder: Path, command: list[str]) -> tuple[dict[str, object], list[tuple
             finally:
                 worker.end()
                 print("```", (folder / "worker.log").read_text(), "```", sep="\n", file=sys.stderr)
-        report: dict[str, object] = mock.ask("GET", f"/_jobs/{job_id}/outputs/log/log/job-report.json")
+        report: dict[str, object] = mock.report(job_id)
         return report, found
     finally:
         ended.set()

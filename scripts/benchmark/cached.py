@@ -28,13 +28,17 @@ class CachedInput:
         if self.stage.run == 0:
             self.stage.mock.put_random([file_id], self.size)
         with self._folder() as folder:
-            (ready_s, fetched), (floor_s, _) = self.stage.both(
-                lambda: self._second_job(folder, file_id), lambda: (self._copy(folder), 0)
+            (here_s, made_s, fetched), (copied_s, floor_s, _) = self.stage.both(
+                lambda: self._second_job(folder, file_id), lambda: (*self._copy(folder), 0)
             )
-        return {f"{self.name}-ready": (ready_s, floor_s), f"{self.name}-fetched": (fetched / MIB, None)}
+        return {
+            f"{self.name}-here": (here_s, copied_s),
+            f"{self.name}-made": (made_s, floor_s),
+            f"{self.name}-fetched": (fetched / MIB, None),
+        }
 
-    def _second_job(self, folder: Path, file_id: str) -> tuple[float, int]:
-        """Seconds from being pulled until the container is made; bytes that the storage has sent."""
+    def _second_job(self, folder: Path, file_id: str) -> tuple[float, float, int]:
+        """Seconds of the download, and from being pulled until the container is made; bytes that the storage sent."""
         mock, inputs = self.stage.mock, {"data/in": file_id}
         settings = {"CACHE_GIB": str(1 + 2 * self.size // 2**30), "MIN_FREE_GIB": "0"}
         with self.stage.worker_of(mock, folder, **settings) as worker:
@@ -42,18 +46,18 @@ class CachedInput:
             make_even(folder, self.size)
             mock.forget_requests()
             job = mock.submit("true", self.stage.image, inputs)
-            ready_s = self.stage.event(job, "create", worker)[0] - mock.ended(job)["pulled"]
-        return ready_s, mock.sent_bytes("/s3")
+            made_s = self.stage.event(job, "create", worker)[0] - mock.ended(job)["pulled"]
+        return float(mock.report(job)["download_s"]), made_s, mock.sent_bytes("/s3")
 
-    def _copy(self, folder: Path) -> float:
+    def _copy(self, folder: Path) -> tuple[float, float]:
         source = folder / "source"
         with source.open("wb") as file:
             for _ in range(0, self.size, MIB):
                 file.write(bytes(MIB))
         make_even(folder, self.size)
-        took_s = floors.copy(source, folder / "copy", "--reflink=never")
+        copied_s, made_s = floors.copy_and_create(self.stage, source, folder / "copy", "--reflink=never")
         source.unlink()
-        return took_s
+        return copied_s, made_s
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:

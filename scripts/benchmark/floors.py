@@ -7,25 +7,41 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from docker.errors import NotFound
 
+from job_fetcher.engine import client as engine
+from job_fetcher.engine import isolation
+from job_fetcher.engine.isolation import Resources
 from scripts.benchmark.stage import TOKEN, Stage, let_go, wait_for
 
 SHELL = ["/bin/sh", "-c"]
 
 
-def engine_cycle(stage: Stage, line: str) -> float:
-    """Seconds that the engine needs for a shell line by itself: create, start, wait, remove."""
+def engine_cycle(stage: Stage, line: str, limits: dict[str, Any] | None = None) -> float:
+    """Seconds that the engine needs for a shell line by itself: create, start, wait, remove.
+
+    `limits`: those of a job's container (`job_limits`).
+    """
     api = stage.client.api
     began = time.perf_counter()
-    container = api.create_container(stage.image, [*SHELL, line])["Id"]
+    container = api.create_container(stage.image, [*SHELL, line], host_config=limits)["Id"]
     api.start(container)
     api.wait(container)
     api.remove_container(container, v=True)
     return time.perf_counter() - began
+
+
+def job_limits(stage: Stage) -> dict[str, Any]:
+    """The `HostConfig` of a job's container: its limits, capabilities, folder, network, log, and the engine's init."""
+    client = engine.connect()
+    (stage.folder / "limits" / "files").mkdir(parents=True, exist_ok=True)
+    resources = Resources(engine.machine(client).memory_mib, None, "bridge")
+    config: dict[str, Any] = isolation.host_config(client, PurePosixPath(stage.folder / "limits"), resources, init=True)
+    client.close()
+    return config
 
 
 @contextmanager
@@ -60,13 +76,17 @@ def engine_turnaround(stage: Stage, line: str, settle_s: float) -> float:
     return started - ended
 
 
-def copy(source: Path, target: Path, *options: str) -> float:
-    """Seconds that cp(1) needs for a file."""
+def copy_and_create(stage: Stage, source: Path, target: Path, *options: str) -> tuple[float, float]:
+    """Seconds that cp(1) needs for a file, and until the engine has created a container after that."""
+    api = stage.client.api
     began = time.perf_counter()
     subprocess.run(["cp", *options, str(source), str(target)], check=True)  # noqa: S603, S607
-    took_s = time.perf_counter() - began
+    copied_s = time.perf_counter() - began
+    container = api.create_container(stage.image, [*SHELL, "true"])["Id"]
+    made_s = time.perf_counter() - began
+    api.remove_container(container, v=True)
     target.unlink()
-    return took_s
+    return copied_s, made_s
 
 
 def engine_tells_exit(stage: Stage, line: str, let_go: Callable[[Path], float]) -> float:

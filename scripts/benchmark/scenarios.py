@@ -86,8 +86,8 @@ class Scenarios:
 
     def empty(self) -> Values:
         """Several jobs wait in the queue: the time from one pull to the next."""
-        (ours_ms, peak), (floor_ms, _) = self._stage.both(self._empty_jobs, self._empty_cycles)
-        return {"empty": (ours_ms, floor_ms), "empty-peak": (peak, None)}
+        (ours_ms, peak), (floor_ms, limited_ms) = self._stage.both(self._empty_jobs, self._empty_cycles)
+        return {"empty": (ours_ms, floor_ms), "empty-isolated": (ours_ms, limited_ms), "empty-peak": (peak, None)}
 
     def _empty_jobs(self) -> tuple[float, float]:
         mock, jobs = self._stage.mock, []
@@ -98,8 +98,14 @@ class Scenarios:
             return (pulled[-1] - pulled[0]) / (len(jobs) - 1) * 1000, worker.memory_mib("VmHWM")
 
     def _empty_cycles(self) -> tuple[float, float]:
-        cycles = [floors.engine_cycle(self._stage, "true") for _ in range(self._scale.jobs - 1)]
-        return statistics.mean(cycles) * 1000, 0.0
+        """Milliseconds of a bare container's cycle, and of one with a job's limits."""
+        limits = floors.job_limits(self._stage)
+        cycles = [
+            (floors.engine_cycle(self._stage, "true"), floors.engine_cycle(self._stage, "true", limits))
+            for _ in range(self._scale.jobs - 1)
+        ]
+        bare, limited = (statistics.mean(each) * 1000 for each in zip(*cycles, strict=True))
+        return bare, limited
 
     # Small files.
 

@@ -140,6 +140,10 @@ class Mock:
         times = self.times(job_id)
         return times if {"finished", "error"} & times.keys() else None
 
+    def report(self, job_id: str) -> Any:
+        """The report that the worker has made of a finished job (docs/job-report.md)."""
+        return self.ask("GET", f"/_jobs/{job_id}/outputs/log/log/job-report.json")
+
     def first_request(self, path: str) -> float | None:
         """When the first request for `path` came, of those since `forget_requests`."""
         times = [each["time"] for each in self.ask("GET", "/_requests") if each["path"] == path]

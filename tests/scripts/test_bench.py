@@ -46,8 +46,8 @@ def test_bench_measures_the_image() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "floor", "reached"),
     [
-        ("empty", 215.0, 100.0, "yes"),
-        ("empty", 216.0, 100.0, "**no**"),
+        ("empty", 115.0, 100.0, "yes"),
+        ("empty", 116.0, 100.0, "**no**"),
         ("large-in", 90.0, 100.0, "yes"),
         ("large-in", 89.0, 100.0, "**no**"),
         ("start", 701.0, 20.0, "**no**"),
