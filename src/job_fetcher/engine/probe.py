@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from job_fetcher.core.errors import EngineUnavailable, JobFailed, JobFetcherError, SettingsError
-from job_fetcher.engine import client as engine
 from job_fetcher.engine import logins
 from job_fetcher.engine.client import Client, Missing, translate_errors
 from job_fetcher.engine.hardware import Gpu
 from job_fetcher.engine.isolation import ISOLATION, LABEL_BUILD, device_requests, image_labels, labelled
+from job_fetcher.engine.own_container import own_image
 
 _OURS = re.compile(r"(localhost/|docker\.io/library/)?job-fetcher:")
 """What `docker-build` calls the worker's own images: a label alone may be on a job's, which is not to be trusted.
@@ -43,7 +43,7 @@ def image(client: Client, *, may_pull: bool = True) -> str:
 
     Raises `NoImage` if there is none, and none can or `may_pull` be pulled.
     """
-    own = engine.own_image(client)
+    own = own_image(client)
     if own is not None:
         return own
     try:

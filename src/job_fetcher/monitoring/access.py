@@ -16,6 +16,7 @@ from pathlib import Path
 
 from job_fetcher.core.errors import JobFailed, Unavailable, WorkerError
 from job_fetcher.engine import client as engine
+from job_fetcher.engine.own_container import own_container
 
 LOOPBACK = "127.0.0.1"
 ALL = "0.0.0.0"  # noqa: S104 - the callers are told apart below
@@ -57,7 +58,7 @@ def default_gateway(routes: str) -> str | None:
 
 def _is_on_a_bridge() -> bool:
     """Whether this is a container with a network of its own. Where the engine does not tell, it is none."""
-    own_id = engine.own_container()
+    own_id = own_container()
     if own_id is None:
         return False
     try:

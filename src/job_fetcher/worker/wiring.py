@@ -10,6 +10,7 @@ from job_fetcher.core.errors import EngineError, EngineUnavailable, GpuError, Jo
 from job_fetcher.core.events import Offered, tell
 from job_fetcher.engine import client as engine
 from job_fetcher.engine import desktop, engine_info, hardware, probe
+from job_fetcher.engine.own_container import own_container
 from job_fetcher.engine.product import Product
 from job_fetcher.platform.api import WorkerApi, user_pool
 from job_fetcher.platform.auth import CognitoToken, FixedToken, Token
@@ -87,7 +88,7 @@ def host_base(settings: Settings, client: engine.Client) -> PurePosixPath:
     assert on_host is not None
     here = Path(settings.path_base)
     try:
-        if on_host != found or not (engine.own_container() or probe.is_seen(client, on_host, here)):
+        if on_host != found or not (own_container() or probe.is_seen(client, on_host, here)):
             require_same_folder(settings, client, on_host)
     except (probe.ProbeFailed, OSError) as error:
         log.warning(
@@ -134,7 +135,7 @@ def host_path(client: engine.Client, path: PurePosixPath) -> PurePosixPath:
 
     Raises `SettingsError` if this is a container and no folder of the host is mounted at `path`.
     """
-    own_id = engine.own_container()
+    own_id = own_container()
     if own_id is None:
         return path
     try:
