@@ -158,7 +158,7 @@ set_up() {
     if [ "$use" = demo ]; then return; fi
     docker compose version >/dev/null 2>&1 || install_missing docker-compose:docker-compose
     install_missing_browser
-    install_missing busybox:busybox-static docker-registry:docker-registry gcc:gcc gcc:libc6-dev git:git
+    install_missing busybox:busybox-static docker-registry:docker-registry gcc:gcc gcc:libc6-dev git:git mkfs.ext4:e2fsprogs
     check_gpu_hook
 }
 
