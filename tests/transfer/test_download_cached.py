@@ -4,14 +4,15 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from job_fetcher.core.background import Cancellation
-from job_fetcher.core.errors import JobFailed
+from job_fetcher.core.background import Cancellation, in_background
+from job_fetcher.core.errors import JobFailed, StopRequested
 from job_fetcher.core.job import RequestToMake
 from job_fetcher.transfer import download
 from job_fetcher.transfer.download import LARGE, Download
@@ -227,3 +228,27 @@ def test_entry_that_cannot_be_read_is_fetched_anew(
         assert fetch() == b"frames"
     assert fetch() == b"frames"
     assert fetched(mock) == len(b"frames"), "the entry is gone"
+
+
+@pytest.mark.parametrize("known", ["nothing", "a copy", "no ranges"])
+def test_download_that_was_left_touches_no_part_when_its_answer_comes_at_last(
+    mock: Platform, fetch: Callable[..., bytes], cache: InputCache, tmp_path: Path, known: str
+) -> None:
+    """Another download of the file may be at it by now: of the job that was taken back. It got zeros for bytes."""
+    mock.configure(storage="s3")
+    mock.put_file(FILE, b"frames")
+    if known == "a copy":
+        fetch()
+    if known == "no ranges":
+        mock.fault("/s3/*", method="GET", times=1, status=206, body="f", headers={"content-range": "bytes 0-0/*"})
+    asked = mock.fault("/s3/*", method="GET", hang=True)
+    part, left = tmp_path / "part", Cancellation()
+    request = PresignedRequest(partial(mock.api().input_request, FILE))
+    old = in_background(partial(Download("a", request, tmp_path / "target", part, FILE, cache).begin, left), "old")
+    mock.wait_until(lambda: asked.matched > 0, "the request")
+    left.set(StopRequested("left"))
+    part.write_bytes(b"another")
+    mock.heal()
+    with pytest.raises(StopRequested):
+        old.result(60)
+    assert part.read_bytes() == b"another"

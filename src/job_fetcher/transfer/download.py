@@ -126,6 +126,7 @@ class Download:
         except JobFailed:
             self._cache.remove(self._file_id)
             raise
+        cancelled.check()
         self._arrived.forget()
         try:
             if not entry.copy_to(self._part, cancelled):
@@ -154,6 +155,7 @@ class Download:
 
         def fetch_beginning() -> First:
             with answer_to(self._request, (0, LARGE), refusals) as (response, answer):
+                cancelled.check()  # before the part is emptied: a later download of the file may be at it by now
                 kind = ranges.first_answer(answer)
                 size = answer.size
                 if kind is First.ENDLESS:
@@ -169,6 +171,7 @@ class Download:
 
         def fetch_whole() -> None:
             with answer_to(self._request, None, refusals) as (response, answer):
+                cancelled.check()
                 if ranges.first_answer(answer) is not First.WHOLE:
                     raise InvalidAnswer("the storage sends neither ranges of the file nor the whole file")
                 self._save_whole(response, answer.size, cancelled)
