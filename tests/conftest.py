@@ -22,7 +22,7 @@ from tests.support.images import JobImages, make_job_images, remove_images
 from tests.support.leaks import Evidence
 from tests.support.nvml import NvmlStub, compile_stub
 from tests.support.platform import Platform, running_platform
-from tests.support.selection import NO_ENGINE, group, in_order, quick_ones
+from tests.support.selection import NO_ENGINE, group, in_order, possible_ones, quick_ones
 from tests.support.worker import WorkerProcess
 
 
@@ -40,8 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is not quick, if that is wanted, and tell xdist which tests stay together."""
-    if config.getoption("quick"):
-        chosen = quick_ones(items)
+    chosen = quick_ones(items) if config.getoption("quick") else possible_ones(items)
+    if len(chosen) < len(items):
         config.hook.pytest_deselected(items=list(set(items).difference(chosen)))
         items[:] = chosen
     if config.getoption("loadgroup", default=False):
@@ -79,6 +79,11 @@ def needs_browser() -> None:
 @pytest.fixture(scope="session")
 def needs_mounts() -> None:
     """Whatever mounts a file system asks for this: it takes root, and `/dev/fuse`."""
+
+
+@pytest.fixture(scope="session")
+def needs_loop_devices(needs_mounts: None) -> None:
+    """Whatever mounts a disk that is a file asks for this: pytest leaves it out where there are no such devices."""
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ class Disk:
 
 
 @pytest.fixture
-def disk(needs_mounts: None, needs_time: None, tmp_path: Path) -> Iterator[Disk]:
+def disk(needs_loop_devices: None, needs_time: None, tmp_path: Path) -> Iterator[Disk]:
     file, mounted = tmp_path / "disk", tmp_path / "data"
     with file.open("wb") as target:
         target.truncate(64 * MIB)

@@ -5,6 +5,7 @@ that need an engine stay in one process, since they share a worker, an engine or
 """
 
 import shutil
+import subprocess
 
 import pytest
 
@@ -35,6 +36,13 @@ def quick_ones(items: list[pytest.Item]) -> list[pytest.Item]:
     return chosen
 
 
+def possible_ones(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Those for which this machine has what they need: some containers have no loop devices (losetup(8))."""
+    if any("needs_loop_devices" in _fixtures(item) for item in items) and not _has_loop_devices():
+        return [item for item in items if "needs_loop_devices" not in _fixtures(item)]
+    return items
+
+
 def group(item: pytest.Item) -> str | None:
     """Tests with the same group run in one process; `None`: in any."""
     fixtures, file = _fixtures(item), item.nodeid.split("::")[0]
@@ -52,6 +60,13 @@ def in_order(items: list[pytest.Item]) -> list[pytest.Item]:
     places = {name: number for number, name in enumerate(LONGEST)}
     names = sorted(groups, key=lambda name: (places.get(name, len(places)), -len(groups[name])))
     return [item for name in names for item in groups[name]] + alone
+
+
+def _has_loop_devices() -> bool:
+    try:
+        return subprocess.run(["losetup", "--find"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def _fixtures(item: pytest.Item) -> set[str]:
