@@ -76,6 +76,15 @@ def test_a_missing_input_fails_the_job_and_is_named(mock: Platform, tmp_path: Pa
     assert str(failed.value) == f"The input 'config/a.yaml' cannot be fetched: {told}."
 
 
+def test_downloads_that_are_left_make_no_folder_any_more(mock: Platform, tmp_path: Path) -> None:
+    """The job's folder may be gone by now: one that appeared again without a record kept the job away."""
+    stage, left = Stage(mock, tmp_path, files={"a/b": b"", "c/d": b""}), Cancellation()
+    left.set(JobGone())
+    with pytest.raises(JobGone):
+        stage.download(cancelled=left)
+    assert list(stage.files.iterdir()) == []
+
+
 def test_downloads_end_when_the_job_is_gone(mock: Platform, tmp_path: Path) -> None:
     """P7."""
     cancelled = Cancellation()

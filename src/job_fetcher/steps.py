@@ -70,6 +70,7 @@ def download_inputs(
     folders, missing = set(), []
     cancelled = cancelled or Cancellation()
     for number, (path, file_id) in enumerate((specs.handler.files_down or {}).items()):
+        cancelled.check()
         target = files / path
         folders |= {parent for parent in target.parents if files in parent.parents}
         if not _is_there(target, path):
