@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from job_fetcher.core.errors import Cancelled, SettingsError, WorkerError
@@ -147,6 +148,9 @@ def _set_paused(paused: bool, settings: "Settings") -> int:
 def _cache(empty: bool, settings: "Settings") -> int:
     from job_fetcher.worker import wiring
 
+    if problem := _problem_of(Path(settings.path_base, ".cache")):
+        print(f"The cache cannot be read: {problem}. Run the command as the worker's user.", file=sys.stderr)  # noqa: T201
+        return NOT_WELL
     cache = wiring.input_cache(settings)
     entries = sorted(cache.entries(), key=lambda entry: entry.used_at)
     for each in entries:
@@ -159,6 +163,17 @@ def _cache(empty: bool, settings: "Settings") -> int:
         print("The worker's user has to remove them." if left else "The cache is empty.")  # noqa: T201
         return NOT_WELL if left else 0
     return 0
+
+
+def _problem_of(folder: Path) -> str:
+    """Why this user cannot look into `folder`; empty if that works, or it does not exist."""
+    try:
+        list(folder.iterdir())
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def _with_settings(command: "Callable[[Settings], int]") -> int:
