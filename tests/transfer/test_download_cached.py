@@ -252,3 +252,15 @@ def test_download_that_was_left_touches_no_part_when_its_answer_comes_at_last(
     with pytest.raises(StopRequested):
         old.result(60)
     assert part.read_bytes() == b"another"
+
+
+@pytest.mark.parametrize(("status", "times"), [(400, 3), (405, 1), (412, 1), (501, 1)])
+def test_storage_that_refuses_the_question_is_asked_for_the_file(
+    mock: Platform, fetch: Callable[..., bytes], status: int, times: int
+) -> None:
+    mock.configure(storage="s3")
+    mock.put_file(FILE, b"frames")
+    fetch()
+    mock.fault("/s3/*", method="GET", status=status, times=times)
+    assert fetch() == b"frames"
+    assert fetched(mock) == len(b"frames")

@@ -14,6 +14,7 @@ from threading import Lock
 from typing import NoReturn
 
 import requests
+import tenacity
 import urllib3
 
 from job_fetcher.core import retry
@@ -121,11 +122,12 @@ class Download:
             return False
         refusals = Refusals()
         try:
-            if not retry.retrying(cancelled)(partial(self._is_current, entry, refusals)):
+            ask = retry.retrying(cancelled, give_up=_is_not_implemented)
+            if not ask(partial(self._is_current, entry, refusals)):
                 return False
-        except JobFailed:
+        except (JobFailed, Unavailable):  # the file is refused, or only such a question: fetching tells
             self._cache.remove(self._file_id)
-            raise
+            return False
         cancelled.check()
         self._arrived.forget()
         try:
@@ -265,6 +267,11 @@ class Download:
         except (JobFailed, Unavailable) as error:
             kind = NoRoom if isinstance(error, NoRoom) else JobFailed
             raise kind(f"The input '{self._name}' cannot be fetched: {error}.") from error
+
+
+def _is_not_implemented(state: tenacity.RetryCallState) -> bool:
+    error = state.outcome.exception() if state.outcome else None
+    return isinstance(error, Unavailable) and error.status == 501
 
 
 def _blame(error: OSError) -> NoReturn:
