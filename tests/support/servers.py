@@ -68,7 +68,7 @@ def serve(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[s
     Give the host `0.0.0.0` where containers are to reach it. Requests under way at the end are cut.
     """
     listener = socket.create_server((host, port))  # listens from here on: no client comes too early
-    # asyncio does so for sockets that it has made itself. Each answer takes 40 ms more without: its body waits for an ACK.
+    # asyncio does so for sockets of its own. Without, each answer takes 40 ms more: its body waits for an ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     server = _Server(uvicorn.Config(app, log_level="critical", access_log=False, lifespan="off", server_header=False))
