@@ -19,7 +19,7 @@ MOST_QUESTIONS = {
     "GET /info": 0,  # which product it is, is known
     "GET /version": 0,
 }
-MOST_IN_ALL = 17
+MOST_IN_ALL = 16
 
 
 def test_second_job_on_the_same_image_asks_the_engine_no_more_than_it_has_to(
@@ -30,7 +30,7 @@ def test_second_job_on_the_same_image_asks_the_engine_no_more_than_it_has_to(
     wait_until(lambda: not engine.jobs(), "the first container to go")
     engine.calls.clear()
     run_job(mock, "true")
-    calls = list(engine.calls)
+    calls = [each for each in engine.calls if not each.endswith("/_ping")]  # of each look for a job, too
     assert len(calls) <= MOST_IN_ALL, calls
     for question, most in MOST_QUESTIONS.items():
         method, _, end = question.partition(" ")

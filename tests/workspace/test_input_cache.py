@@ -85,6 +85,17 @@ def test_room_on_the_disk_comes_before_the_cache(tmp_path: Path, monkeypatch: py
     assert names(cache, "b") == ""
 
 
+def test_file_for_which_all_others_make_no_room_drives_none_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = cache_of(tmp_path, size=100, min_free=1_000)
+    keep(cache, tmp_path, "a", b"1234")
+    keep(cache, tmp_path, "b", b"1234")
+    monkeypatch.setattr(input_cache, "free_bytes", lambda _: 1_005)
+    keep(cache, tmp_path, "c", bytes(20))
+    assert names(cache, "a", "b", "c") == "ab"
+
+
 @pytest.mark.parametrize("damage", ["content", "version.json", "nothing of it"])
 def test_half_an_entry_is_none(tmp_path: Path, damage: str) -> None:
     cache = cache_of(tmp_path)
@@ -97,6 +108,7 @@ def test_half_an_entry_is_none(tmp_path: Path, damage: str) -> None:
         elif damage == "nothing of it":
             each.unlink()
     assert read(cache, tmp_path, "a") is None
+    assert not entry.folder.exists(), "it would take room for ever"
 
 
 def test_input_that_changed_under_its_copy_is_not_kept(tmp_path: Path) -> None:

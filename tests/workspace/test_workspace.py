@@ -202,6 +202,30 @@ def test_folder_that_a_killed_worker_tried_with_goes_and_one_in_use_stays(worksp
     assert visible(workspace) == [".probe-new"]
 
 
+def test_jobs_left_behind_do_not_wait_for_the_removal_of_one_that_is_over(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a folder with a million files, say: they have no keep-alive before somebody has them."""
+    with workspace.create(JOB):
+        pass
+    over = workspace.base / ".removing-7-1"
+    over.mkdir()
+    go_on, gone = threading.Event(), threading.Event()
+
+    def remove_slowly(path: Path) -> None:
+        assert go_on.wait(60)
+        path.rmdir()
+        gone.set()
+
+    monkeypatch.setattr("job_fetcher.workspace.workspace.remove_tree", remove_slowly)
+    [found] = workspace.resumable()
+    found.__exit__(None, None, None)
+    assert over.exists()
+    go_on.set()
+    assert gone.wait(60)
+    assert not over.exists()
+
+
 @pytest.mark.parametrize("call", ["pathlib.Path.read_bytes", "job_fetcher.workspace.workspace.lock"])
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES])
 def test_a_job_that_cannot_be_read_now_stays_as_it_is_and_is_resumed_when_it_can(

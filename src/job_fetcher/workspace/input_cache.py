@@ -91,8 +91,11 @@ class InputCache:
         making = self._folder / f".new-{uuid.uuid4().hex}"
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
+            held = sum(entry.version.size for entry in self.entries())
+            if free_bytes(self._folder.parent) + held - version.size < self._min_free:
+                return  # not even in place of all others
             self.make_room(version.size)
-            if free_bytes(self._folder) - version.size < self._min_free:
+            if free_bytes(self._folder.parent) - version.size < self._min_free:
                 return
             making.mkdir(mode=0o700)
             self._fill(making, content, version, cancelled)
@@ -120,7 +123,7 @@ class InputCache:
         held = sum(entry.version.size for entry in entries)
         for entry in entries:
             is_old = not 0 <= now - entry.fetched_at <= self._max_age_s
-            if is_old or held + wanted > self._max_bytes or free_bytes(self._folder) < on_disk:
+            if is_old or held + wanted > self._max_bytes or free_bytes(self._folder.parent) < on_disk:
                 _discard(entry.folder)
                 held -= entry.version.size
         self._remove_unfinished(now)
@@ -196,7 +199,10 @@ def _read(folder: Path) -> Entry | None:
         if is_there(folder):
             _discard(folder)
         return None
-    return Entry(folder, version, content.st_mtime, used_at) if content.st_size == version.size else None
+    if content.st_size != version.size:
+        _discard(folder)
+        return None
+    return Entry(folder, version, content.st_mtime, used_at)
 
 
 def _discard(folder: Path) -> None:

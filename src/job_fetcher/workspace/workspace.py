@@ -33,12 +33,13 @@ ignore a last line that was cut. A power cut at any byte leaves both readable.
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from job_fetcher.core.background import in_background
 from job_fetcher.core.errors import JobFailed, MachineFault, SettingsError
 from job_fetcher.core.job import Job
 from job_fetcher.workspace.disk import boot_id, is_there, remove_tree, sync_names
@@ -188,8 +189,8 @@ class Workspace:
             with suppress(FileNotFoundError):
                 if path.lstat().st_mtime < time.time() - STALE_S:
                     remove_tree(path)
-        for path in sorted(self.base.glob(".removing-*")):
-            remove_tree(path)
+        left = sorted(self.base.glob(".removing-*"))
+        in_background(lambda: _remove(left), "remove-folders")  # that may take minutes
         for path in sorted(path.parent for path in self.base.glob("[!.]*/lock")):
             if not any((path / name).exists() for name in ("job.json", "files")):  # somebody else's
                 continue
@@ -258,6 +259,14 @@ class Workspace:
     def locked(self) -> AbstractContextManager[None]:
         """Hold the workspace's own lock: no other worker looks between the making of a folder and of its lock."""
         return locked(self.base)
+
+
+def _remove(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        try:
+            remove_tree(folder)
+        except OSError as error:
+            log.warning("The worker cannot remove %s now: %s. The next start tries again.", folder, error.strerror)
 
 
 def _warn_of_unread(path: Path, error: OSError) -> None:
