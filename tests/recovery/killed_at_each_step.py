@@ -16,6 +16,7 @@ from pathlib import Path
 from job_fetcher.core.job import Final, Job, JobStatus
 from job_fetcher.workspace.job_folder import JobFolder
 from job_fetcher.workspace.workspace import Workspace
+from tests.support.worker import wait_until
 
 JOB = Job(id="7", raw={"app": {}, "handler": {"image_url": "x"}})
 
@@ -91,6 +92,7 @@ def main(action: str, base: Path) -> None:
                     assert folder.parts.is_dir()
                 assert_usable(folder)
                 folder.remove()
+        wait_until(lambda: not list(base.glob(".removing-*")), "the removal of what the process has left")
         assert [path.name for path in base.iterdir()] == [".lock"], "nothing is left, under no other name either"
         if not killed:
             print(step - 1)  # noqa: T201

@@ -263,10 +263,7 @@ class Workspace:
 
 def _remove(folders: Iterable[Path]) -> None:
     for folder in folders:
-        try:
-            remove_tree(folder)
-        except OSError as error:
-            log.warning("The worker cannot remove %s now: %s. The next start tries again.", folder, error.strerror)
+        remove_tree(folder)
 
 
 def _warn_of_unread(path: Path, error: OSError) -> None:
