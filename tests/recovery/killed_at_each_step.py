@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -16,7 +17,6 @@ from pathlib import Path
 from job_fetcher.core.job import Final, Job, JobStatus
 from job_fetcher.workspace.job_folder import JobFolder
 from job_fetcher.workspace.workspace import Workspace
-from tests.support.worker import wait_until
 
 JOB = Job(id="7", raw={"app": {}, "handler": {"image_url": "x"}})
 
@@ -92,7 +92,8 @@ def main(action: str, base: Path) -> None:
                     assert folder.parts.is_dir()
                 assert_usable(folder)
                 folder.remove()
-        wait_until(lambda: not list(base.glob(".removing-*")), "the removal of what the process has left")
+        for removal in [each for each in threading.enumerate() if each.name == "remove-folders"]:
+            removal.join()
         assert [path.name for path in base.iterdir()] == [".lock"], "nothing is left, under no other name either"
         if not killed:
             print(step - 1)  # noqa: T201
