@@ -1,7 +1,6 @@
 """How long the GPU waits between two jobs, and for which share of the time it is in use: a container stands for it."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -56,7 +55,8 @@ class GpuShare:
     """The share of the time in which a command runs, from the first pull to the end of the last command, in percent.
 
     All `jobs` run for `seconds`, take in the same `mib` MiB, and give out as many, over a line of `line` bytes/s. The
-    worker that goes without overlap and cache has a line of its own, and at the same time half as many of these jobs.
+    worker that goes without overlap and cache has half as many of these jobs. Not at the same time: each creation of a
+    container would wait until the other worker's files are on the disk, too.
     """
 
     stage: Stage
@@ -67,13 +67,14 @@ class GpuShare:
 
     def run(self) -> Values:
         without = {"FINISH_BEHIND": "0"}
-        with ThreadPoolExecutor(2) as beside:
-            ours = beside.submit(self._share, "with", self.jobs, {"CACHE_GIB": str(2 + self.mib // 1024)})
-            floor = beside.submit(self._share, "without", max(2, self.jobs // 2), without)
-            return {"share": (ours.result(), floor.result())}
+        ours, floor = self.stage.both(
+            lambda: self._share("with", self.jobs, {"CACHE_GIB": str(2 + self.mib // 1024)}),
+            lambda: self._share("without", max(2, self.jobs // 2), without),
+        )
+        return {"share": (ours, floor)}
 
     def _share(self, name: str, jobs: int, settings: dict[str, str]) -> float:
-        folder = self.stage.folder / name
+        folder = self.stage.folder / f"{name}-{self.stage.run}"
         folder.mkdir()
         mock = Mock(folder / "store")
         try:
