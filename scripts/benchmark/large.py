@@ -50,7 +50,10 @@ class LargeFiles:
         }
 
     def _job(self) -> _Took:
-        """Fetched from being pulled until the container is made; sent from `postprocessing` to `finished`."""
+        """Fetched by the report's `download_s`; sent from `postprocessing` to `finished`.
+
+        The container is made later than the files are here: the engine brings them to the disk first (moby#47630).
+        """
         with self._stage.mock.forgetting_uploads(), self._stage.worker() as worker:
             line = f"mv /files/data/* /files/output/; {GO_ON}"
             self._make_even()
@@ -61,10 +64,10 @@ class LargeFiles:
             let_go(worker.base / job / "files")
             times = self._stage.mock.ended(job)
             cpu_end = worker.cpu_s()
-            arrived, cpu_arrived = self._stage.event(job, "create")
+            _, cpu_arrived = self._stage.event(job, "create")
             _, cpu_exit = self._stage.event(job, "die")
             return _Took(
-                down_s=arrived - times["pulled"],
+                down_s=float(self._stage.mock.report(job)["download_s"]),
                 down_cpu_s=cpu_arrived - cpu_before,
                 up_s=times["finished"] - times["postprocessing"],
                 up_cpu_s=cpu_end - cpu_exit,
