@@ -8,7 +8,7 @@ from html import escape
 from scripts.benchmark.report import shown, spread
 from scripts.benchmark.rows import Result
 
-WIDTH, LEFT, RIGHT, TOP, LINE = 1040, 330, 270, 84, 26
+WIDTH, LEFT, RIGHT, TOP, LINE = 1100, 390, 270, 84, 26
 LEAST, MOST = 0.01, 4.0
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #24292f; }

@@ -63,24 +63,24 @@ def peak(what: str) -> Row:
 
 def gap(what: str) -> Row:
     return Row(
-        f"end of a command → start of the next one, {what}", "ms", "wait, remove, create, start", "≤ 1 x + 1500 ms",
+        f"end of a command → next start, {what}", "ms", "wait, remove, create, start", "≤ 1 x + 1500 ms",
         lambda f: f + 1500,
     )  # fmt: skip
 
 
 def here(where: str, share: float) -> Row:
     return Row(
-        f"second job on the same 2 GiB, {where}: input here", "s", "`cp --reflink=never`", f"≤ {share:.2g} x",
+        f"2 GiB again, {where}: input here", "s", "`cp --reflink=never`", f"≤ {share:.2g} x",
         lambda f: share * f,
     )  # fmt: skip
 
 
 def made(where: str) -> Row:
-    return Row(f"… {where}: container made", "s", "`cp --reflink=never`, then create")
+    return Row(f"2 GiB again, {where}: container made", "s", "`cp --reflink=never`, then create")
 
 
 def fetched(where: str) -> Row:
-    return Row(f"… {where}: fetched", "MiB", target="0", limit=at_most(0.001))
+    return Row(f"2 GiB again, {where}: fetched", "MiB", target="0", limit=at_most(0.001))
 
 
 ROWS = {
@@ -113,14 +113,14 @@ ROWS = {
     "far-peak": peak("small files, far away"),
     "gap-few": gap("1 MiB out"),
     "gap-many": gap("1 GiB out"),
-    "gap-few-line": gap("1 MiB out over a line of 30 MiB/s"),
-    "gap-many-line": gap("1 GiB out over a line of 30 MiB/s"),
+    "gap-few-line": gap("1 MiB out at 30 MiB/s"),
+    "gap-many-line": gap("1 GiB out at 30 MiB/s"),
     "share": Row(
         "the GPU is in use, 10 jobs of 60 s", "%", "`FINISH_BEHIND=0`, no cache", "≥ 90 %", lambda _: 90, more=True
     ),
-    "cached-here": here("the bench's folder", 1.2),
-    "cached-made": made("the bench's folder"),
-    "cached-fetched": fetched("the bench's folder"),
+    "cached-here": here("the bench's disk", 1.2),
+    "cached-made": made("the bench's disk"),
+    "cached-fetched": fetched("the bench's disk"),
     "xfs-here": here("xfs", 1 / 3),
     "xfs-made": made("xfs"),
     "xfs-fetched": fetched("xfs"),
