@@ -16,7 +16,14 @@ from job_fetcher.workspace.workspace import Workspace
 from tests.support.fake_engine import FakeEngine
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, wait_until
-from tests.worker.test_loop_overlap import WAIT, assert_finished_once, go, submit, two_in_hand
+from tests.worker.test_loop_overlap import (
+    WAIT,
+    assert_drain_finishes,
+    assert_finished_once,
+    go,
+    submit,
+    two_in_hand,
+)
 
 OUTCOME = Outcome(exit_code=0, reason="", succeeded=True)
 OFTEN = Reporting(timeout_status=0.2)
@@ -84,12 +91,7 @@ def test_drain_finishes_the_job_that_waits_for_its_turn_too(
 ) -> None:
     worker = start()
     first, second = second_waits(mock, worker)
-    worker.signal(signal.SIGQUIT)
-    worker.wait_for_log("Received SIGQUIT")
-    go(worker, second)
-    mock.heal()
-    assert worker.wait() == 0
-    assert_finished_once(mock, first, second)
+    assert_drain_finishes(mock, worker, first, second)
 
 
 def test_stop_requeues_the_job_that_waits_for_its_turn_too(

@@ -133,15 +133,20 @@ def test_stop_lets_the_finishing_job_end_if_that_takes_little_time(mock: Platfor
     assert (mock.statuses(first)[-1], mock.statuses(second)[-1]) == ("finished", "queued")
 
 
-def test_drain_finishes_both(mock: Platform, start: START) -> None:
-    worker = start()
-    first, second = two_in_hand(mock, worker)
+def assert_drain_finishes(mock: Platform, worker: WorkerProcess, first: str, second: str) -> None:
+    """Of two jobs in hand the first one meets a fault, and the command of the second one waits for `go`."""
     worker.signal(signal.SIGQUIT)
     worker.wait_for_log("Received SIGQUIT")
     go(worker, second)
     mock.heal()
     assert worker.wait() == 0
     assert_finished_once(mock, first, second)
+
+
+def test_drain_finishes_both(mock: Platform, start: START) -> None:
+    worker = start()
+    first, second = two_in_hand(mock, worker)
+    assert_drain_finishes(mock, worker, first, second)
 
 
 def test_job_that_comes_late_during_a_drain_is_requeued_while_the_other_one_finishes(

@@ -63,7 +63,7 @@ class Client(log_driver.Client):
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = STALL_S
         response = super().request(method, url, *args, **kwargs)
-        self.server = response.headers.get("Server", "")
+        self.server = _server(response)
         if response.status_code == 400 and b"client version" in response.content:
             old, new = self.api_version, self.version(api_version=False)["ApiVersion"]
             self._version = new
@@ -250,8 +250,12 @@ def seconds(time: str) -> float:
     return datetime.fromisoformat(time).timestamp()
 
 
+def _server(response: requests.Response | None) -> str:
+    return "" if response is None else response.headers.get("Server", "")
+
+
 def _who(error: APIError) -> str:
-    return Product.of("" if error.response is None else error.response.headers.get("Server", "")).at_start
+    return Product.of(_server(error.response)).at_start
 
 
 def said(error: APIError) -> str:

@@ -7,7 +7,7 @@ download.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -214,8 +214,7 @@ class Download:
             tell(Planned(Transfer.DOWNLOAD, size))
             free = free_bytes(self._part.parent)
             if size > free and self._cache is not None:
-                with suppress(FileNotFoundError):  # its owner empties it now
-                    self._cache.make_room(on_disk=size)
+                self._cache.make_room(on_disk=size)
                 free = free_bytes(self._part.parent)
             if size > free:
                 raise NoRoom(f"it needs {size / GIB:.2f} GiB, and the worker's disk has {free / GIB:.2f} GiB left")

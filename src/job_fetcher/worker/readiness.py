@@ -74,7 +74,7 @@ class Readiness:
     def _reasons(self) -> Iterator[str]:
         """The reasons against a job, the cheapest to find out first."""
         if self._cache is not None:  # what is too old goes, whatever keeps jobs away
-            with suppress(OSError):  # its owner empties it now, or a broken disk, which is a reason below
+            with suppress(OSError):  # a broken disk, which is a reason below
                 self._cache.make_room()
         if self._workspace.is_paused:
             yield "the worker is paused, until `resume`"

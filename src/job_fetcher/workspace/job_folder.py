@@ -135,7 +135,7 @@ class JobFolder:
         try:
             self.record(**changes)
         except OSError as error:
-            self._state = self._state.model_copy(update=changes)
+            self.keep_with_next(**changes)
             if self.is_there:  # else somebody has removed it
                 log.warning("job %s: recording failed: %s", self.job_id, error.strerror)
 
