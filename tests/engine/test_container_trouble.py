@@ -13,6 +13,7 @@ from job_fetcher.engine.container import ContainerState, JobContainer
 from job_fetcher.engine.container_wait import ContainerWait, Hooks
 from job_fetcher.engine.isolation import LABEL_FOLDER
 from tests.support.fake_engine import FakeContainer, FakeEngine
+from tests.support.worker import wait_until
 
 pytestmark = pytest.mark.usefixtures("needs_time")
 
@@ -112,6 +113,52 @@ def test_stop_after_the_time_limit_in_the_moment_of_somebody_elses_removal_ends_
     assert outcome is not None
     assert not outcome.succeeded
     assert stops == ["running"] * times
+
+
+@pytest.mark.parametrize("lost_answer", [False, True], ids=["", "the start's answer was lost"])
+@pytest.mark.parametrize("code", [0, 3, 143])
+def test_command_whose_engine_was_restarted_before_the_workers_first_look_runs_again(
+    fake: FakeEngine, client: Client, there: FakeContainer, code: int, lost_answer: bool
+) -> None:
+    """The worker has started it: its end before the engine's next start is that of the shutdown, by all appearances."""
+    there.config["Cmd"] = ["sh", "-c", f"exit {code}"]
+    container = found(client)
+    if lost_answer:
+        there.start()
+    container.start()
+    wait_until(lambda: there.status == "exited", "the command's end")
+    fake.restart()
+    assert container.wait() is None
+
+
+def test_command_that_a_restart_left_ended_before_this_worker_came_keeps_its_outcome(
+    fake: FakeEngine, client: Client, there: FakeContainer
+) -> None:
+    there.config["Cmd"] = ["true"]
+    there.start()
+    wait_until(lambda: there.status == "exited", "the command's end")
+    fake.restart()
+    container = found(client)
+    container.start()
+    outcome = container.wait()
+    assert outcome is not None
+    assert outcome.succeeded
+
+
+@pytest.mark.parametrize("code", [0, 3])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_end_after_a_signal_by_way_of_the_engine_is_not_told_before_it_is_certain(
+    fake: FakeEngine, client: Client, there: FakeContainer, code: int, number: signal.Signals
+) -> None:
+    """An engine that shuts down sends one, too, and the command may answer with any exit code."""
+    there.config["Cmd"] = ["sh", "-c", f"sleep 0.2; exit {code}"]
+    fake.refusals["POST /wait"] = (500, "the events alone tell")
+    told: list[str] = []
+    there.start()
+    there.signals.append(number)
+    hooks = Hooks(when_exited=lambda: told.append("exited"))
+    assert ContainerWait(client, there.id, Cancellation(), hooks).outcome(None, lambda: None) is not None
+    assert told == []
 
 
 class Dead(FakeContainer):

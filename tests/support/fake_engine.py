@@ -31,8 +31,6 @@ LOOK_S = 0.01
 """How often a request that waits for a container looks at it."""
 NEVER = "0001-01-01T00:00:00Z"
 """The time of what has not happened yet."""
-STARTED = "2026-01-01T00:00:00.000000000Z"
-"""Since when the engine has been running."""
 
 
 @dataclass
@@ -138,12 +136,18 @@ class FakeEngine:
     """Whether its `wait` and its events say that a container has ended. An inspection does in any case."""
     refusals: dict[str, tuple[int, str]] = field(default_factory=dict)
     containers: dict[str, FakeContainer] = field(default_factory=dict)
+    started_at: str = "2026-01-01T00:00:00.000000000Z"
+    """Since when it has been running."""
     calls: list[str] = field(default_factory=list)
     """Method and path of each request, without the version."""
 
     def jobs(self) -> list[FakeContainer]:
         """The containers of jobs, in whatever state."""
         return [each for each in list(self.containers.values()) if each.labels.get("job-fetcher.job")]
+
+    def restart(self) -> None:
+        """Be another engine from now on, with the containers of the one before."""
+        self.started_at = _now()
 
     async def answer(self, request: Request) -> Response:
         response = await self._answer(request)
@@ -170,7 +174,7 @@ class FakeEngine:
             case ["info"]:
                 return JSONResponse(self._info())
             case ["networks", name]:
-                return JSONResponse({"Name": name, "Driver": "bridge", "Created": STARTED})
+                return JSONResponse({"Name": name, "Driver": "bridge", "Created": self.started_at})
             case ["events"]:
                 return StreamingResponse(self._events(request.query_params))
             case ["images", *rest]:

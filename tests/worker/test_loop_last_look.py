@@ -64,7 +64,7 @@ def test_refused_credentials_between_the_end_of_a_command_and_the_engines_word_o
     assert_ends(mock, engine, worker, job, "finished")
 
 
-@pytest.mark.parametrize("code", [137, 143])
+@pytest.mark.parametrize("code", [137, 143, 0, 3])
 def test_command_that_the_engines_shutdown_ended_together_with_the_worker_is_requeued(
     mock: Platform, engine: FakeEngine, worker: WorkerProcess, code: int
 ) -> None:

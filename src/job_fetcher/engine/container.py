@@ -78,6 +78,7 @@ class JobContainer:
         self._has_ended = False
         self._just_made = False
         """Created by this object, and never asked to start: there is no need to look at it."""
+        self._started_here = False
         self._found: str | None = None
         self._state_found = ContainerState.NONE
         self._find(patient=patient)
@@ -131,6 +132,7 @@ class JobContainer:
 
         if self._state_found is ContainerState.STARTED:
             return
+        self._started_here = True
         try:
             call_engine(self._cancelled)(once)
         except (Missing, JobFailed) as error:
@@ -159,7 +161,8 @@ class JobContainer:
         Returns `None` if its command has to run again, since the engine's shutdown ended it. `first_started_at`: what
         an earlier wait has told `Hooks.when_seen`.
         """
-        waiting = ContainerWait(self._client, self.id, self._cancelled, hooks or Hooks())
+        started_here = self._started_here
+        waiting = ContainerWait(self._client, self.id, self._cancelled, hooks or Hooks(), started_here=started_here)
         outcome = waiting.outcome(left_s, self._stop, first_started_at)
         self._has_ended = True
         self.log_gaps = tuple(waiting.gaps)

@@ -53,7 +53,7 @@ class Watch:
     engine_started: float | None
     """When the engine that answers now was started, if that can be told."""
     was_running: bool
-    """Whether the worker has seen the container run, rather than found it ended."""
+    """Whether the worker has started the container, or seen it run, rather than found it ended."""
     lost_at: float | None
     """When the engine stopped to answer, if it did since the worker saw the container run."""
     machine_ran_out_of_memory: bool = False
@@ -135,7 +135,7 @@ def ended_by_engine(end: End, watch: Watch) -> bool:
     | yes | any | any | no |
     | no | no, or not known | any | no |
     | no | yes | lost the engine at about the time of the end | yes |
-    | no | yes | saw the container run | if it ended before the engine's start |
+    | no | yes | started it, or saw it run | if it ended before the engine's start |
     | no | yes | found it ended | if it ended before that, or soon after, with a code of `STOPPED_BY_ENGINE` |
     """
     if end.killed_for_memory or watch.engine_started is None or watch.engine_started <= end.started:

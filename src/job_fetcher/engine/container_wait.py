@@ -53,14 +53,21 @@ class Hooks:
 
 
 class ContainerWait:
-    """Waits for the end of a container that was started, and tells what its end means."""
+    """Waits for the end of a container that was started, and tells what its end means.
 
-    def __init__(self, client: Client, container: str, cancelled: Cancellation, hooks: Hooks) -> None:
+    `started_here`: this process has started it, and would have seen it run if the engine had answered in time.
+    """
+
+    def __init__(
+        self, client: Client, container: str, cancelled: Cancellation, hooks: Hooks, *, started_here: bool = False
+    ) -> None:
         self._client, self._id, self._cancelled, self._hooks = client, container, cancelled, hooks
+        self._started_here = started_here
         self._events = Events(client, container)
         self._started_at = ""
         self._lost_at: float | None = None
         self._exit_code: int | None = None
+        self._was_signalled = False
         self.engine_restarted = False
         """Whether the engine was restarted since the container's start, known with the outcome."""
         self.gaps: list[float] = []
@@ -83,7 +90,7 @@ class ContainerWait:
                 return restarted()
             self._hooks.when_seen(state["StartedAt"], _runs(state))
         if state is None or not _runs(state):
-            return self._judge(state, was_running=False)
+            return self._judge(state, was_running=self._started_here)
         self._started_at, ooms = state["StartedAt"], _oom_kills()
         ended = in_background(self._until_ended, "wait-for-container")
         in_background(lambda: self._events.listen(ended, self._cancelled, self._hear), "listen-to-engine")
@@ -143,12 +150,18 @@ class ContainerWait:
 
     def _hear(self, event: ContainerEvent) -> None:
         """The engine's event `die` comes before it takes the container's network down, its `wait` after that."""
+        if event.action == "kill":
+            self._was_signalled = True
         if event.action == "die":
             self._note_exit(event.exit_code)
 
     def _note_exit(self, exit_code: int | None) -> None:
-        """The engine says so by its event, its `wait`, or both: whichever comes first counts."""
-        if exit_code not in (None, *STOPPED_BY_ENGINE) and not self._cancelled.is_set():
+        """The engine says so by its event, its `wait`, or both: whichever comes first counts.
+
+        The end of a command that got a signal may be that of an engine's shutdown, whatever its exit code is.
+        """
+        is_its_own = exit_code not in (None, *STOPPED_BY_ENGINE) and not self._was_signalled
+        if is_its_own and not self._cancelled.is_set():
             self._hooks.when_exited()
 
     def _judge(
