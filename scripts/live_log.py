@@ -21,7 +21,8 @@ from pathlib import Path
 
 from tests.support.engine import connect, running_registry
 from tests.support.images import add_image, push, remove_images, shell_files
-from tests.support.page import ask, free_port
+from tests.support.page import ask
+from tests.support.ports import free_port
 from tests.support.platform import Platform, running_platform
 from tests.support.worker import WorkerProcess
 

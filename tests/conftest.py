@@ -23,7 +23,7 @@ from tests.support.leaks import Evidence
 from tests.support.nvml import NvmlStub, compile_stub
 from tests.support.platform import Platform, running_platform
 from tests.support.selection import NO_ENGINE, group, in_order, possible_ones, quick_ones
-from tests.support.worker import WorkerProcess
+from tests.support.worker import WorkerProcess, killed
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -214,7 +214,7 @@ def registry(needs_engine: None, tmp_path_factory: pytest.TempPathFactory) -> It
 def job_images(docker_client: docker.DockerClient, registry: str) -> Iterator[JobImages]:
     """The images that jobs of this session use; in the end no container of a job may be left of them."""
     yield make_job_images(docker_client, registry)
-    litter = remove_litter(docker_client, registry)
+    litter = remove_litter(docker_client, registry, killed)
     remove_images(docker_client, registry)
     assert not litter, f"these containers of jobs were left behind: {', '.join(litter)}"
 

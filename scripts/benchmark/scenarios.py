@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
-from tests.support.page import free_port
+from tests.support.ports import free_port
 
 from scripts.benchmark import floors
 from scripts.benchmark.cached import CachedInput

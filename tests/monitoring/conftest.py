@@ -8,8 +8,9 @@ import pytest
 from tests.support.fake_engine import FakeEngine
 from tests.support.fake_engine_workers import StartWorker, fake_engine_workers
 from tests.support.leaks import Evidence
-from tests.support.page import answers, free_port
+from tests.support.page import answers
 from tests.support.platform import Platform
+from tests.support.ports import free_port
 from tests.support.worker import WorkerProcess, wait_until
 from tests.worker.conftest import engine
 

@@ -8,8 +8,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect, sync_playwright
 from scripts import screenshots
 
-from tests.support.page import answers, free_port
+from tests.support.page import answers
 from tests.support.platform import Platform
+from tests.support.ports import free_port
 from tests.support.worker import WorkerProcess, run_job, wait_until
 
 HARM = (

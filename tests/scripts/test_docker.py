@@ -14,7 +14,7 @@ from scripts.env_file import variables
 
 from tests.support.engines import DOCKER, PODMAN, Says
 from tests.support.fake_engine import FakeEngine
-from tests.support.page import free_port
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("needs_time")
 

@@ -3,7 +3,7 @@
 import re
 import subprocess
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
@@ -13,7 +13,9 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 from docker.types import DeviceRequest
 
-JOB_LABEL = "job-fetcher.job"
+from tests.support.waiting import wait_until
+
+JOB_LABEL, FOLDER_LABEL = "job-fetcher.job", "job-fetcher.folder"
 
 REGISTRY_CONFIG = """\
 version: 0.1
@@ -67,6 +69,29 @@ def running_registry(folder: Path) -> Iterator[str]:
             drain.join()
 
 
+def remove(container: Container) -> None:
+    """Remove a container by force; one that somebody else is removing, such as a worker that was killed, is waited for.
+
+    Raises docker's `APIError` for another refusal.
+    """
+    try:
+        container.remove(force=True, v=True)
+    except NotFound:
+        return
+    except APIError as error:
+        if "is already in progress" not in str(error.explanation):
+            raise
+        wait_until(lambda: _is_gone(container), f"the engine to remove {container.name}")
+
+
+def _is_gone(container: Container) -> bool:
+    try:
+        container.reload()
+    except NotFound:
+        return True
+    return False
+
+
 def containers_of(client: docker.DockerClient, image_prefix: str) -> list[Container]:
     """Every container, in whatever state, whose image's name begins so."""
     found = []
@@ -78,10 +103,19 @@ def containers_of(client: docker.DockerClient, image_prefix: str) -> list[Contai
     return found
 
 
-def remove_litter(client: docker.DockerClient, image_prefix: str) -> list[str]:
-    """Remove the containers that tests left of these images; the names of those that were jobs' containers."""
+def remove_litter(client: docker.DockerClient, image_prefix: str, killed: Collection[Path] = ()) -> list[str]:
+    """Remove the containers that tests left of these images; the names of those that were jobs' containers.
+
+    `killed`: folders (PATH_BASE) of workers that were killed. What one of them was asking for at that moment, the
+    engine makes afterwards: that is nobody's fault, and not told.
+    """
     litter = containers_of(client, image_prefix)
-    jobs = [container.name or container.short_id for container in litter if JOB_LABEL in container.labels]
+    jobs = [each for each in litter if JOB_LABEL in each.labels and _base_of(each) not in killed]
     for container in litter:
-        container.remove(force=True, v=True)
-    return jobs
+        remove(container)
+    return [each.name or each.short_id for each in jobs]
+
+
+def _base_of(container: Container) -> Path:
+    """The PATH_BASE of the worker that has made a job's container."""
+    return Path(container.labels.get(FOLDER_LABEL, "")).parent

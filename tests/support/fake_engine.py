@@ -282,7 +282,7 @@ class FakeEngine:
             case "DELETE", "":
                 container.kill(signal.SIGKILL)
                 await self._ended(container)
-                del self.containers[container.id]
+                self.containers.pop(container.id, None)  # a second request has done so meanwhile
             case _:
                 return JSONResponse({"message": f"the stand-in cannot {action} a container"}, 501)
         return Response(status_code=204)
@@ -375,7 +375,7 @@ def fake_engine(folder: Path) -> Iterator[FakeEngine]:
         try:
             yield engine
         finally:
-            for container in engine.containers.values():
+            for container in list(engine.containers.values()):
                 container.kill(signal.SIGKILL)
                 if container.process is not None:
                     container.process.wait()

@@ -8,8 +8,13 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+from tests.support.ports import reserved
+
 Address = int | Path
 """A port of 127.0.0.1, or a Unix socket."""
+
+PATIENCE_S = 60
+"""How long its own event loop may take."""
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close that sends RST
 BLOCK = 65_536
@@ -24,6 +29,7 @@ class Gate:
 
     def __init__(self, upstream: Address, listen: Address = 0) -> None:
         self._upstream, self._listen = upstream, listen
+        self._keeper: socket.socket | None = None
         self._loop = asyncio.new_event_loop()
         self._flowing = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -100,15 +106,17 @@ class Gate:
     def close(self) -> None:
         """End it for good."""
         self.close_port()
-        asyncio.run_coroutine_threadsafe(_end_tasks(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(_end_tasks(), self._loop).result(PATIENCE_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        if self._keeper is not None:
+            self._keeper.close()
         if isinstance(self._listen, Path):
             self._listen.unlink(missing_ok=True)
 
     def _change(self, how: str) -> None:
-        asyncio.run_coroutine_threadsafe(self._become(how), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._become(how), self._loop).result(PATIENCE_S)
 
     async def _become(self, how: str) -> None:
         self._how, self.tries, self.stalled = how, 0, False
@@ -128,8 +136,9 @@ class Gate:
             if isinstance(self._listen, Path):
                 self._server = await asyncio.start_unix_server(self._serve, self._listen)
             else:
+                self._keeper = self._keeper or reserved(self._listen)  # nobody else gets the port while it is closed
+                self._listen = int(self._keeper.getsockname()[1])
                 self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._listen)
-                self._listen = self._server.sockets[0].getsockname()[1]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.tries += 1

@@ -6,6 +6,7 @@ the engine meanwhile, that may be theirs.
 
 import json
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from docker.errors import APIError
 
 from tests.support.engine import connect
 
+GOING_S = 30.0
+"""What somebody has just asked the engine to remove may take so long."""
 Things = dict[str, str]
 """What there is, in words, by `kind id`."""
 
@@ -21,7 +24,10 @@ Things = dict[str, str]
 def things(client: docker.DockerClient) -> Things:
     """Containers, images (of those only that are no layers of others), volumes and networks."""
     api = client.api
-    found = {f"container {each['Id']}": f"{each['Names'][0]} of {each['Image']}" for each in api.containers(all=True)}
+    found = {
+        f"container {each['Id']}": f"{', '.join(each['Names'] or ())} of {each['Image']}"
+        for each in api.containers(all=True)
+    }
     for each in api.images():
         names = each["RepoTags"] or each["RepoDigests"] or []
         found[f"image {each['Id']}"] = ", ".join(names) or "<untagged>"
@@ -63,7 +69,9 @@ def main(when: str, file: Path) -> int:
         return 0
     before = json.loads(file.read_text())
     remove_by_products(client, before)
-    lines = left(client, before)
+    end = time.monotonic() + GOING_S
+    while (lines := left(client, before)) and time.monotonic() < end:
+        time.sleep(0.2)
     for line in lines:
         sys.stdout.write(f"New on the engine since the tests began: {line}\n")
     return 1 if lines else 0

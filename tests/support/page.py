@@ -2,15 +2,8 @@
 
 import http.client
 import json
-import socket
 from dataclasses import dataclass
 from typing import Any
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -25,7 +18,7 @@ class Answer:
         return json.loads(self.body)
 
 
-def ask(port: int, path: str, *, host: str = "localhost", method: str = "GET", timeout_s: float = 10) -> Answer:
+def ask(port: int, path: str, *, host: str = "localhost", method: str = "GET", timeout_s: float = 60) -> Answer:
     """Ask for `path`; `host` is the header Host. Raises `OSError` if nobody answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-STOP_TIMEOUT_S = 10
+STOP_TIMEOUT_S = 60
 DATE_INTERVAL_S = 1  # how often uvicorn renews its Date header
 
 

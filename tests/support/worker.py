@@ -5,11 +5,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import docker
 from docker.models.containers import Container
@@ -17,21 +16,15 @@ from docker.models.containers import Container
 from job_fetcher.engine.container import LABEL_JOB
 from job_fetcher.engine.isolation import LABEL_FOLDER
 from tests.support import preloaded
+from tests.support.engine import remove
 from tests.support.platform import PASSWORD, USERNAME, Platform
+from tests.support.waiting import PATIENCE_S, wait_until
 
-PATIENCE_S = 60.0
+__all__ = ["PASSED_ON", "PATIENCE_S", "WorkerProcess", "killed", "run_job", "wait_until"]
+
+killed: set[Path] = set()
+"""The folders (PATH_BASE) of the workers that this process has killed."""
 PASSED_ON = ("PATH", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY")
-
-T = TypeVar("T")
-
-
-def wait_until(condition: Callable[[], T], what: str, timeout_s: float = PATIENCE_S, every_s: float = 0.02) -> T:
-    """What `condition` returns as soon as that is true; `AssertionError` if it never is."""
-    end = time.monotonic() + timeout_s
-    while not (result := condition()):
-        assert time.monotonic() < end, f"waited {timeout_s:g} s in vain for {what}"
-        time.sleep(every_s)
-    return result
 
 
 class WorkerProcess:
@@ -156,10 +149,11 @@ class WorkerProcess:
 
     def end(self) -> None:
         """Kill it, what its threads are doing goes to its log, and remove the containers that it has left."""
+        killed.add(self.base)
         self.signal(signal.SIGABRT)
         self.wait()
         for each in self.containers():
-            each.remove(force=True, v=True)
+            remove(each)
 
 
 def run_job(platform: Platform, *cmd: str, **job: Any) -> str:
