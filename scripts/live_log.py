@@ -22,8 +22,8 @@ from pathlib import Path
 from tests.support.engine import connect, running_registry
 from tests.support.images import add_image, push, remove_images, shell_files
 from tests.support.page import ask
-from tests.support.ports import free_port
 from tests.support.platform import Platform, running_platform
+from tests.support.ports import free_port
 from tests.support.worker import WorkerProcess
 
 from job_fetcher.core.job_report import JobReport

@@ -47,7 +47,7 @@ OUTPUTS = {
     "log/log/container.log": b"log\n",
 }
 TRIED = (".probe-", ".trial-")
-"""What a worker leaves that is killed at its start. Another one may be using it: a start removes it after 10 minutes."""
+"""What a worker leaves that is killed at its start. A start removes it after 10 minutes: another may be using it."""
 ORDER = ["preprocessing", "running", "postprocessing", "finished"]
 
 
