@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 import docker
 import pytest
+from hypothesis import HealthCheck, settings
 from scripts.docker import build_image
 
 from job_fetcher.core.background import Cancellation
@@ -24,6 +25,9 @@ from tests.support.nvml import NvmlStub, compile_stub
 from tests.support.platform import Platform, running_platform
 from tests.support.selection import NO_ENGINE, group, in_order, possible_ones, quick_ones
 from tests.support.worker import WorkerProcess, killed
+
+settings.register_profile("on a busy machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("on a busy machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from job_fetcher import steps
@@ -27,7 +27,7 @@ PARTS = st.sampled_from(
     ["..", ".", "", "a", "b", "ü", "c d", "-rf", "x" * 255, "x" * 256, "\n", "\0", "~", "$HOME", "%2e"]
 )
 PATHS = st.lists(PARTS, min_size=1, max_size=4).map("/".join) | st.text(max_size=20)
-several = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+several = settings(max_examples=60)
 
 
 @pytest.fixture(scope="module")

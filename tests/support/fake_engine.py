@@ -162,7 +162,7 @@ class FakeEngine:
         path = "/" + request.path_params["path"]
         call = f"{request.method} {path}"
         self.calls.append(call)
-        for end, (status, message) in self.refusals.items():
+        for end, (status, message) in list(self.refusals.items()):  # a test changes them meanwhile
             method, _, tail = end.partition(" ")
             if request.method == method and path.endswith(tail):
                 return JSONResponse({"message": message}, status)

@@ -125,7 +125,8 @@ class Platform:
     def outputs(self, job_id: str, *, report: bool = False) -> dict[str, bytes]:
         """What has been uploaded, by `<type>/<path in the job folder>`, without the worker's report unless `report`."""
         prefix = output_prefix(job_id)
-        found = {each.key.removeprefix(prefix): each.path.read_bytes() for each in self.state.store.under(prefix)}
+        keys = [each.key for each in self.state.store.under(prefix)]
+        found = {key.removeprefix(prefix): self.state.store.read(key) for key in keys}  # a live log replaces its file
         return {key: found[key] for key in found if report or not _REPORT.fullmatch(key)}
 
     # What goes wrong, and what was seen of it.

@@ -14,10 +14,12 @@ from docker.errors import NotFound
 from docker.types import DeviceRequest
 from starlette.applications import Starlette
 
+from app.store import StoredObject
 from tests.support.engine import remove_litter
 from tests.support.images import JobImages, add_image, push, remove_images
 from tests.support.litter import left, things
 from tests.support.nvml import Gpu, NvmlStub
+from tests.support.platform import Platform
 from tests.support.raw_server import answer, raw_server
 from tests.support.servers import serve
 
@@ -198,3 +200,20 @@ def test_server_ends_with_connections_that_clients_have_only_just_made(connectio
                 client = clients.enter_context(socket.create_connection((host, int(port))))
                 client.sendall(b"GET / HTTP/1.1\r\n")
         gc.collect()
+
+
+def test_outputs_that_a_live_log_replaces_meanwhile_are_read_whole(
+    mock: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, key = mock.state.store, "jobs/1/log/log/container.log"
+    under = store.under
+
+    def replaced_since(prefix: str) -> list[StoredObject]:
+        found = under(prefix)
+        store.remove(key)
+        store.put(key, b"begun\ndone\n")
+        return found
+
+    store.put(key, b"begun\n")
+    monkeypatch.setattr(store, "under", replaced_since)
+    assert mock.outputs("1") == {"log/log/container.log": b"begun\ndone\n"}
