@@ -15,6 +15,7 @@ from job_fetcher.core.job import JobStatus
 from job_fetcher.platform.api import WorkerApi
 from job_fetcher.worker.keepalive import KeepAlive
 from tests.support.platform import Platform
+from tests.support.worker import wait_until
 
 OFTEN_S, NEVER_S = 0.01, 3600.0
 LONG_S = 60
@@ -116,7 +117,8 @@ def test_nothing_is_sent_after_the_last_status(kept: Callable[[float], Kept]) ->
         in_background(lambda: heal_when_left(job), "healing")
     job.mock.api().put_status(job.id, JobStatus.FINISHED)
     assert job.sent() == ["preprocessing", "finished"]
-    assert not [each for each in threading.enumerate() if each.name == f"keep-alive-{job.id}"]
+    name = f"keep-alive-{job.id}"
+    wait_until(lambda: all(each.name != name for each in threading.enumerate()), "its thread to end")
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_worker_is_well_while_the_loop_and_all_keep_alives_get_on(case: str) -> 
     with ExitStack() as stack:
         stack.enter_context(life())
         then()
-        wait_until(lambda: says() == expected, f"{expected}, not {says()}", 2)
+        wait_until(lambda: says() == expected, f"{expected}, not {says()}")
         if expected == WELL:
             in_background(loop_gets_on, "another").result()
             assert says() == WELL
@@ -151,7 +151,7 @@ def test_worker_is_well_while_the_loop_and_all_keep_alives_get_on(case: str) -> 
 
 def test_keep_alive_that_has_hung_harms_no_later_job() -> None:
     with in_hand(hangs):
-        wait_until(lambda: says() == NOT_WELL, "the keep-alive to be missed", 10)
+        wait_until(lambda: says() == NOT_WELL, "the keep-alive to be missed")
     loop_gets_on()
     assert says() == WELL
     with in_hand(kept_alive):

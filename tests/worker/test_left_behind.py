@@ -154,7 +154,7 @@ def test_stop_before_the_engine_has_told_of_the_container_keeps_what_its_command
     worker.wait_for_log(f"job {job}: resuming")
     worker.wait_for_log("trying again until it works")
     worker.signal(signal.SIGTERM)
-    assert worker.wait(12) == 0
+    assert worker.wait() == 0
     assert (worker.folders(), "queued" in mock.statuses(job)) == ([job], False)
     engine.refusals.clear()
     worker.start()

@@ -6,6 +6,8 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
+from threading import enumerate as enumerate_threads
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +22,7 @@ from job_fetcher.worker.keepalive import KeepAlive
 from job_fetcher.worker.live_log import LAST_LINES, MAX_FILES, LiveLog
 from job_fetcher.workspace.ledger import Ledger
 from tests.support.platform import Platform
+from tests.support.worker import wait_until
 
 LOG = "log/log/container.log"
 OFTEN_S = 0.01
@@ -36,6 +39,8 @@ class Running:
     printed: list[bytes] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
     """What the engine raises to the next questions for the log."""
+    when_read: Callable[[], object] = lambda: None
+    """What happens in the moment after a look at what it has printed."""
     asked: list[int | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -49,7 +54,9 @@ class Running:
         self.asked.append(last_lines)
         if self.failures:
             raise self.failures.pop(0)
-        yield from self.printed if last_lines is None else self.printed[-last_lines:]
+        said = list(self.printed if last_lines is None else self.printed[-last_lines:])
+        self.when_read()
+        yield from said
 
     @contextmanager
     def followed(self, interval_s: float = OFTEN_S) -> Iterator[LiveLog]:
@@ -72,6 +79,11 @@ class Running:
     def forms(self) -> int:
         """How many forms were asked for."""
         return len(self.mock.requests("POST", "/jobs"))
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether the thread of its live log has not ended yet."""
+        return any(each.name == f"live-log-{self.id}" for each in enumerate_threads())
 
     def wait_for_rounds(self, count: int = 3) -> None:
         """Wait until the log was looked at so often since now."""
@@ -186,24 +198,36 @@ def test_without_a_keep_alive_that_is_heard_nothing_goes_up(job: Running) -> Non
 
 @pytest.mark.parametrize("reason", [JobGone(), JobFailed("whatever ends it")])
 def test_after_a_cancellation_nothing_goes_up(job: Running, reason: JobFetcherError) -> None:
+    """The job is cancelled after a look at what is new."""
+    ended = Event()
+
+    def cancel() -> None:
+        if b"two\n" in job.printed:
+            job.cancelled.set(reason)
+            ended.set()
+
     job.printed.append(b"one\n")
+    job.when_read = cancel
     with job.followed() as live:
         job.wait_for(LOG, b"one\n")
-        job.printed.append(b"two\n")
-        job.cancelled.set(reason)
+        job.wait_for_rounds(1)  # the form of another round may be on its way
         forms = job.forms()
+        job.printed.append(b"two\n")
+        assert ended.wait(LONG_S)
         with suppress(JobFetcherError):
             live.wait_until_quiet(job.cancelled)
-    assert job.forms() == forms
+    wait_until(lambda: not job.is_followed, "the thread of the live log to end")
+    assert (job.forms(), job.outputs()) == (forms, {LOG: b"one\n"})
 
 
 def test_a_job_that_is_deleted_is_noticed_and_its_folder_does_not_come_back(job: Running) -> None:
+    """It is deleted after a look at its log: a moment before that the API has said that it is there."""
     job.printed.append(b"one\n")
     with job.followed():
         job.wait_for(LOG, b"one\n")
-        job.mock.cancel(job.id)
-        job.printed.append(b"two\n")
+        job.when_read = lambda: (job.mock.cancel(job.id), job.printed.append(b"two\n"))
         assert isinstance(job.cancelled.future.exception(LONG_S), JobGone)
+    wait_until(lambda: not job.is_followed, "the thread of the live log to end")
     assert job.outputs().get(LOG) in (None, b"one\n")
 
 
@@ -212,8 +236,8 @@ def test_the_complete_log_waits_for_the_upload_that_is_on_its_way_and_comes_last
     job.printed.append(b"one\n")
     (job.files / "output").mkdir()
     (job.folder / "container.log").write_bytes(b"all\n")
+    hanging = job.mock.fault("/store/*", "POST", delay_s=0.5, times=1)
     with job.followed() as live:
-        hanging = job.mock.fault("/store/*", "POST", delay_s=0.5, times=1)
         job.mock.wait_until(lambda: hanging.matched > 0, "the upload to be on its way")
         ended = in_background(lambda: None, "ended")
     ended.result(LONG_S)
@@ -232,8 +256,8 @@ def test_other_outputs_do_not_wait_for_the_upload_that_is_on_its_way(job: Runnin
     (job.files / "out").mkdir()
     (job.files / "out" / "a").write_bytes(b"a")
     (job.folder / "container.log").write_bytes(b"all\n")
+    hanging = job.mock.fault("/store/*/log/*", "POST", hang=True)
     with job.followed() as live:
-        hanging = job.mock.fault("/store/*/log/*", "POST", hang=True)
         job.mock.wait_until(lambda: hanging.matched > 0, "the upload to be on its way")
     ending = in_background(
         lambda: steps.upload_outputs(

@@ -20,6 +20,7 @@ def fails(mock: Platform, worker: WorkerProcess, job_image: str) -> Fails:
     def run(*cmd: str, **job: Any) -> str:
         bad = mock.submit(*cmd, **({"image": job_image} | job))
         good = run_job(mock, "true", image=job_image)
+        mock.wait_for_status(bad)  # its outputs may go up behind the other one
         assert (mock.job(bad).status, mock.job(good).status) == ("error", "finished")
         sent = [update.status.value for update in mock.job(bad).history]
         assert sent.count("error") == 1

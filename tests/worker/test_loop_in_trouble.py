@@ -69,7 +69,7 @@ def test_job_is_taken_back_although_the_users_side_hears_neither_of_the_requeue_
     mock.fault(f"/jobs/{job}/status", "PUT", users_side_down=True)
     worker.signal(signal.SIGTERM)
     wait_until(lambda: mock.job(job).status == "queued", "the requeue")
-    worker.wait(8)
+    worker.wait()
     worker.start()
     wait_until(lambda: mock.job(job).status == "preprocessing", "the job to be taken back")
     mock.heal()

@@ -25,6 +25,7 @@ def ended_unheard(mock: Platform, engine: FakeEngine, worker: WorkerProcess, las
     job = mock.submit(f"{WAIT}; {last}", up={"output": "output"})
     wait_until((worker.base / job / "files" / "output" / "ran").exists, "the command to begin")
     mock.wait_for_status(job, "running")
+    wait_until(lambda: any(call.endswith("/wait") for call in list(engine.calls)), "the worker to wait for the end")
     [container] = engine.jobs()
     (worker.base / job / "files" / "go").touch()
     wait_until(lambda: container.status == "exited", "the command to end")
@@ -49,7 +50,7 @@ def test_stop_between_the_end_of_a_command_and_the_engines_word_of_it_requeues_n
 ) -> None:
     job, _ = ended_unheard(mock, engine, worker, last)
     worker.signal(signal.SIGTERM)
-    assert worker.wait(8) == 0
+    assert worker.wait() == 0
     assert_ends(mock, engine, worker, job, status)
 
 
@@ -71,7 +72,7 @@ def test_command_that_the_engines_shutdown_ended_together_with_the_worker_is_req
     job, container = ended_unheard(mock, engine, worker, f"exit {code}")
     container.signals.append(signal.SIGTERM)
     worker.signal(signal.SIGTERM)
-    assert worker.wait(8) == 0
+    assert worker.wait() == 0
     assert mock.job(job).status == "queued"
     assert engine.jobs() == []
 
@@ -86,6 +87,6 @@ def test_job_is_requeued_if_the_engine_cannot_be_asked_for_the_last_look(
     else:
         engine.refusals[f"GET /{container.id}/json"] = (500, "busy")
     worker.signal(signal.SIGTERM)
-    assert worker.wait(8) == 0
+    assert worker.wait() == 0
     engine.refusals.clear()
     assert mock.job(job).status == "queued"

@@ -213,10 +213,13 @@ def test_job_runs_on_while_the_platform_is_away(mock: Platform, engine: FakeEngi
 
 
 def test_command_is_stopped_after_max_runtime(mock: Platform, engine: FakeEngine, worker: WorkerProcess) -> None:
+    """Also by a worker that goes on with it: its command has begun by then."""
+    job = begun(mock, worker)
     worker.environment["MAX_RUNTIME"] = "0.5"
-    worker.stop()
+    worker.signal(signal.SIGUSR1)
+    worker.wait()
     worker.start()
-    job = run_job(mock, WAIT, up={"output": "output"})
+    mock.wait_for_status(job)
     assert mock.job(job).status == "error"
     assert "this worker's MAX_RUNTIME" in mock.details(job)
     assert mock.outputs(job)["output/output/ran"] == b"ran\n"
@@ -235,7 +238,7 @@ def test_stop_while_the_engine_does_not_tell_how_a_command_has_ended_loses_nothi
     go(worker, job)
     mock.wait_for_status(job, "postprocessing", "finished")
     worker.signal(signal.SIGTERM)
-    assert worker.wait(8) == 0
+    assert worker.wait() == 0
     engine.refusals.clear()
     worker.start()
     mock.wait_for_status(job)

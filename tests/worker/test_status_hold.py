@@ -121,6 +121,6 @@ def test_a_hold_delays_neither_the_container_nor_the_uploads_nor_a_stop(
     mock.wait_until(lambda: len(mock.outputs(job)) == 2, "the output and the log")
     assert mock.statuses(job) == ["preprocessing"]
     worker.signal(signal.SIGTERM)
-    assert worker.wait(8) == 0
+    assert worker.wait() == 0
     assert mock.statuses(job) == [*ORDER, "finished"]
     wait_until(lambda: not worker.folders(), "the folder to be removed")

@@ -156,6 +156,7 @@ class LiveLog:
 
     def _upload(self, path: str, part: BinaryIO, size: int, ended: Cancellation) -> None:
         """One try with a new form. Raises whatever goes wrong."""
+        ended.check()
         base_path, name = posixpath.split(path)
         form = self._api.output_request(self._job_id, OutputType.LOG, base_path)
         with self._lock:

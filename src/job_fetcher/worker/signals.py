@@ -38,6 +38,7 @@ def handle(shutdown: "Shutdown") -> None:
         received = _next()
         if received is signal.SIGQUIT:
             shutdown.drain()
+            log.info("The worker takes no new job, and ends after those in hand")
             received = _next()
         if received is signal.SIGUSR1:
             shutdown.detach()
