@@ -242,7 +242,7 @@ def test_worker_that_drains_finishes_its_job_and_takes_no_other(
     mock.wait_for_status(job, "running")
     other = mock.submit("true", image=job_image)
     worker.signal(signal.SIGQUIT)
-    worker.wait_for_log("Received SIGQUIT")
+    worker.wait_for_log("The worker takes no new job")
     go(worker, job)
     assert worker.wait() == 0
     assert_finished_once(mock, job)

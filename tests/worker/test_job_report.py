@@ -13,7 +13,7 @@ from tests.support.fake_engine_workers import StartWorker, fake_engine_workers
 from tests.support.leaks import Evidence
 from tests.support.nvml import Gpu, NvmlStub
 from tests.support.platform import Platform
-from tests.support.worker import run_job
+from tests.support.worker import run_job, wait_until
 
 REPORT = "log/log/job-report.json"
 WAIT = "until [ -e /files/go ]; do sleep 0.02; done"
@@ -125,11 +125,17 @@ def test_a_worker_that_goes_on_with_a_job_says_null_for_what_it_does_not_know(
     assert (report.input_files, report.result) == (1, "finished")
 
 
-def test_the_gpus_figures_are_those_of_the_card(mock: Platform, start: StartWorker, nvml: NvmlStub) -> None:
+def test_the_gpus_figures_are_those_of_the_card(
+    mock: Platform, engine: FakeEngine, start: StartWorker, nvml: NvmlStub
+) -> None:
     card = Gpu(used_mib=1234)
     nvml.show(card)
-    start(**nvml.environment)
-    report = _report(mock, run_job(mock, "true"))
+    worker = start(**nvml.environment)
+    job = mock.submit(WAIT)
+    _wait_for_sample(engine)
+    (worker.base / job / "files" / "go").touch()
+    mock.wait_for_status(job)
+    report = _report(mock, job)
     assert (report.gpu_model, report.gpu_peak_memory_mib) == (card.name, 1234)
     assert (report.gpu_busy_s, report.gpu_utilisation_percent) == (None, None), "this driver does not tell"
 
@@ -148,6 +154,11 @@ def test_a_gpu_that_was_lost_is_the_cause_of_a_failure(
     (worker.base / job / "files" / "go").touch()
     mock.wait_for_status(job)
     assert _report(mock, job).cause == "gpu_lost"
+
+
+def _wait_for_sample(engine: FakeEngine) -> None:
+    """The worker looks at the GPU first, and then asks the engine for its statistics of the container."""
+    wait_until(lambda: any(call.endswith("/stats") for call in list(engine.calls)), "a sample")
 
 
 def _wait_for_samples(mock: Platform, job: str) -> None:

@@ -222,10 +222,15 @@ def test_after_a_cancellation_nothing_goes_up(job: Running, reason: JobFetcherEr
 
 def test_a_job_that_is_deleted_is_noticed_and_its_folder_does_not_come_back(job: Running) -> None:
     """It is deleted after a look at its log: a moment before that the API has said that it is there."""
+
+    def delete() -> None:
+        job.mock.cancel(job.id)
+        job.printed.append(b"two\n")
+
     job.printed.append(b"one\n")
     with job.followed():
         job.wait_for(LOG, b"one\n")
-        job.when_read = lambda: (job.mock.cancel(job.id), job.printed.append(b"two\n"))
+        job.when_read = delete
         assert isinstance(job.cancelled.future.exception(LONG_S), JobGone)
     wait_until(lambda: not job.is_followed, "the thread of the live log to end")
     assert job.outputs().get(LOG) in (None, b"one\n")

@@ -84,6 +84,12 @@ def test_without_an_interval_the_log_goes_up_once_at_the_end(mock: Platform, sta
     assert len(mock.requests("POST", "/store")) == 2, "the log and the report"
 
 
+def wait_for_looks(mock: Platform) -> None:
+    """Wait until the worker has looked for a job some times more."""
+    before = len(mock.requests("GET", "/jobs"))
+    mock.wait_until(lambda: len(mock.requests("GET", "/jobs")) > before + 3, "looks for a job")
+
+
 def test_a_job_that_is_deleted_has_no_live_log_any_more(mock: Platform, start: StartWorker) -> None:
     worker = start()
     job = mock.submit("while :; do echo more; sleep 0.01; done")
@@ -91,6 +97,7 @@ def test_a_job_that_is_deleted_has_no_live_log_any_more(mock: Platform, start: S
     mock.cancel(job)
     worker.wait_for_log(f"job {job}: dropped")
     wait_until(lambda: not worker.folders(), "the job's folder to be removed")
+    wait_for_looks(mock)  # one request may be on its way
     asked = len(mock.requests("POST", f"/jobs/{job}"))
-    worker.stop()
+    wait_for_looks(mock)
     assert len(mock.requests("POST", f"/jobs/{job}")) == asked

@@ -136,7 +136,7 @@ def test_stop_lets_the_finishing_job_end_if_that_takes_little_time(mock: Platfor
 def assert_drain_finishes(mock: Platform, worker: WorkerProcess, first: str, second: str) -> None:
     """Of two jobs in hand the first one meets a fault, and the command of the second one waits for `go`."""
     worker.signal(signal.SIGQUIT)
-    worker.wait_for_log("Received SIGQUIT")
+    worker.wait_for_log("The worker takes no new job")
     go(worker, second)
     mock.heal()
     assert worker.wait() == 0
@@ -161,7 +161,7 @@ def test_job_that_comes_late_during_a_drain_is_requeued_while_the_other_one_fini
     second = submit(mock)
     mock.wait_until(lambda: asked.matched > 0, "the question for a job")
     worker.signal(signal.SIGQUIT)
-    worker.wait_for_log("Received SIGQUIT")
+    worker.wait_for_log("The worker takes no new job")
     before = heard(mock, first)
     mock.wait_until(lambda: heard(mock, first) > before + 3, "keep-alives")
     asked.cleared = True
