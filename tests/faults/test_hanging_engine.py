@@ -8,7 +8,7 @@ from threading import Event
 import pytest
 
 from tests.faults.conftest import StartWorker
-from tests.support.gate import Gate, running_gate
+from tests.support.gate import Gate, free_socket, running_gate
 from tests.support.leaks import Evidence
 from tests.support.own_engine import IMAGE, OwnEngine, own_engine
 from tests.support.platform import Platform
@@ -34,8 +34,8 @@ def engine(needs_engine: None) -> Iterator[OwnEngine]:
 
 
 @pytest.fixture
-def engine_gate(engine: OwnEngine, tmp_path: Path) -> Iterator[Gate]:
-    with running_gate(engine.socket, Path(f"/tmp/gate-{tmp_path.name[-40:]}.sock")) as gate:
+def engine_gate(engine: OwnEngine) -> Iterator[Gate]:
+    with running_gate(engine.socket, free_socket()) as gate:
         yield gate
 
 
@@ -174,7 +174,7 @@ def test_signal_that_comes_before_the_worker_has_begun_ends_it_at_once(
     start_worker: StartWorker, tmp_path: Path, received: signal.Signals
 ) -> None:
     """Its engine accepts connections and never answers."""
-    with running_gate(tmp_path / "nobody.sock", Path(f"/tmp/silent-{received.name}.sock")) as silent:
+    with running_gate(tmp_path / "nobody.sock", free_socket()) as silent:
         silent.hold()
         worker = start_worker(DOCKER_HOST=f"unix://{silent.path}")
         wait_until(lambda: silent.tries > 0, "the worker to ask the engine")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import StartWorker
-from tests.support.gate import Gate, running_gate
+from tests.support.gate import DOCKER_SOCKET, Gate, free_socket, running_gate
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
 
@@ -32,8 +32,8 @@ STAYS = "The worker asks for no job: the container of job"
 
 
 @pytest.fixture
-def engine_gate(tmp_path: Path) -> Iterator[Gate]:
-    with running_gate(Path("/var/run/docker.sock"), Path(f"/tmp/gate-{tmp_path.name[-40:]}.sock")) as gate:
+def engine_gate() -> Iterator[Gate]:
+    with running_gate(DOCKER_SOCKET, free_socket()) as gate:
         yield gate
 
 

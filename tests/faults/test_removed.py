@@ -1,14 +1,12 @@
 """What a person removes while a job needs it: its image is pulled again, and a folder is one job's loss only."""
 
-import os
 import shutil
-from pathlib import Path
 
 import docker
 import pytest
 
 from tests.faults.conftest import StartWorker
-from tests.support.gate import running_gate
+from tests.support.gate import DOCKER_SOCKET, free_socket, running_gate
 from tests.support.images import JobImages, add_image, push, remove_images, shell_files
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
@@ -38,8 +36,8 @@ def test_image_that_a_prune_removes_again_and_again_is_pulled_until_its_containe
             left[0] -= 1
             remove_images(docker_client, remote_image)
 
-    socket = Path(f"/tmp/gate-{os.getpid()}-prune")
-    with running_gate(Path("/var/run/docker.sock"), socket) as gate:
+    socket = free_socket()
+    with running_gate(DOCKER_SOCKET, socket) as gate:
         gate.before(b"/containers/create", prune)
         worker = start_worker(DOCKER_HOST=f"unix://{socket}")
         job = mock.submit("echo x", image=remote_image)

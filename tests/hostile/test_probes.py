@@ -15,7 +15,7 @@ from job_fetcher.engine import client as engine
 from job_fetcher.engine import probe
 from job_fetcher.engine.isolation import LABEL_HELPER, PIDS_LIMIT
 from tests.preflight.conftest import run_check
-from tests.support.gate import running_gate
+from tests.support.gate import DOCKER_SOCKET, free_socket, running_gate
 from tests.support.images import add_image, push, remove_images, shell_files
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
@@ -82,8 +82,8 @@ def test_probe_of_the_folder_sees_an_empty_one_of_its_own_and_leaves_none(
                 folders = [Path(mount["Source"]) for mount in mounts if mount["Source"].startswith(str(tmp_path))]
                 seen.extend((folder, [each.name for each in folder.iterdir()]) for folder in folders if folder.is_dir())
 
-    socket = Path(f"/tmp/gate-{os.getpid()}-probe")
-    with running_gate(Path("/var/run/docker.sock"), socket) as gate:
+    socket = free_socket()
+    with running_gate(DOCKER_SOCKET, socket) as gate:
         gate.before(b"/start", look)
         worker = start_worker(PATH_HOST_BASE=str(link), DOCKER_HOST=f"unix://{socket}")
         worker.wait_for_log("Offering")

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 from tests.support.ports import reserved
@@ -16,8 +18,10 @@ Address = int | Path
 PATIENCE_S = 60
 """How long its own event loop may take."""
 
+DOCKER_SOCKET = Path("/var/run/docker.sock")
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close that sends RST
 BLOCK = 65_536
+_numbers = count(1)
 
 
 class Gate:
@@ -220,6 +224,11 @@ async def _end_tasks() -> None:
 async def _some_rounds() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
+
+
+def free_socket() -> Path:
+    """A path for a Unix socket that nobody has, whoever runs tests beside this process; short (unix(7): 108 bytes)."""
+    return Path(f"/tmp/gate-{os.getpid()}-{next(_numbers)}.sock")
 
 
 def _break(writer: asyncio.StreamWriter) -> None:

@@ -1,6 +1,5 @@
 """When no job is asked for although one could come: the worker is paused, or its owner wants the machine."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from job_fetcher.workspace import input_cache
 from job_fetcher.workspace.input_cache import DAY_S, Version
 from job_fetcher.workspace.workspace import Workspace
 from tests.recovery.support import kill
-from tests.support.gate import Gate, running_gate
+from tests.support.gate import DOCKER_SOCKET, Gate, free_socket, running_gate
 from tests.support.nvml import Gpu, NvmlStub
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, wait_until
@@ -110,10 +109,10 @@ def test_job_in_hand_goes_on_while_the_worker_is_paused(
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> Iterator[tuple[Gate, list[str]]]:
+def asked() -> Iterator[tuple[Gate, list[str]]]:
     """A gate before the machine's engine, and an entry for each look around, which begins with a ping."""
     times: list[str] = []
-    with running_gate(Path("/var/run/docker.sock"), Path(f"/tmp/gate-{os.getpid()}-{tmp_path.name[-20:]}")) as gate:
+    with running_gate(DOCKER_SOCKET, free_socket()) as gate:
         gate.before(b"/_ping ", lambda: times.append("asked"))
         yield gate, times
 
