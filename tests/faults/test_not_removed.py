@@ -4,7 +4,6 @@ The machine's own engine, behind a gate that refuses some requests.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 

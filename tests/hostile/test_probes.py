@@ -5,7 +5,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from time import time
 
 import docker
 import pytest
@@ -15,6 +14,7 @@ from job_fetcher.engine import client as engine
 from job_fetcher.engine import probe
 from job_fetcher.engine.isolation import LABEL_HELPER, PIDS_LIMIT
 from tests.preflight.conftest import run_check
+from tests.support.engine import events_told
 from tests.support.gate import DOCKER_SOCKET, free_socket, running_gate
 from tests.support.images import add_image, push, remove_images, shell_files
 from tests.support.platform import Platform
@@ -128,15 +128,14 @@ def test_files_of_root_are_removed_although_the_image_of_the_job_has_no_chown(
     files = {path: content for path, content in shell_files().items() if path != "bin/chown"}
     image = add_image(docker_client, f"{registry}/no-chown:latest", files)
     push(docker_client, image)
-    since = int(time())
-    job = run_job(mock, "mkdir -m 700 /files/d; echo x > /files/d/x; chmod 600 /files/d/x", image=image)
-    assert mock.job(job).status == "finished"
-    assert unprivileged_worker.stop() == 0
+    with events_told(docker_client, type="container", event="create", label=LABEL_HELPER) as told:
+        job = run_job(mock, "mkdir -m 700 /files/d; echo x > /files/d/x; chmod 600 /files/d/x", image=image)
+        assert mock.job(job).status == "finished"
+        assert unprivileged_worker.stop() == 0
+        created = [each["Actor"]["Attributes"] for each in told()]
     unprivileged_worker.assert_nothing_left()
     assert "The worker cannot remove all of" not in unprivileged_worker.log
-    helper = f"{LABEL_HELPER}={unprivileged_worker.base / job}"
-    assert docker_client.api.containers(all=True, filters={"label": helper}) == []
-    filters = {"type": "container", "event": "create", "label": helper}
-    created = docker_client.api.events(since=since, until=int(time()) + 1, filters=filters, decode=True)
-    builds = {each["Actor"]["Attributes"]["job-fetcher.build"] for each in created}
+    folder = str(unprivileged_worker.base / job)
+    assert docker_client.api.containers(all=True, filters={"label": f"{LABEL_HELPER}={folder}"}) == []
+    builds = {each["job-fetcher.build"] for each in created if each[LABEL_HELPER] == folder}
     assert builds == {""}, "they are no workers, by the label of their image"

@@ -2,20 +2,20 @@
 
 import json
 import signal
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import docker
 from docker.models.containers import Container
 
-from job_fetcher.engine.isolation import LABEL_FOLDER
 from job_fetcher.workspace.job_folder import JobFolder
 from job_fetcher.workspace.workspace import Workspace
 from tests.support.platform import USERNAME, Platform
 from tests.support.worker import WorkerProcess, wait_until
+
+TimesStarted = Callable[[WorkerProcess, str], int]
+"""Tells how often the engine has started a container for a worker's job: the fixture `times_started`."""
 
 RAN = "echo ran >> /files/output/ran; echo started"
 WAIT_FOR_GO = "until [ -e /files/go ]; do sleep 0.02; done; echo went"
@@ -50,13 +50,6 @@ def killed_while_running(mock: Platform, worker: WorkerProcess, job: str) -> Con
 
 def wait_for_exit(container: Container) -> None:
     container.wait(timeout=60)
-
-
-def times_started(client: docker.DockerClient, worker: WorkerProcess, job: str, since: float) -> int:
-    """How often the engine has started a container for the job, whatever became of that."""
-    span: Any = {"since": f"{since:.6f}", "until": f"{time.time():.6f}"}  # the stubs know no fractions
-    filters = {"type": "container", "event": "start", "label": f"{LABEL_FOLDER}={worker.base / job}"}
-    return len(list(client.api.events(**span, filters=filters, decode=True)))
 
 
 def sent(mock: Platform, job: str, status: str) -> int:

@@ -21,7 +21,7 @@ import pytest
 from docker.models.containers import Container
 
 from job_fetcher.engine.container import LABEL_JOB
-from tests.recovery.support import assert_finished_once, kill, state, times_started, wait_for_next_look
+from tests.recovery.support import TimesStarted, assert_finished_once, kill, state, wait_for_next_look
 from tests.support.gate import Gate, running_gate
 from tests.support.images import remove_images
 from tests.support.platform import Platform
@@ -131,7 +131,7 @@ def test_killed_worker_loses_nothing_and_does_nothing_twice(
     start_worker: StartWorker,
     registry_gate: Gate,
     job_image: str,
-    docker_client: docker.DockerClient,
+    times_started: TimesStarted,
     stage: str,
 ) -> None:
     """P27. In the stage `going on`, the worker that takes the jobs up is killed, too."""
@@ -146,7 +146,6 @@ def test_killed_worker_loses_nothing_and_does_nothing_twice(
         which = ["first", "second"][number % 2]
         what = f"seed {SEED}, {stage} {number}: {name} of the {which}, killed after {delays} s"
         print(what)  # noqa: T201 - pytest shows it if the test has failed
-        since = time.time()
         if name == "pulling" and which == "first":
             registry_gate.hold()
         runs = submit(mock, worker, registry_gate, image, number)
@@ -167,7 +166,7 @@ def test_killed_worker_loses_nothing_and_does_nothing_twice(
             assert_finished_once(mock, run.job)
             assert_in_order(mock, run.job)
             assert mock.outputs(run.job) == OUTPUTS, what
-            assert times_started(docker_client, worker, run.job, since) == 1, what
+            assert times_started(worker, run.job) == 1, what
     wait_for_next_look(mock)
     assert worker.stop() == 0
     assert worker.containers() == []

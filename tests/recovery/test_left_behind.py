@@ -4,7 +4,6 @@ import signal
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
-import docker
 import pytest
 
 from job_fetcher.core.background import Cancellation
@@ -15,6 +14,7 @@ from job_fetcher.engine.isolation import Resources
 from tests.recovery.support import (
     LOG,
     OUTPUTS,
+    TimesStarted,
     assert_finished_once,
     go,
     kill,
@@ -22,7 +22,6 @@ from tests.recovery.support import (
     sent,
     submit,
     taken_up,
-    times_started,
     wait_for_exit,
     wait_for_next_look,
 )
@@ -52,7 +51,7 @@ def assert_dropped(mock: Platform, worker: WorkerProcess, job: str) -> None:
 
 
 def test_container_that_has_exited_meanwhile_is_not_run_again(
-    mock: Platform, worker: WorkerProcess, job_image: str, docker_client: docker.DockerClient
+    mock: Platform, worker: WorkerProcess, job_image: str, times_started: TimesStarted
 ) -> None:
     """Its exit code and its log are not lost."""
     job = submit(mock, job_image, then="exit 7")
@@ -65,7 +64,7 @@ def test_container_that_has_exited_meanwhile_is_not_run_again(
     assert mock.details(job).startswith("The command ended with exit code 7. The worker uploaded ")
     assert mock.details(job).endswith("\n\nThe end of the log:\nstarted\nwent")
     assert mock.outputs(job) == OUTPUTS
-    assert times_started(docker_client, worker, job, since=mock.job(job).history[0].time) == 1
+    assert times_started(worker, job) == 1
     assert worker.stop() == 0
     worker.assert_nothing_left()
 

@@ -2,11 +2,13 @@
 
 import re
 import subprocess
+import time
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import docker
 from docker.errors import APIError, DockerException, NotFound
@@ -119,3 +121,33 @@ def remove_litter(client: docker.DockerClient, image_prefix: str, killed: Collec
 def _base_of(container: Container) -> Path:
     """The PATH_BASE of the worker that has made a job's container."""
     return Path(container.labels.get(FOLDER_LABEL, "")).parent
+
+
+@contextmanager
+def events_told(client: docker.DockerClient, **filters: str) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """Gives what tells the engine's events since the block began, as `GET /events` has them.
+
+    The engine remembers the last 256 events of all containers: in a whole run of the tests, those of some seconds. So
+    they are heard as they come, and asked for once more, since the last ones may be on their way.
+    """
+    heard: dict[tuple[int, str], dict[str, Any]] = {}
+    since = f"{time.time():.6f}"
+
+    def hear(events: Any) -> None:
+        for each in events:
+            heard[each["timeNano"], each["Actor"]["ID"]] = each
+
+    def told() -> list[dict[str, Any]]:
+        span: Any = {"since": since, "until": f"{time.time():.6f}"}  # the stubs know no fractions
+        hear(client.api.events(**span, filters=filters, decode=True))
+        return [heard[key] for key in sorted(heard)]
+
+    begun: Any = {"since": since}
+    stream = client.api.events(**begun, filters=filters, decode=True)
+    hearing = Thread(target=hear, args=[stream], name="hear-events")
+    hearing.start()
+    try:
+        yield told
+    finally:
+        stream.close()
+        hearing.join()
