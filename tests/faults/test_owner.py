@@ -1,5 +1,6 @@
 """The owner of the machine ends, restarts or removes a job's container while its command runs, or after it."""
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -96,7 +97,9 @@ def test_owner_who_restarts_a_container_has_ended_its_command(
 ) -> None:
     """The second run goes on among the outputs of the first one: it is ended before they go up."""
     job, container = _running(mock, worker, DEAF.replace("made;", "made; date >> /files/output/starts;"), job_image)
+    worker.signal(signal.SIGSTOP)  # else it may be the first, and remove the container in the middle of the restart
     container.restart(timeout=0)
+    worker.signal(signal.SIGCONT)
     mock.wait_for_status(job)
     assert mock.job(job).status == "error"
     assert "The owner of this worker " in mock.details(job)
@@ -119,13 +122,13 @@ def test_command_that_ends_as_if_it_was_killed_is_told_by_its_exit_code(
     assert mock.details(job).startswith(f"The command ended with {told}.")
 
 
-@pytest.mark.parametrize("signal", ["SIGHUP", "SIGUSR1"])
+@pytest.mark.parametrize("sent", ["SIGHUP", "SIGUSR1"])
 def test_signal_that_lets_a_command_go_on_is_no_stop(
-    mock: Platform, worker: WorkerProcess, job_image: str, signal: str
+    mock: Platform, worker: WorkerProcess, job_image: str, sent: str
 ) -> None:
-    line = f"trap 'echo reloaded; touch /files/go' {signal.removeprefix('SIG')}; {BEGIN}"
+    line = f"trap 'echo reloaded; touch /files/go' {sent.removeprefix('SIG')}; {BEGIN}"
     job, container = _running(mock, worker, line + "until [ -e /files/go ]; do sleep 0.05; done", job_image)
-    container.kill(signal)
+    container.kill(sent)
     mock.wait_for_status(job)
     assert mock.job(job).status == "finished", mock.details(job)
 
@@ -134,14 +137,16 @@ def test_signal_that_lets_a_command_go_on_is_no_stop(
 def test_container_that_is_removed_right_after_its_end_keeps_its_outcome(
     mock: Platform, worker: WorkerProcess, job_image: str, docker_client: docker.DockerClient, exit_code: int
 ) -> None:
-    """A prune that comes first: the worker hears of the end when it starts again, and there is no container."""
+    """A prune that comes before the worker, which hears of the end, and finds no container any more."""
     wait_for_next_look(mock)
     line = f"{BEGIN} until [ -e /files/go ]; do sleep 0.02; done; exit {exit_code}"
     job, container = _running(mock, worker, line, job_image)
     events: Any = docker_client.events(decode=True, filters={"container": container.id, "event": "die"})
+    worker.signal(signal.SIGSTOP)
     (worker.base / job / "files/go").touch()
     next(events)
     container.remove(force=True)
+    worker.signal(signal.SIGCONT)
     events.close()
     mock.wait_for_status(job)
     assert mock.details(job).startswith(f"The command ended with exit code {exit_code}.")

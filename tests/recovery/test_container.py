@@ -12,6 +12,7 @@ from scripts.docker import create_worker
 from job_fetcher.engine.container import LABEL_JOB
 from job_fetcher.engine.isolation import LABEL_FOLDER
 from tests.recovery.support import LOG, OUTPUTS, RAN, WAIT_FOR_GO, assert_finished_once, sent
+from tests.support import engine
 from tests.support.leaks import Evidence
 from tests.support.platform import PASSWORD, USERNAME, Platform
 from tests.support.worker import wait_until
@@ -60,7 +61,7 @@ def run_worker(
         if container in docker_client.containers.list(all=True, ignore_removed=True):
             remove(container, evidence)
     for container in jobs_containers(docker_client, base):
-        container.remove(force=True, v=True)
+        engine.remove(container)
 
 
 def remove(container: Container, evidence: Evidence) -> None:
