@@ -21,6 +21,7 @@ from tests.support.swarm_jobs import (
     gate_of_registry,
     holding,
     push_with_new_layer,
+    wait_for_log,
     wait_for_next,
     wait_for_signs_of_life,
 )
@@ -107,7 +108,7 @@ def test_compose_updates_workers_in_the_middle_of_their_jobs(two: Fleet, mock: P
         wait_for_next(two, service, before[service], NEW)
     assert two.jobs() == containers
     finish(two, mock, "gpu-0", jobs["gpu-0"])
-    assert ": finished" in two.run("docker compose logs --tail 20 gpu-0")
+    wait_for_log(two, "docker compose logs --tail 20 gpu-0", ": finished")
     two.run(
         "docker compose kill -s SIGTERM",
         "docker wait $(docker compose ps --all --quiet)",
@@ -138,7 +139,7 @@ def test_swarm_updates_workers_in_the_middle_of_their_jobs(two: Fleet, mock: Pla
     for service, job in jobs.items():
         finish(two, mock, service, job)
     assert "decode_gpu-1" in two.run("docker stack ps decode")
-    assert ": finished" in two.run("docker service logs --tail 20 decode_gpu-0")
+    wait_for_log(two, "docker service logs --tail 20 decode_gpu-0", ": finished")
     two.run(REMOVE)
     assert_nothing_left(two)
 

@@ -76,7 +76,7 @@ def _stopped(worker: WorkerProcess, hanging: Event) -> None:
     """The worker is stopped while the engine hangs."""
     assert hanging.wait(60)
     worker.signal(signal.SIGTERM)
-    assert worker.wait(STOP_S) == 0
+    assert worker.wait_no_longer_than(STOP_S) == 0
 
 
 def _requeued(mock: Platform, job: str) -> None:
@@ -179,5 +179,5 @@ def test_signal_that_comes_before_the_worker_has_begun_ends_it_at_once(
         worker = start_worker(DOCKER_HOST=f"unix://{silent.path}")
         wait_until(lambda: silent.tries > 0, "the worker to ask the engine")
         worker.signal(received)
-        assert worker.wait(AT_ONCE_S) == 0
+        assert worker.wait_no_longer_than(AT_ONCE_S) == 0
     assert "The worker ends before it has started" in worker.log

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import pytest
 
 from app.jobs import Status
+from job_fetcher.worker import shutdown
 from tests.faults.conftest import StartWorker
 from tests.support.gate import Gate
 from tests.support.platform import Platform
-from tests.support.worker import WorkerProcess, wait_until
+from tests.support.worker import PATIENT, WorkerProcess, wait_until
 
 STOP_S = 8
 REASON = "The worker was stopped (SIGTERM)."
@@ -65,7 +66,7 @@ def test_job_whose_command_has_ended_is_never_requeued_and_the_next_start_finish
     """12 hours of results are not thrown away for a stop."""
     job = _reach(mock, worker, stage, job_image)
     worker.signal(signal.SIGTERM)
-    assert worker.wait(STOP_S) == 0
+    assert worker.wait_no_longer_than(STOP_S) == 0
     assert worker.containers() == []
     assert worker.folders() == [job]
     mock.heal()
@@ -78,13 +79,14 @@ def test_job_whose_command_has_ended_is_never_requeued_and_the_next_start_finish
 
 @pytest.mark.parametrize("stage", ["asking for an upload", "uploading"])
 def test_what_can_still_go_up_within_the_seconds_of_a_stop_does(
-    mock: Platform, worker: WorkerProcess, job_image: str, stage: str
+    mock: Platform, start_worker: StartWorker, job_image: str, stage: str
 ) -> None:
+    worker = start_worker(constants=PATIENT)
     job = _reach(mock, worker, AFTER_THE_COMMAND[stage], job_image)
     worker.signal(signal.SIGTERM)
     worker.wait_for_log("Received SIGTERM")
     mock.heal()
-    assert worker.wait(STOP_S) == 0
+    assert worker.wait() == 0
     assert mock.job(job).status == "finished"
     worker.assert_nothing_left()
 
@@ -96,7 +98,7 @@ def test_worker_that_is_stopped_requeues_its_job_within_8_seconds(
     """P20."""
     job = _reach(mock, worker, stage, job_image)
     worker.signal(signal.SIGTERM)
-    assert worker.wait(STOP_S) == 0
+    assert worker.wait_no_longer_than(STOP_S) == 0
     assert mock.job(job).status == "queued"
     assert mock.details(job) == REASON
     worker.assert_nothing_left()
@@ -105,11 +107,13 @@ def test_worker_that_is_stopped_requeues_its_job_within_8_seconds(
 def test_worker_is_stopped_in_time_although_the_api_takes_5_seconds_to_answer(
     mock: Platform, start_worker: StartWorker, job_image: str
 ) -> None:
-    worker = start_worker(TIMEOUT_STATUS="60")
+    answer_s = 5
+    assert answer_s < shutdown.STOP_S, "so long a stopped worker waits; this one has more, on a busy machine"
+    worker = start_worker(TIMEOUT_STATUS="60", constants=PATIENT)
     job = _reach(mock, worker, STAGES["downloading"], job_image)
-    mock.fault("/jobs/*", delay_s=5)
+    mock.fault("/jobs/*", delay_s=answer_s)
     worker.signal(signal.SIGTERM)
-    assert worker.wait(STOP_S) == 0
+    assert worker.wait_no_longer_than(STOP_S) == 0
     assert (mock.job(job).status, mock.details(job)) == ("queued", REASON)
     worker.assert_nothing_left()
 
@@ -122,7 +126,7 @@ def test_requeue_that_arrives_too_late_to_be_heard_of_is_not_sent_again(
     slow = mock.fault("/jobs/*", delay_s=5)
     mock.wait_until(lambda: slow.matched > 0, "the keep-alive")
     worker.signal(signal.SIGTERM)
-    assert worker.wait(STOP_S) == 0
+    assert worker.wait_no_longer_than(STOP_S) == 0
     mock.wait_for_status(job, "queued")
     mock.heal()
     worker.start()
@@ -144,7 +148,7 @@ def test_worker_is_stopped_in_the_middle_of_a_pull_that_stalls(
     job = mock.submit("true", image=remote_image)
     wait_until(lambda: registry_gate.tries > 0, "the pull")
     worker.signal(signal.SIGTERM)
-    assert worker.wait(STOP_S) == 0
+    assert worker.wait_no_longer_than(STOP_S) == 0
     assert (mock.job(job).status, mock.details(job)) == ("queued", REASON)
     worker.assert_nothing_left()
 
@@ -161,7 +165,7 @@ def test_job_that_cannot_be_requeued_is_kept_for_the_next_start_which_takes_it_b
     job = _reach(mock, gated_worker, STAGES[stage], job_image)
     silence(gate)
     gated_worker.signal(signal.SIGTERM)
-    assert gated_worker.wait(STOP_S) == 0
+    assert gated_worker.wait_no_longer_than(STOP_S) == 0
     assert gated_worker.containers() == []
     assert gated_worker.folders() == [job]
     mock.heal()
@@ -181,13 +185,13 @@ def test_worker_that_is_stopped_while_it_asks_for_a_job_requeues_what_comes(
     mock: Platform, start_worker: StartWorker, job_image: str
 ) -> None:
     fault = mock.fault("/jobs", "GET", hang=True)
-    worker = start_worker()
+    worker = start_worker(constants=PATIENT)
     mock.wait_until(lambda: fault.matched > 0, "the look for a job")
     job = mock.submit("true", image=job_image)
     worker.signal(signal.SIGTERM)
     worker.wait_for_log("Received SIGTERM")
     mock.heal()
-    assert worker.wait(STOP_S) == 0
+    assert worker.wait() == 0
     assert (mock.statuses(job), mock.details(job)) == (["queued"], REASON)
 
 
@@ -198,14 +202,15 @@ def test_idle_worker_is_stopped_while_the_platform_is_away(
     gate.close_port()
     gated_worker.wait_for_log("The worker cannot ask for a job")
     gated_worker.signal(signal.SIGTERM)
-    assert gated_worker.wait(STOP_S) == 0
+    assert gated_worker.wait_no_longer_than(STOP_S) == 0
 
 
 @pytest.mark.parametrize("stage", ["downloading", "running"])
 def test_second_signal_ends_a_stop_at_once_and_the_next_start_completes_it(
-    mock: Platform, worker: WorkerProcess, job_image: str, stage: str
+    mock: Platform, start_worker: StartWorker, job_image: str, stage: str
 ) -> None:
     """The engine goes on to stop the container by itself, whose exit code 137 is not the command's then."""
+    worker = start_worker(constants=PATIENT)
     job = _reach(mock, worker, STAGES[stage], job_image)
     mock.fault("/jobs/*/status", "PUT", query="status=queued*", hang=True)
     worker.signal(signal.SIGTERM)

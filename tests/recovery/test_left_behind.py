@@ -26,7 +26,7 @@ from tests.recovery.support import (
     wait_for_next_look,
 )
 from tests.support.platform import Platform
-from tests.support.worker import WorkerProcess, wait_until
+from tests.support.worker import PATIENT, WorkerProcess, wait_until
 
 StartWorker = Callable[..., WorkerProcess]
 
@@ -203,9 +203,10 @@ def test_last_status_that_had_arrived_is_not_sent_again(mock: Platform, worker: 
 
 
 def test_stop_while_a_job_is_taken_up_requeues_it_and_removes_its_container(
-    mock: Platform, worker: WorkerProcess, job_image: str
+    mock: Platform, start_worker: StartWorker, job_image: str
 ) -> None:
     """P19, P20. The next start is stopped when it has not heard yet whether the job is still its own."""
+    worker = start_worker(constants=PATIENT)
     job = submit(mock, job_image)
     killed_while_running(mock, worker, job)
     fault = mock.fault("/jobs/*/status", query="status=running*", hang=True)

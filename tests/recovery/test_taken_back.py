@@ -11,9 +11,15 @@ import pytest
 from app.jobs import Status
 from tests.recovery.support import OUTPUTS, go, kill, submit, wait_for_next_look
 from tests.support.platform import Platform
-from tests.support.worker import WorkerProcess, run_job, wait_until
+from tests.support.worker import PATIENT, WorkerProcess, run_job, wait_until
 
 StartWorker = Callable[..., WorkerProcess]
+
+
+@pytest.fixture
+def worker(start_worker: StartWorker) -> WorkerProcess:
+    """One that does not leave the requeue to its next start, however busy this machine is."""
+    return start_worker(constants=PATIENT)
 
 
 def requeues(mock: Platform, job: str) -> list[str | None]:
@@ -70,7 +76,7 @@ def test_job_that_was_requeued_comes_before_a_new_one(mock: Platform, worker: Wo
 def test_job_that_another_account_has_pulled_meanwhile_stays_with_it(
     mock: Platform, start_worker: StartWorker, job_image: str
 ) -> None:
-    worker = start_worker()
+    worker = start_worker(constants=PATIENT)
     job = submit(mock, job_image)
     stopped_while_it_ran(mock, worker, job)
     other = start_worker("other", USERNAME="worker2", PASSWORD="Worker-password-2")
@@ -185,7 +191,7 @@ def test_job_that_this_machine_cannot_run_is_taken_back_when_the_reason_is_gone_
 def test_two_workers_of_one_folder_take_a_job_back_once(
     mock: Platform, start_worker: StartWorker, job_image: str
 ) -> None:
-    worker = start_worker()
+    worker = start_worker(constants=PATIENT)
     job = submit(mock, job_image)
     stopped_while_it_ran(mock, worker, job)
     worker.start()

@@ -22,7 +22,7 @@ def test_what_has_arrived_is_not_sent_again(mock: Platform, worker: WorkerProces
     job = mock.submit(LINE, image=job_image, up={"output": "output"})
     mock.wait_until(lambda: fault.matched > 0 and len(mock.outputs(job)) == 3, "all but one to arrive")
     ledger = worker.base / job / "uploads.jsonl"
-    mock.wait_until(lambda: ledger.read_bytes().count(b"\n") == 3, "three lines about it")
+    mock.wait_until(lambda: ledger.exists() and ledger.read_bytes().count(b"\n") == 3, "three lines about it")
     kill(worker)
     whole = ledger.read_bytes()
     ledger.write_bytes(whole[: len(whole) - cut])

@@ -2,11 +2,12 @@
 
 import io
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event
 
 import requests
+from docker.errors import NotFound
 from docker.models.containers import Container
 
 from tests.recovery.support import OUTPUTS, assert_finished_once, submit
@@ -35,7 +36,9 @@ def wait_for_next(fleet: Fleet, service: str, before: Container, image: str) -> 
 
     def goes_on() -> bool:
         worker = fleet.workers().get(service)
-        return worker is not None and worker != before and b": resuming" in worker.logs()
+        with suppress(NotFound):  # Swarm, or Compose, has just removed it
+            return worker is not None and worker != before and b": resuming" in worker.logs()
+        return False
 
     wait_until(goes_on, f"the next worker of {service}")
     assert fleet.workers()[service].attrs["Config"]["Image"].split("@")[0] == image
@@ -47,6 +50,11 @@ def finish(fleet: Fleet, mock: Platform, service: str, job: str) -> None:
     mock.wait_for_status(job)
     assert_finished_once(mock, job)
     assert mock.outputs(job) == OUTPUTS
+
+
+def wait_for_log(fleet: Fleet, line: str, text: str) -> None:
+    """Wait until a line that the page shows prints a log with `text`: the platform hears of a job's end before that."""
+    wait_until(lambda: text in fleet.run(line), f"{text!r} in a log")
 
 
 def assert_nothing_left(fleet: Fleet) -> None:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import docker
 import pynvml
@@ -15,6 +16,7 @@ from docker.types import DeviceRequest
 from starlette.applications import Starlette
 
 from app.store import StoredObject
+from tests.support import turns
 from tests.support.engine import remove_litter
 from tests.support.images import JobImages, add_image, push, remove_images
 from tests.support.litter import left, things
@@ -22,6 +24,7 @@ from tests.support.nvml import Gpu, NvmlStub
 from tests.support.platform import Platform
 from tests.support.raw_server import answer, raw_server
 from tests.support.servers import serve
+from tests.support.turns import MOST_S
 
 ASK_NVML = """
 import pynvml as n
@@ -162,6 +165,20 @@ def test_what_is_left_on_the_engine_is_told(docker_client: docker.DockerClient, 
         assert [line.split()[0] for line in told] == [kind]
     finally:
         docker_client.images.remove(name) if made is None else made.remove()
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"), [((0.02, 0.05), 0.05), ((5.0,), MOST_S), ((0.02, 3.0, 3.02), 0.04 + MOST_S)]
+)
+def test_pause_of_the_machine_is_one_turn(
+    monkeypatch: pytest.MonkeyPatch, times: tuple[float, ...], seconds: float
+) -> None:
+    looks = iter((0.0, *times))
+    monkeypatch.setattr(turns, "time", SimpleNamespace(monotonic=lambda: next(looks)))
+    clock = turns.Turns()
+    for _ in times:
+        clock.tick()
+    assert clock.seconds == pytest.approx(seconds)
 
 
 def exchange(url: str, request: bytes) -> bytes:

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -18,12 +19,15 @@ from job_fetcher.engine.isolation import LABEL_FOLDER
 from tests.support import preloaded
 from tests.support.engine import remove
 from tests.support.platform import PASSWORD, USERNAME, Platform
+from tests.support.turns import LOOK_S, Turns
 from tests.support.waiting import PATIENCE_S, wait_until
 
-__all__ = ["PASSED_ON", "PATIENCE_S", "WorkerProcess", "killed", "run_job", "wait_until"]
+__all__ = ["PASSED_ON", "PATIENCE_S", "PATIENT", "WorkerProcess", "killed", "run_job", "wait_until"]
 
 killed: set[Path] = set()
 """The folders (PATH_BASE) of the workers that this process has killed."""
+PATIENT = {"STOP_S": 60.0, "FINISH_S": 60.0}
+"""With these constants a worker that is stopped has as long as a test waits, for what has to arrive before it ends."""
 PASSED_ON = ("PATH", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY")
 
 
@@ -120,6 +124,15 @@ class WorkerProcess:
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Its exit code, as soon as it has ended."""
         return self._process.wait(timeout_s)
+
+    def wait_no_longer_than(self, seconds: float) -> int:
+        """Its exit code. `AssertionError` if it is there after `seconds` in which this process had its turns."""
+        clock = Turns()
+        while self.is_running:
+            assert clock.seconds < seconds, f"the worker is there after {seconds:g} s"
+            time.sleep(LOOK_S)
+            clock.tick()
+        return self.wait()
 
     def stop(self) -> int:
         """Stop it as `docker stop` does; returns the exit code."""
