@@ -49,7 +49,7 @@ def test_keep_alives_go_on_through_slow_pulls_and_transfers_and_thousands_of_fil
     job = mock.submit(line, image=remote_image, files={"big": bytes(20 * MIB)}, up={"output": "output"})
     mock.wait_until(lambda: _sent(mock, job, "preprocessing") > 4, "keep-alives while the pull stalls")
     registry_gate.open()
-    mock.wait_for_status(job, timeout_s=180)
+    mock.wait_for_status(job, timeout_s=400)
     assert mock.job(job).status == "finished", mock.details(job)
     assert len(mock.outputs(job)) == FILES + 1
     assert _sent(mock, job, "postprocessing") > 3
@@ -65,7 +65,7 @@ def test_keep_alives_come_in_time_although_the_api_takes_5_seconds_to_answer(
     job = mock.submit(
         "sleep 12; cp /files/a /files/output/a", image=job_image, files={"a": b"a"}, up={"output": "output"}
     )
-    mock.wait_for_status(job, timeout_s=180)
+    mock.wait_for_status(job, timeout_s=400)
     assert mock.job(job).status == "finished", mock.details(job)
     assert len(gaps(job)) > 5
     assert max(gaps(job)) < MOST * interval_s

@@ -66,12 +66,12 @@ def test_image_that_speaks_as_a_hook_that_fails_fails_its_job(
         for number, (what, changes) in enumerate(PRETENDS.items()):
             image = add_image(own.client, f"127.0.0.1:1/pretends:{number}", shell_files(), changes, LABEL)
             job = mock.submit("true", image=image)
-            mock.wait_for_status(job, timeout_s=30)
+            mock.wait_for_status(job)
             assert mock.job(job).status == "error", what
             assert "queued" not in mock.statuses(job), what
             assert mock.details(job).startswith("The Docker engine cannot "), what
         good = mock.submit("true", image="127.0.0.1:1/job:latest")
-        mock.wait_for_status(good, timeout_s=30)
+        mock.wait_for_status(good)
         assert mock.job(good).status == "finished"
         assert ("the worker cannot find out whether the job is to blame" in worker.log) is not told
         assert worker.stop() == 0

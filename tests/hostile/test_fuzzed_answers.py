@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.hostile.conftest import StartVictim, Victim
+from tests.hostile.conftest import PATIENCE_S, StartVictim, Victim
 from tests.support.platform import Platform
 from tests.support.worker import wait_until
 
@@ -46,7 +46,7 @@ def arm(victim: Victim, path: str, bodies: list[str], method: str = "*", query: 
 
 def wait_for_all(victim: Victim) -> None:
     """Until the worker has had every spoiled answer."""
-    wait_until(status_of(victim.platform), "every spoiled answer to be had", 60)
+    wait_until(status_of(victim.platform), "every spoiled answer to be had", PATIENCE_S)
 
 
 def test_login_is_tried_again_whatever_the_answers_are(start_victim: StartVictim) -> None:

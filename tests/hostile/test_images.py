@@ -61,7 +61,7 @@ def test_volume_that_would_hide_a_file_of_the_job_is_refused(
     image = f"{victim.images.registry}/hides:latest"
     push(docker_client, add_image(docker_client, image, shell_files(), f'VOLUME ["{volume}"]'))
     job = victim.platform.submit("true", image=image, files={"in/a": b"1"})
-    victim.platform.wait_for_status(job, timeout_s=20)
+    victim.platform.wait_for_status(job)
     fate = victim.fate(job)
     assert (fate.status, LOG in fate.outputs) == ("error", False)
     assert fate.told.startswith(f"The image '{image}' has a VOLUME that would hide the job's own folder: ")

@@ -196,6 +196,7 @@ def test_two_workers_of_one_folder_and_one_account_leave_each_other_alone(
     go(base, first)
     mock.wait_for_status(first)
     assert f"job {second}: " not in third.logs().decode()
+    wait_until(lambda: len(jobs_containers(docker_client, base)) == 1, "the container of the first one to be removed")
     [left] = jobs_containers(docker_client, base)
     assert (left.id, left.status) == (containers[second].id, "running")
     go(base, second)
