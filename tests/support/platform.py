@@ -4,7 +4,8 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection
 from typing import Any
 
 from pydantic import SecretStr
@@ -156,6 +157,12 @@ class Platform:
             if each.method.startswith(method)
             and (path[1:] in each.path if path.startswith("*") else each.path.startswith(path))
         ]
+
+    def settle(self) -> None:
+        """Return when all is done that a client has sent which is gone: one that was killed a moment ago, say."""
+        with suppress(OSError), closing(HTTPConnection(self.url.partition("//")[2], timeout=PATIENCE_S)) as own:
+            own.request("GET", "/")  # comes later, is neither recorded nor hit by a fault
+            own.getresponse().read()
 
     def wait_until(self, condition: Callable[[], bool], what: str = "", timeout_s: float = PATIENCE_S) -> None:
         """Wait for something about the mock to come true; `AssertionError` if it does not in `timeout_s`."""

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from docker.errors import APIError
 from docker.models.containers import Container
 
+from app.config import Account
 from job_fetcher.core.background import in_background
 from tests.support import fake_engine, preloaded
 from tests.support.engine import FOLDER_LABEL, JOB_LABEL, remove, remove_litter
@@ -19,7 +21,7 @@ from tests.support.fake_engine import FakeEngine
 from tests.support.gate import running_gate
 from tests.support.images import JobImages
 from tests.support.page import answers
-from tests.support.platform import Platform
+from tests.support.platform import TOKEN, Platform
 from tests.support.ports import free_port, reserved
 from tests.support.waiting import wait_until
 
@@ -116,3 +118,23 @@ def test_container_that_the_engine_makes_after_its_worker_was_killed_is_removed_
     assert remove_litter(docker_client, job_images.no_shell, {tmp_path}) == []
     make()
     assert len(remove_litter(docker_client, job_images.no_shell, {tmp_path / "other"})) == 1
+
+
+@pytest.mark.parametrize("status", ["preprocessing", "running", "postprocessing"])
+def test_what_a_killed_worker_has_sent_last_is_done_when_a_test_goes_on(
+    mock: Platform, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    job = mock.pulled()
+    authenticate = mock.state.accounts.authenticate
+
+    def slowly(token: str) -> Account:
+        time.sleep(0.1)  # the server's thread does not get on
+        return authenticate(token)
+
+    monkeypatch.setattr(mock.state.accounts, "authenticate", slowly)
+    host, _, port = mock.url.partition("//")[2].partition(":")
+    head = f"PUT /jobs/{job}/status?status={status} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    with socket.create_connection((host, int(port))) as killed:
+        killed.sendall(head.encode())
+    mock.settle()
+    assert mock.statuses(job) == [status]

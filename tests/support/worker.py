@@ -54,6 +54,7 @@ class WorkerProcess:
         constants: Mapping[str, float] | None = MappingProxyType({}),
     ) -> None:
         self.base, self.log_file, self._client, self._constants = base, log_file, client, constants
+        self._platform = platform
         defaults = {
             "API_URL": platform.url,
             "USERNAME": USERNAME,
@@ -122,8 +123,10 @@ class WorkerProcess:
         self._process.send_signal(number)
 
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
-        """Its exit code, as soon as it has ended."""
-        return self._process.wait(timeout_s)
+        """Its exit code, as soon as it has ended and the platform has done what it sent last."""
+        code = self._process.wait(timeout_s)
+        self._platform.settle()
+        return code
 
     def wait_no_longer_than(self, seconds: float) -> int:
         """Its exit code. `AssertionError` if it is there after `seconds` in which this process had its turns."""
