@@ -31,7 +31,7 @@ DEMO = MOCK / "demo"
 PICTURES = ROOT / "demo-output"
 PROGRAMS = Path(sys.executable).parent  # of the environment that this runs in
 INPUT = "demo/localizations.csv"
-DEADLINE_S = 120
+DEADLINE_S = 600
 ENDS = ("finished", "error")
 
 
@@ -116,8 +116,15 @@ def image_name() -> str:
 @contextmanager
 def running_mock(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     """The URL of the mock, which ends with the `with` block; on a free port unless one is given."""
-    with socket.create_server((host, port)) as free:
-        port = free.getsockname()[1]
+    with socket.socket() as keeper:  # keeps the port for the mock, which shares it
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.bind((host, port))
+        with mock_at(host, keeper.getsockname()[1]) as url:
+            yield url
+
+
+@contextmanager
+def mock_at(host: str, port: int) -> Iterator[str]:
     where = ["--host", host, "--port", str(port)]
     command = [str(PROGRAMS / "uvicorn"), "app.app:app", *where, "--log-level", "warning"]
     url = f"http://127.0.0.1:{port}"
@@ -164,13 +171,13 @@ def ending(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[byt
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def answers(url: str) -> bool:
     try:
         return requests.get(f"{url}/access_info", timeout=5).ok
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import docker
+import hypothesis
 import pytest
 from hypothesis import HealthCheck, settings
 from scripts.docker import build_image
@@ -37,6 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """A shell that starts this in the background lets it ignore SIGINT, which the programs under test would inherit."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    patient = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    hypothesis.settings.register_profile("patient", patient)  # an example takes as long as the machine needs for it
+    hypothesis.settings.load_profile("patient")
     if config.getoption("quick"):
         os.environ["DOCKER_HOST"] = NO_ENGINE  # a test that uses an engine without saying so fails everywhere
 

@@ -20,6 +20,9 @@ LONG = "head -c 20000000 /dev/zero | tr '\\0' x; echo; echo after the long line"
 WAIT = "until [ -e /files/go ]; do sleep 0.02; done; echo the last line; until [ -e /files/end ]; do sleep 0.02; done"
 
 
+expect.set_options(timeout=60_000)
+
+
 class Watched:
     """A page, and what it must not do: errors, and requests to another host."""
 
@@ -38,7 +41,9 @@ class Watched:
 @pytest.fixture
 def watched(needs_browser: None) -> Iterator[Watched]:
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=screenshots.browser(), args=["--no-sandbox"])
+        running = playwright.chromium.launch(
+            executable_path=screenshots.browser(), args=["--no-sandbox"], timeout=120_000
+        )
         yield Watched(running.new_page())
         running.close()
 
@@ -51,22 +56,22 @@ def test_page_follows_jobs_to_their_end_over_a_restart_and_no_log_harms_it(
     wait_until(lambda: answers(port), "the page")
     page = watched.page
     page.goto(f"http://localhost:{port}/")
-    expect(page.locator("#doing")).to_contain_text("waits for a job", timeout=20_000)
+    expect(page.locator("#doing")).to_contain_text("waits for a job")
     assert watched.serious_faults() == []
 
     mock.fault("*/url", delay_s=1, times=1)
     job = mock.submit(f"{HARM}; {LONG}; {WAIT}", image=job_image, files={"data/a": b"x"}, meta={"job_id": 2})
-    expect(page.locator("#job-stages")).to_contain_text("preprocessing", timeout=20_000)
+    expect(page.locator("#job-stages")).to_contain_text("preprocessing")
     expect(page.locator("#job-name")).to_contain_text("user's job 2")
-    expect(page.locator("#log")).to_contain_text("after the long line", timeout=20_000)
+    expect(page.locator("#log")).to_contain_text("after the long line")
     (worker.base / job / "files" / "go").touch()
-    expect(page.locator("#log")).to_contain_text("the last line", timeout=5_000)
+    expect(page.locator("#log")).to_contain_text("the last line")
     assert watched.serious_faults() == []
     (worker.base / job / "files" / "end").touch()
-    expect(page.locator("#jobs li").first).to_contain_text(f"finished · job {job}", timeout=20_000)
+    expect(page.locator("#jobs li").first).to_contain_text(f"finished · job {job}")
 
     failed = run_job(mock, "exit 3", image=job_image)
-    expect(page.locator("#jobs li").first).to_contain_text(f"error · job {failed}", timeout=10_000)
+    expect(page.locator("#jobs li").first).to_contain_text(f"error · job {failed}")
     expect(page.locator("#jobs li").first).to_contain_text("The command ended with exit code 3")
     page.locator("#jobs summary").first.focus()
     page.keyboard.press("Enter")
@@ -74,11 +79,13 @@ def test_page_follows_jobs_to_their_end_over_a_restart_and_no_log_harms_it(
     assert watched.errors == []
 
     assert worker.stop() == 0
-    expect(page.locator("#doing")).to_contain_text("does not answer", timeout=15_000)
+    expect(page.locator("#doing")).to_contain_text("does not answer")
     worker.start()
-    expect(page.locator("#doing")).to_contain_text("waits for a job", timeout=20_000)
+    expect(page.locator("#doing")).to_contain_text("waits for a job")
     expect(page.locator("#jobs li")).to_have_count(2)
-    assert [each for each in watched.errors if "ERR_CONNECTION_REFUSED" not in each] == []
+    assert [
+        each for each in watched.errors if "net::ERR_" not in each
+    ] == []  # it ended in the middle of an answer, say
     assert page.evaluate("window.harmed") is None
     assert watched.hosts - {""} == {f"localhost:{port}"}  # a picture within the page has no host
     page.emulate_media(color_scheme="dark")

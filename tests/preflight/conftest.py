@@ -16,8 +16,10 @@ from tests.support import preloaded
 from tests.support.images import add_image, remove_images, shell_files
 from tests.support.leaks import Evidence
 from tests.support.platform import PASSWORD, USERNAME, Platform
-from tests.support.worker import PASSED_ON, PATIENCE_S
+from tests.support.worker import PASSED_ON
 
+PATIENCE_S = 300.0
+"""A check starts several containers, one after the other."""
 IMAGE, LABEL = "job-fetcher:check", "LABEL job-fetcher.build=worker"
 """Of the image that a check tries containers with."""
 
@@ -91,7 +93,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1M,nr_inodes=100", "none", str(folder)], check=True)
     (folder / ".lock").touch()
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a worker may be looking at it
 
 
 def settings_of(mock: Platform, base: Path) -> dict[str, str]:

@@ -103,7 +103,7 @@ def test_worker_uses_the_engine_that_the_demo_uses(
     program.chmod(0o755)
     monkeypatch.setattr(demo, "PROGRAMS", tmp_path)
     with demo.running_worker("http://x", str(tmp_path)) as worker:
-        worker.wait(10)
+        worker.wait(60)
     assert (tmp_path / "host").read_text() == f"{rootless}\n"
 
 

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,9 +29,7 @@ def command(beginning: str) -> str:
 @contextmanager
 def mock_of_the_demo() -> Iterator["subprocess.Popen[str]"]:
     """`./scripts/demo.sh --mock`, on a port that is free."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    line = [sys.executable, "-m", "scripts.demo", "--mock", str(port)]
+    line = [sys.executable, "-m", "scripts.demo", "--mock", "0"]
     with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,6 +53,15 @@ class Cloud:
         assert process.returncode == any("errorType" in each for each in answers), self.log.read_text()
         assert all(each == answers[0] for each in answers), "a call that is repeated gives the same answer"
         answer: Event = answers[0]
+        return answer
+
+    def out_of_time(self, handler: str, event: Event, when: Callable[[], bool]) -> Event:
+        """What a handler answers whose time is up when something has come true."""
+        with self.running(handler, event) as process:
+            wait_until(when, f"{handler} to get there")
+            process.send_signal(signal.SIGUSR1)
+            assert process.stdout is not None
+            answer: Event = json.loads(process.stdout.readline())
         return answer
 
     def killed(self, handler: str, event: Event, when: Callable[[], bool]) -> None:

@@ -20,8 +20,6 @@ from job_fetcher.engine.isolation import (
     LABEL_HELPER,
     Resources,
     host_config,
-    image_labels,
-    labelled,
 )
 
 CHOWN_S, CHOWN_MEMORY_MIB = 120, 512
@@ -90,15 +88,11 @@ def _create_helper(client: Client, image: str, folder: PurePosixPath, root: Cont
         owner = "0:0"
     if root is ContainerRoot.REMAPPED:
         config["UsernsMode"] = "host"
-    made: str = client.create_container(
-        image=image,
-        entrypoint=["chown", "-R", "-h", owner, "/files"],
-        command=[],
-        user="0",
-        **labelled({LABEL_HELPER: str(folder)}, image_labels(client, image)),
-        host_config=config,
-    )["Id"]
-    return made
+    made = probe.create(
+        client, image, {LABEL_HELPER: str(folder)},
+        entrypoint=["chown", "-R", "-h", owner, "/files"], command=[], user="0", host_config=config,
+    )  # fmt: skip
+    return str(made["Id"])
 
 
 def remove_orphans(client: Client, host_base: PurePosixPath, is_there: Callable[[str], bool]) -> list[str]:

@@ -3,10 +3,12 @@
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from docker.errors import NotFound
 
 from job_fetcher.core.errors import EngineUnavailable, JobFailed, JobFetcherError, SettingsError
 from job_fetcher.engine import logins
@@ -22,6 +24,9 @@ Podman writes `localhost/` before the name of an image that was built on the mac
 one that was built through its Docker API.
 """
 FALLBACK = "busybox:latest"
+IMAGES = 3
+"""So many images are tried, one after the other, while somebody removes them: by an update, or a clean-up."""
+PROBE = {LABEL_BUILD: "probe"}
 PROBE_S, LINES = 60, 100
 LEAST_MIB = 64
 """MiB of a container that is not started: more than any engine's least."""
@@ -87,10 +92,9 @@ def run(
             **ISOLATION,
         )
         with translate_errors("start a container"):
-            container = client.create_container(
-                image, entrypoint=["/bin/sh", "-c", line], command=[], user="0", host_config=host_config,
+            container = create(
+                client, image, PROBE, entrypoint=["/bin/sh", "-c", line], command=[], user="0", host_config=host_config,
                 environment={"NVIDIA_DRIVER_CAPABILITIES": "utility"},
-                **labelled({LABEL_BUILD: "probe"}, image_labels(client, image)),
             )["Id"]  # fmt: skip
             try:
                 client.start(container)
@@ -103,6 +107,27 @@ def run(
     if code != 0:
         raise ProbeFailed(f"exit code {code}: {output.strip()[-300:]}")
     return str(output)
+
+
+def create(
+    client: Client, image_id: str, own_labels: Mapping[str, str], *, tries: int = IMAGES, **what: Any
+) -> dict[str, Any]:
+    """Create a container of an image that this module found; if that has just been removed, of another one here.
+
+    Raises what docker-py does: call it within `translate_errors`.
+    """
+    try:
+        labels = labelled(own_labels, image_labels(client, image_id))
+        made: dict[str, Any] = client.create_container(image_id, **what, **labels)
+        return made
+    except NotFound:
+        try:
+            other = image(client, may_pull=False) if tries > 1 else None
+        except NoImage:
+            other = None
+        if other is None:
+            raise
+    return create(client, other, own_labels, tries=tries - 1, **what)
 
 
 def start_as_job(client: Client, network: str, gpu: Gpu | None) -> None:
@@ -121,8 +146,7 @@ def creation_warnings(client: Client) -> list[str]:
     limit = f"{LEAST_MIB}m"
     host_config = client.create_host_config(mem_limit=limit, memswap_limit=limit, network_mode="none", **ISOLATION)
     with translate_errors("make a container"):
-        labels = labelled({LABEL_BUILD: "probe"}, image_labels(client, probe_image))
-        made = client.create_container(probe_image, ["true"], host_config=host_config, **labels)
+        made = create(client, probe_image, PROBE, command=["true"], host_config=host_config)
         client.remove_container(made["Id"], v=True, force=True)
     return [str(each) for each in made.get("Warnings") or ()]
 
@@ -138,8 +162,7 @@ def is_seen(client: Client, on_host: PurePosixPath, here: Path) -> bool:
         host_config = client.create_host_config(mounts=[_mount(on_host / folder.name)], **ISOLATION)
         try:
             with translate_errors("make a container"):
-                labels = labelled({LABEL_BUILD: "probe"}, image_labels(client, probe_image))
-                made = client.create_container(probe_image, ["true"], host_config=host_config, **labels)
+                made = create(client, probe_image, PROBE, command=["true"], host_config=host_config)
                 client.remove_container(made["Id"], v=True, force=True)
         except (Missing, EngineUnavailable, JobFailed):
             return False
