@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from time import time
 from typing import Any
 
 import docker
@@ -11,6 +10,7 @@ import pytest
 
 from job_fetcher.engine import cleanup, launch, probe
 from job_fetcher.engine import client as engine
+from tests.support.engine import events_told
 from tests.support.images import add_image, remove_images, shell_files
 
 STEERING = ("com.docker.compose.project", "com.docker.swarm.service.id", "com.centurylinklabs.watchtower.enable")
@@ -50,10 +50,9 @@ def test_labels_of_the_image_are_empty_in_each_container_of_the_worker(
     tmp_path: Path,
     make: Callable[[engine.Client, str, Path], Any],
 ) -> None:
-    since = int(time())
-    make(engine_client, steering_image, tmp_path)
-    filters = {"event": "create", "type": "container", "image": steering_image}
-    made = list(docker_client.events(since=since, until=int(time()) + 1, filters=filters, decode=True))
+    with events_told(docker_client, event="create", type="container", image=steering_image) as told:
+        make(engine_client, steering_image, tmp_path)
+        made = told()
     assert made
     for event in made:
         assert [event["Actor"]["Attributes"].get(each, "") for each in STEERING] == [""] * len(STEERING)
