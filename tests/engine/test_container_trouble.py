@@ -9,7 +9,7 @@ import pytest
 from job_fetcher.core.background import Cancellation
 from job_fetcher.core.errors import EngineUnavailable, JobFailed, MachineFault
 from job_fetcher.engine.client import Client, Missing
-from job_fetcher.engine.container import ContainerState, JobContainer
+from job_fetcher.engine.container import LABEL_TOKEN, ContainerState, JobContainer
 from job_fetcher.engine.container_wait import ContainerWait, Hooks
 from job_fetcher.engine.isolation import LABEL_FOLDER
 from tests.support.fake_engine import FakeContainer, FakeEngine
@@ -194,6 +194,21 @@ def test_container_that_somebody_removes_before_its_start_is_this_machines_fault
     lose(fake, there)
     with pytest.raises(MachineFault, match=r"Somebody has removed the job's container before its start\."):
         container.start()
+
+
+@pytest.mark.parametrize("late", ["first", "last"])
+@pytest.mark.parametrize("by", [LABEL_TOKEN, LABEL_FOLDER])
+def test_container_that_runs_is_found_beside_one_that_the_engine_made_for_a_worker_that_was_killed(
+    fake: FakeEngine, client: Client, late: str, by: str
+) -> None:
+    """A creation goes on although nobody waits for it any more. The next start may have looked before, and made one."""
+    labels = {LABEL_FOLDER: str(FOLDER)} if by == LABEL_FOLDER else {LABEL_FOLDER: "/moved/17", LABEL_TOKEN: "token"}
+    for _ in range(2):
+        client.create_container("image", ["sleep", "60"], labels=labels, host_config={})
+    running = list(fake.containers.values())[1 if late == "first" else 0]
+    running.start()
+    container = JobContainer(client, FOLDER, Cancellation(), Cancellation(), "token")
+    assert (container.id, container.state) == (running.id, ContainerState.STARTED)
 
 
 def test_start_that_is_refused_for_another_reason_is_told_as_it_is(

@@ -20,7 +20,7 @@ from job_fetcher.engine.isolation import LABEL_FOLDER
 from tests.support.leaks import Evidence
 from tests.support.own_engine import OwnEngine, own_engine
 from tests.support.platform import PASSWORD, USERNAME
-from tests.support.worker import wait_until
+from tests.support.worker import TRIED, wait_until
 
 COMPOSE_FILE = ROOT / "compose.yaml"
 PAGE = ROOT / "docs" / "gpus-and-fleets.md"
@@ -114,8 +114,9 @@ class Fleet:
         return {str(Path(each.labels[LABEL_FOLDER]).relative_to(self.base)): (each.id, each.status) for each in found}
 
     def folders(self) -> list[str]:
-        """The jobs' folders, `service/job id` each."""
-        return sorted(str(path.relative_to(self.base)) for path in self.base.glob("*/*") if path.is_dir())
+        """The jobs' folders, `service/job id` each. Swarm may be starting a worker, which tries its own."""
+        found = [path for path in self.base.glob("*/*") if path.is_dir() and not path.name.startswith(TRIED)]
+        return sorted(str(path.relative_to(self.base)) for path in found)
 
     def end(self, evidence: Evidence) -> None:
         """Remove the services and all containers; the workers' logs are kept."""

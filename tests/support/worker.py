@@ -22,12 +22,14 @@ from tests.support.platform import PASSWORD, USERNAME, Platform
 from tests.support.turns import LOOK_S, Turns
 from tests.support.waiting import PATIENCE_S, wait_until
 
-__all__ = ["PASSED_ON", "PATIENCE_S", "PATIENT", "WorkerProcess", "killed", "run_job", "wait_until"]
+__all__ = ["PASSED_ON", "PATIENCE_S", "PATIENT", "TRIED", "WorkerProcess", "killed", "run_job", "wait_until"]
 
 killed: set[Path] = set()
 """The folders (PATH_BASE) of the workers that this process has killed."""
 PATIENT = {"STOP_S": 60.0, "FINISH_S": 60.0}
 """With these constants a worker that is stopped has as long as a test waits, for what has to arrive before it ends."""
+TRIED = (".probe-", ".trial-")
+"""What a worker leaves that is killed at its start. A start removes it after 10 minutes: another may be using it."""
 PASSED_ON = ("PATH", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY")
 
 

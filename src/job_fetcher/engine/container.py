@@ -248,6 +248,7 @@ class JobContainer:
             jobs = call_engine(self._cancelled)(once)
         by_token = [each for each in jobs if self._token and each["Labels"].get(LABEL_TOKEN) == self._token]
         found = by_token or [each for each in jobs if each["Labels"].get(LABEL_FOLDER) == str(self._folder)]
+        found.sort(key=lambda each: each["State"] == "created")  # the engine made it late, for a worker that was killed
         self._found = found[0]["Id"] if found else None
         self._state_found = ContainerState.NONE
         if found:
