@@ -16,7 +16,8 @@ WAIT = "echo ran >> /files/output/ran; until [ -e /files/go ]; do sleep 0.02; do
 
 @pytest.fixture
 def worker(start: StartWorker) -> WorkerProcess:
-    return start(constants={"REFUSED_FOR_S": 1.0})
+    """Refusals are believed soon. The engine has all the time that it needs for its answer to the last look."""
+    return start(constants={"REFUSED_FOR_S": 1.0, "LOOK_S": 30.0, "STOP_S": 30.0})
 
 
 def ended_unheard(mock: Platform, engine: FakeEngine, worker: WorkerProcess, last: str) -> tuple[str, FakeContainer]:
