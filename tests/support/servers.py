@@ -71,7 +71,11 @@ def serve(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[s
     # asyncio does so for sockets of its own. Without, each answer takes 40 ms more: its body waits for an ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server = _Server(uvicorn.Config(app, log_level="critical", access_log=False, lifespan="off", server_header=False))
+    # No idle connection is closed: on a machine that stands still for seconds, that met requests which had just begun.
+    config = uvicorn.Config(
+        app, log_level="critical", access_log=False, lifespan="off", server_header=False, timeout_keep_alive=3600
+    )
+    server = _Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), name="uvicorn", daemon=True)
     thread.start()
     try:

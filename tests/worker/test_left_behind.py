@@ -14,6 +14,7 @@ from job_fetcher.worker.shutdown import Shutdown
 from job_fetcher.workspace.job_folder import JobFolder
 from job_fetcher.workspace.workspace import Workspace
 from tests.support.fake_engine import FakeEngine
+from tests.support.fake_engine_workers import IMPATIENT
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, wait_until
 from tests.worker.test_loop_overlap import (
@@ -109,7 +110,7 @@ def test_stop_requeues_the_job_that_waits_for_its_turn_too(
 def test_stop_keeps_the_job_that_waits_for_its_turn_if_its_command_has_ended(
     mock: Platform, engine: FakeEngine, start: Callable[..., WorkerProcess]
 ) -> None:
-    worker = start()
+    worker = start(constants={**IMPATIENT, "LOOK_S": 30.0})  # a busy engine has its time for the last look
 
     def end(job: str) -> None:
         go(worker, job)
