@@ -8,6 +8,7 @@ import pytest
 from tests.faults.conftest import StartWorker
 from tests.support.gate import Gate
 from tests.support.platform import Platform
+from tests.support.turns import wait_within
 from tests.support.worker import WorkerProcess, wait_until
 
 KEEP_ALIVE_S = 1
@@ -47,7 +48,7 @@ def _reach(mock: Platform, worker: WorkerProcess, stage: Stage, image: str) -> s
 
 def _assert_dropped(mock: Platform, worker: WorkerProcess, job: str, image: str) -> None:
     """Nothing is left of a job that was cancelled or reported for it, and the worker does the next one."""
-    wait_until(lambda: not worker.containers() and not worker.folders(), "the job's end", GPU_FREE_S)
+    wait_within(GPU_FREE_S, lambda: not worker.containers() and not worker.folders(), "the job's end")
     assert f"job {job}: dropped" in worker.log
     asked = len(mock.requests(path=f"/jobs/{job}/"))
     mock.heal()

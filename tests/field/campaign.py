@@ -109,7 +109,7 @@ class Stage:
 
     def until_nothing_is_left(self) -> None:
         wait_until(lambda: not self.containers(), "the job's container to be removed")
-        wait_until(lambda: not self.worker.folders(), "the job's folder to be removed", 10)
+        wait_until(lambda: not self.worker.folders(), "the job's folder to be removed")
 
     def until_it_runs(self, job: str) -> None:
         """Wait for the command of a job that begins with `RAN`, and for the status that says so."""

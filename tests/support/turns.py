@@ -27,6 +27,15 @@ class Turns:
         self._last = now
 
 
+def wait_within(seconds: float, condition: Callable[[], object], what: str) -> None:
+    """Wait until `condition` is true. `AssertionError` if it is not after so many seconds of turns."""
+    clock = Turns()
+    while not condition():
+        assert clock.seconds < seconds, f"waited {seconds:g} s in vain for {what}"
+        time.sleep(LOOK_S)
+        clock.tick()
+
+
 @contextmanager
 def counted_turns() -> Iterator[Callable[[float, float], float]]:
     """Gives what tells the seconds of turns between two times of this block (in seconds since the epoch)."""

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +18,7 @@ from job_fetcher.engine.isolation import LABEL_FOLDER
 from tests.support import preloaded
 from tests.support.engine import remove
 from tests.support.platform import PASSWORD, USERNAME, Platform
-from tests.support.turns import LOOK_S, Turns
+from tests.support.turns import wait_within
 from tests.support.waiting import PATIENCE_S, wait_until
 
 __all__ = ["PASSED_ON", "PATIENCE_S", "PATIENT", "TRIED", "WorkerProcess", "killed", "run_job", "wait_until"]
@@ -132,11 +131,7 @@ class WorkerProcess:
 
     def wait_no_longer_than(self, seconds: float) -> int:
         """Its exit code. `AssertionError` if it is there after `seconds` in which this process had its turns."""
-        clock = Turns()
-        while self.is_running:
-            assert clock.seconds < seconds, f"the worker is there after {seconds:g} s"
-            time.sleep(LOOK_S)
-            clock.tick()
+        wait_within(seconds, lambda: not self.is_running, "the worker's end")
         return self.wait()
 
     def stop(self) -> int:
