@@ -12,7 +12,6 @@ from types import MappingProxyType
 import docker
 import hypothesis
 import pytest
-from hypothesis import HealthCheck, settings
 from scripts.docker import build_image
 
 from job_fetcher.core.background import Cancellation
@@ -27,17 +26,18 @@ from tests.support.platform import Platform, running_platform
 from tests.support.selection import NO_ENGINE, group, in_order, possible_ones, quick_ones
 from tests.support.worker import WorkerProcess, killed
 
-settings.register_profile("on a busy machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("on a busy machine")
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="run only the tests that need no engine and little time")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A shell that starts this in the background lets it ignore SIGINT, which the programs under test would inherit."""
+    """A shell that starts this in the background lets it ignore SIGINT, and `nohup` SIGHUP: programs inherit that.
+
+    A handler is inherited by none of them, so that the tests survive their terminal, and the programs do not.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
     patient = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
     hypothesis.settings.register_profile("patient", patient)  # an example takes as long as the machine needs for it
     hypothesis.settings.load_profile("patient")
