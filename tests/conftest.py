@@ -26,6 +26,7 @@ from tests.support.platform import Platform, running_platform
 from tests.support.selection import NO_ENGINE, group, in_order, possible_ones, quick_ones
 from tests.support.worker import WorkerProcess, killed
 
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="run only the tests that need no engine and little time")
 
