@@ -64,6 +64,7 @@ class WorkerProcess:
             "PATH_BASE": str(base),
             "TIMEOUT_JOB": "0.2",
             "TIMEOUT_STATUS": "1",
+            "MIN_FREE_GIB": "0",  # else a disk that other tests fill keeps jobs away, and images of other tests go
         } | preloaded.STRICT
         passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         self.environment = {
