@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -94,6 +95,28 @@ def needs_mounts() -> None:
 @pytest.fixture(scope="session")
 def needs_loop_devices(needs_mounts: None) -> None:
     """Whatever mounts a disk that is a file asks for this: pytest leaves it out where there are no such devices."""
+
+
+@pytest.fixture
+def memory_runs_out() -> Iterator[None]:
+    """Whatever has the kernel kill a process for memory asks for this: a worker may take that for its job's end."""
+    with _memory(fcntl.LOCK_EX):
+        yield
+
+
+@pytest.fixture
+def memory_suffices() -> Iterator[None]:
+    """Whatever ends by a SIGKILL that is not the kernel's asks for this: nobody beside it runs out of memory."""
+    with _memory(fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def _memory(how: int) -> Iterator[None]:
+    """Processes that run tests side by side share the kernel's count (`oom_kill` in /proc/vmstat)."""
+    with (Path(tempfile.gettempdir()) / "job-fetcher-memory.lock").open("w") as lock:
+        fcntl.flock(lock, how)
+        yield
 
 
 @pytest.fixture

@@ -107,6 +107,7 @@ def test_owner_who_restarts_a_container_has_ended_its_command(
     wait_until(lambda: not worker.containers(), "the container to be removed, beside the uploads or after them")
 
 
+@pytest.mark.usefixtures("memory_suffices")
 @pytest.mark.parametrize(
     ("line", "told"),
     [

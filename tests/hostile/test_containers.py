@@ -93,6 +93,7 @@ def test_neither_the_worker_nor_the_engine_nor_other_jobs_are_to_be_found(victim
     assert lines[-1] == "1"
 
 
+@pytest.mark.usefixtures("memory_runs_out")
 def test_fork_bomb_goes_off_below_the_limit_of_processes(victim: Victim) -> None:
     line = "i=0; while [ $i -lt 5000 ]; do sleep 600 & i=$((i + 1)); done; echo GRANTED"
     fate = victim.attack(line)
@@ -101,6 +102,7 @@ def test_fork_bomb_goes_off_below_the_limit_of_processes(victim: Victim) -> None
     assert "can't fork" in fate.told or "killed for memory" in fate.told
 
 
+@pytest.mark.usefixtures("memory_runs_out")
 @pytest.mark.parametrize("line", ["tail /dev/zero", "x=x; while :; do x=$x$x; done", "cat /dev/zero | sort"])
 def test_memory_hog_is_killed_and_its_user_told_why(victim: Victim, line: str) -> None:
     fate = victim.attack(f"exec {line}" if line.startswith("tail") else line)
@@ -108,6 +110,7 @@ def test_memory_hog_is_killed_and_its_user_told_why(victim: Victim, line: str) -
     assert "memory" in fate.told
 
 
+@pytest.mark.usefixtures("memory_runs_out")
 @pytest.mark.parametrize(
     "line", ["tail /dev/zero; true", "(exec tail /dev/zero) & wait; echo on", "tail /dev/zero | true; sleep 0.5"]
 )
@@ -172,6 +175,7 @@ EXITS = {
 }
 
 
+@pytest.mark.usefixtures("memory_suffices")
 def test_odd_end_is_told_as_it_was_and_the_command_is_not_run_again(victim: Victim) -> None:
     for line, fate in victim.attack_all({line: {"app": {"cmd": [f"echo once; {line}"]}} for line in EXITS}).items():
         assert (fate.status, fate.outputs[LOG].count(b"once")) == ("error", 1), line

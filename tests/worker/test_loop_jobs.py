@@ -108,6 +108,7 @@ def test_long_log_is_uploaded_whole_and_its_last_lines_are_told(
     assert mock.outputs(job)["log/log/container.log"].startswith(b"1\n2\n3\n")
 
 
+@pytest.mark.usefixtures("memory_runs_out")
 def test_command_killed_for_memory_is_told_so(mock: Platform, worker: WorkerProcess, job_image: str) -> None:
     """The container's limit is the machine's memory: here it is lowered while the command waits."""
     job = mock.submit(f"{WAIT_FOR_GO}; echo more; exec tail /dev/zero", image=job_image)

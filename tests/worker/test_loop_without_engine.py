@@ -54,6 +54,7 @@ def test_finished_job_has_its_inputs_outputs_log_and_statuses(
     assert_nothing_left(engine, worker)
 
 
+@pytest.mark.usefixtures("memory_suffices")
 @pytest.mark.parametrize(
     ("line", "told"),
     [
