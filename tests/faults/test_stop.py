@@ -19,19 +19,23 @@ REASON = "The worker was stopped (SIGTERM)."
 
 @dataclass(frozen=True)
 class Stage:
-    """Where the worker is: the request that hangs then, what its command does, the status seen before."""
+    """Where the worker is: the request that hangs then, what its command does, the status seen before.
+
+    `runs`: its container is waited for.
+    """
 
     hanging: tuple[str, str, str] | None = None
     line: str = "echo said"
     status: str = "running"
+    runs: bool = False
 
 
 STAGES = {
-    "in the first status": Stage(("PUT", "/jobs/*", "status=preprocessing"), status="pulled"),
+    "in the first status": Stage(("PUT", "/jobs/*", "status=preprocessing"), line="sleep 600", status="pulled"),
     "asking for an input": Stage(("GET", "/files/*/url", "*"), status="preprocessing"),
     "downloading": Stage(("GET", "/files/*/download", "*"), status="preprocessing"),
-    "running": Stage(line="trap '' TERM; while :; do sleep 1; done"),
-    "in a keep-alive": Stage(("PUT", "/jobs/*", "status=running"), line="sleep 600", status="preprocessing"),
+    "running": Stage(line="trap '' TERM; while :; do sleep 1; done", runs=True),
+    "in a keep-alive": Stage(("PUT", "/jobs/*", "status=running"), line="sleep 600", status="preprocessing", runs=True),
 }
 AFTER_THE_COMMAND = {
     "asking for an upload": Stage(("POST", "/jobs/*", "*"), status="postprocessing"),
@@ -49,7 +53,7 @@ def _reach(mock: Platform, worker: WorkerProcess, stage: Stage, image: str) -> s
     mock.wait_for_status(job, stage.status)
     if fault is not None:
         mock.wait_until(lambda: fault.matched > 0, "the request that hangs")
-    if "sleep" in stage.line:
+    if stage.runs:
         worker.container()
     return job
 
@@ -173,11 +177,11 @@ def test_job_that_cannot_be_requeued_is_kept_for_the_next_start_which_takes_it_b
     gated_worker.start()
     gated_worker.wait_for_log(f"job {job}: taken back")
     assert _requeues(mock, job) == [REASON]
-    if stage == "running":
-        gated_worker.container()
-    else:
+    if stage == "downloading":
         mock.wait_for_status(job)
         assert mock.job(job).status == "finished"
+    else:
+        gated_worker.container()
     gated_worker.stop()
 
 
