@@ -1,5 +1,6 @@
 """What the tests stand on holds at unlucky moments, too: on a loaded machine each of them comes."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -7,11 +8,14 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
+import requests
 from docker.errors import APIError
 from docker.models.containers import Container
+from starlette.applications import Starlette
 
 from app.config import Account
 from job_fetcher.core.background import in_background
@@ -23,6 +27,7 @@ from tests.support.images import JobImages
 from tests.support.page import answers
 from tests.support.platform import TOKEN, Platform
 from tests.support.ports import free_port, reserved
+from tests.support.servers import serve
 from tests.support.waiting import wait_until
 
 IN_PROGRESS = "removal of container x is already in progress"
@@ -138,3 +143,23 @@ def test_what_a_killed_worker_has_sent_last_is_done_when_a_test_goes_on(
         killed.sendall(head.encode())
     mock.settle()
     assert mock.statuses(job) == [status]
+
+
+@pytest.mark.parametrize("idle_s", [10.0, 60.0, 600.0])
+def test_connection_that_nobody_has_used_for_a_while_takes_the_next_request(
+    monkeypatch: pytest.MonkeyPatch, idle_s: float
+) -> None:
+    """A client that is slow on a loaded machine found it closed, or was reset."""
+    timers: list[float] = []
+    really = asyncio.BaseEventLoop.call_later
+
+    def note(loop: asyncio.BaseEventLoop, delay: float, *arguments: Any, **more: Any) -> asyncio.TimerHandle:
+        if "timeout_keep_alive" in getattr(arguments[0], "__name__", ""):
+            timers.append(delay)
+        return really(loop, delay, *arguments, **more)
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "call_later", note)
+    with serve(Starlette()) as url, requests.Session() as session:
+        session.get(url, timeout=60)
+    assert [delay for delay in timers if delay < idle_s] == []
+    assert timers, "uvicorn has such a timer"
