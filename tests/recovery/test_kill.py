@@ -154,8 +154,8 @@ def test_killed_worker_loses_nothing_and_does_nothing_twice(
         for delay in delays:
             time.sleep(delay)  # a random moment of the stage, which is the point: nothing is waited for
             kill(worker)
-            mock.api().get_status(runs[1].job)  # whatever the killed worker has asked for is answered before this
-            if runs[1].is_handed_out_to_nobody:
+            mock.api().get_status(runs[0].job)  # whatever the killed worker has asked for is answered before this
+            if runs[-1].is_handed_out_to_nobody:  # the second: the folder of the first one is there, or was
                 mock.cancel(runs.pop().job)
             worker.start()
         registry_gate.open()
