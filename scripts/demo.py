@@ -125,6 +125,7 @@ def running_mock(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
 
 @contextmanager
 def mock_at(host: str, port: int) -> Iterator[str]:
+    """The same on a port that this process keeps for it."""
     where = ["--host", host, "--port", str(port)]
     command = [str(PROGRAMS / "uvicorn"), "app.app:app", *where, "--log-level", "warning"]
     url = f"http://127.0.0.1:{port}"

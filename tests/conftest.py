@@ -99,22 +99,25 @@ def needs_loop_devices(needs_mounts: None) -> None:
 
 @pytest.fixture
 def memory_runs_out() -> Iterator[None]:
-    """Whatever has the kernel kill a process for memory asks for this: a worker may take that for its job's end."""
-    with _memory(fcntl.LOCK_EX):
+    """Whatever has the kernel kill a process for memory asks for this: a worker may take that for its job's end.
+
+    Its count (`oom_kill` in /proc/vmstat) is the machine's, and so that of all processes that run tests.
+    """
+    with _held_by_this_process("memory", fcntl.LOCK_EX):
         yield
 
 
 @pytest.fixture
 def memory_suffices() -> Iterator[None]:
     """Whatever ends by a SIGKILL that is not the kernel's asks for this: nobody beside it runs out of memory."""
-    with _memory(fcntl.LOCK_SH):
+    with _held_by_this_process("memory", fcntl.LOCK_SH):
         yield
 
 
 @contextmanager
-def _memory(how: int) -> Iterator[None]:
-    """Processes that run tests side by side share the kernel's count (`oom_kill` in /proc/vmstat)."""
-    with (Path(tempfile.gettempdir()) / "job-fetcher-memory.lock").open("w") as lock:
+def _held_by_this_process(name: str, how: int) -> Iterator[None]:
+    """A lock between all processes that run tests; `how`: `LOCK_EX` or `LOCK_SH` of flock(2)."""
+    with (Path(tempfile.gettempdir()) / f"job-fetcher-{name}.lock").open("w") as lock:
         fcntl.flock(lock, how)
         yield
 
@@ -265,8 +268,7 @@ def job_image(job_images: JobImages) -> str:
 def worker_image(docker_client: docker.DockerClient, job_images: JobImages) -> str:
     """The worker's own image, built as by `poetry run docker-build`; of several processes the first one builds it."""
     name = f"{job_images.registry}/job-fetcher:test"
-    with (Path(tempfile.gettempdir()) / "job-fetcher-image.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _held_by_this_process("image", fcntl.LOCK_EX):
         build_image(docker_client, name)  # the others take its layers
     return name
 

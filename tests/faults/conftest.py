@@ -1,4 +1,4 @@
-"""What the fault tests share: gates before the platform and the registry, and images that are not here yet."""
+"""What the fault tests share: gates before platform, engine and registry, and images that are not here yet."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.campaign import Campaign, running_campaign
 from tests.faults.cases import PASSING, STORAGE, all_cases
-from tests.support.gate import Gate, running_gate
+from tests.support.gate import DOCKER_SOCKET, Gate, free_socket, running_gate
 from tests.support.images import add_image, push, remove_images, shell_files
 from tests.support.leaks import Evidence
 from tests.support.platform import Platform
@@ -33,6 +33,13 @@ def gated_worker(start_worker: StartWorker, gate: Gate) -> WorkerProcess:
 def behind(gate: Gate) -> dict[str, str]:
     """The settings of a worker that finds the platform behind `gate`."""
     return {"API_URL": gate.url, "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": f"{gate.url}/cognito/"}
+
+
+@pytest.fixture
+def engine_gate() -> Iterator[Gate]:
+    """Between the worker and the machine's own engine, by a socket of its own."""
+    with running_gate(DOCKER_SOCKET, free_socket()) as gate:
+        yield gate
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import StartWorker
-from tests.support.gate import DOCKER_SOCKET, Gate, free_socket, running_gate
+from tests.support.gate import Gate
 from tests.support.leaks import Evidence
 from tests.support.own_engine import IMAGE, OwnEngine, own_engine
 from tests.support.platform import Platform
@@ -144,12 +144,6 @@ def _another(worker: WorkerProcess, seen: set[str]) -> str:
 
 
 # The machine's own engine, behind a gate.
-
-
-@pytest.fixture
-def engine_gate() -> Iterator[Gate]:
-    with running_gate(DOCKER_SOCKET, free_socket()) as gate:
-        yield gate
 
 
 @pytest.fixture

@@ -3,12 +3,10 @@
 The machine's own engine, behind a gate that refuses some requests.
 """
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.faults.conftest import StartWorker
-from tests.support.gate import DOCKER_SOCKET, Gate, free_socket, running_gate
+from tests.support.gate import Gate
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
 
@@ -28,12 +26,6 @@ OF_A_RUNNING_ONE = REFUSALS | {
 LOG = "log/log/container.log"
 LINE = "echo said; echo made > /files/output/made; exit {}"
 STAYS = "The worker asks for no job: the container of job"
-
-
-@pytest.fixture
-def engine_gate() -> Iterator[Gate]:
-    with running_gate(DOCKER_SOCKET, free_socket()) as gate:
-        yield gate
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from tests.support.servers import serve
+from tests.support.waiting import wait_until
 
 API = "1.41"
 LOOK_S = 0.01
@@ -148,6 +149,10 @@ class FakeEngine:
     def restart(self) -> None:
         """Be another engine from now on, with the containers of the one before."""
         self.started_at = _now()
+
+    def wait_for_call(self, end: str, what: str) -> None:
+        """Wait until it was asked something whose path ends so."""
+        wait_until(lambda: any(call.endswith(end) for call in list(self.calls)), what)
 
     async def answer(self, request: Request) -> Response:
         response = await self._answer(request)

@@ -11,12 +11,10 @@ from itertools import count
 from pathlib import Path
 
 from tests.support.ports import reserved
+from tests.support.waiting import PATIENCE_S
 
 Address = int | Path
 """A port of 127.0.0.1, or a Unix socket."""
-
-PATIENCE_S = 60
-"""How long its own event loop may take."""
 
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close that sends RST

@@ -147,7 +147,6 @@ def _serve(requests: socket.socket) -> list[str]:
             os.close(each)
     requests.close()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what nohup has started ignores it
     if (pid := os.fork()) != 0:
         _report_end(pid, files)
     connection, out, err = files

@@ -13,7 +13,7 @@ from tests.support.fake_engine_workers import StartWorker, fake_engine_workers
 from tests.support.leaks import Evidence
 from tests.support.nvml import Gpu, NvmlStub
 from tests.support.platform import Platform
-from tests.support.worker import run_job, wait_until
+from tests.support.worker import run_job
 
 REPORT = "log/log/job-report.json"
 WAIT = "until [ -e /files/go ]; do sleep 0.02; done"
@@ -158,7 +158,7 @@ def test_a_gpu_that_was_lost_is_the_cause_of_a_failure(
 
 def _wait_for_sample(engine: FakeEngine) -> None:
     """The worker looks at the GPU first, and then asks the engine for its statistics of the container."""
-    wait_until(lambda: any(call.endswith("/stats") for call in list(engine.calls)), "a sample")
+    engine.wait_for_call("/stats", "a sample")
 
 
 def _wait_for_samples(mock: Platform, job: str) -> None:

@@ -31,7 +31,7 @@ def test_second_job_on_the_same_image_asks_the_engine_no_more_than_it_has_to(
     wait_until(lambda: not engine.jobs(), "the first container to go")
     engine.calls.clear()
     job = mock.submit("until [ -e /files/go ]; do sleep 0.02; done")
-    wait_until(lambda: any(each.endswith("/wait") for each in list(engine.calls)), "the worker to wait for the end")
+    engine.wait_for_call("/wait", "the worker to wait for the end")
     (worker.base / job / "files" / "go").touch()
     mock.wait_for_status(job)
     calls = [each for each in engine.calls if not each.endswith("/_ping")]  # of each look for a job, too

@@ -36,7 +36,7 @@ def begun(mock: Platform, worker: WorkerProcess, engine: FakeEngine | None = Non
     wait_until((worker.base / job / "files" / "output" / "ran").exists, "the command to begin")
     mock.wait_for_status(job, "running")
     if engine is not None:
-        wait_until(lambda: any(call.endswith("/wait") for call in list(engine.calls)), "the worker to wait for the end")
+        engine.wait_for_call("/wait", "the worker to wait for the end")
     return job
 
 

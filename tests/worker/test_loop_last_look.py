@@ -26,7 +26,7 @@ def ended_unheard(mock: Platform, engine: FakeEngine, worker: WorkerProcess, las
     job = mock.submit(f"{WAIT}; {last}", up={"output": "output"})
     wait_until((worker.base / job / "files" / "output" / "ran").exists, "the command to begin")
     mock.wait_for_status(job, "running")
-    wait_until(lambda: any(call.endswith("/wait") for call in list(engine.calls)), "the worker to wait for the end")
+    engine.wait_for_call("/wait", "the worker to wait for the end")
     [container] = engine.jobs()
     (worker.base / job / "files" / "go").touch()
     wait_until(lambda: container.status == "exited", "the command to end")

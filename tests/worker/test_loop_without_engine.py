@@ -234,7 +234,7 @@ def test_stop_while_the_engine_does_not_tell_how_a_command_has_ended_loses_nothi
 ) -> None:
     """The engine has said that it has ended. The container stays for the next start, which reads the rest."""
     job = begun(mock, worker)
-    wait_until(lambda: any(each.endswith("/wait") for each in list(engine.calls)), "the worker to wait for the end")
+    engine.wait_for_call("/wait", "the worker to wait for the end")
     engine.refusals[call] = (503, "busy")
     go(worker, job)
     mock.wait_for_status(job, "postprocessing", "finished")

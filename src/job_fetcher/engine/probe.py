@@ -145,9 +145,7 @@ def creation_warnings(client: Client) -> list[str]:
     probe_image = image(client, may_pull=False)
     limit = f"{LEAST_MIB}m"
     host_config = client.create_host_config(mem_limit=limit, memswap_limit=limit, network_mode="none", **ISOLATION)
-    with translate_errors("make a container"):
-        made = create(client, probe_image, PROBE, command=["true"], host_config=host_config)
-        client.remove_container(made["Id"], v=True, force=True)
+    made = _make_and_remove(client, probe_image, host_config)
     return [str(each) for each in made.get("Warnings") or ()]
 
 
@@ -161,9 +159,7 @@ def is_seen(client: Client, on_host: PurePosixPath, here: Path) -> bool:
     with _folder_to_try(here) as folder:
         host_config = client.create_host_config(mounts=[_mount(on_host / folder.name)], **ISOLATION)
         try:
-            with translate_errors("make a container"):
-                made = create(client, probe_image, PROBE, command=["true"], host_config=host_config)
-                client.remove_container(made["Id"], v=True, force=True)
+            _make_and_remove(client, probe_image, host_config)
         except (Missing, EngineUnavailable, JobFailed):
             return False
     return True
@@ -188,6 +184,17 @@ def same_folder(client: Client, on_host: PurePosixPath, here: Path) -> None:
             f" container mount it with -v {on_host}:{here} and leave PATH_HOST_BASE out. Outside of one choose a folder"
             " that the engine sees, too (Docker from a snap: one below your home)"
         )
+
+
+def _make_and_remove(client: Client, image_id: str, host_config: dict[str, Any]) -> dict[str, Any]:
+    """What the engine answers to the creation of a container, which is never started.
+
+    Raises what `translate_errors` does.
+    """
+    with translate_errors("make a container"):
+        made = create(client, image_id, PROBE, command=["true"], host_config=host_config)
+        client.remove_container(made["Id"], v=True, force=True)
+    return made
 
 
 @contextmanager
