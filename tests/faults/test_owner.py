@@ -9,7 +9,7 @@ import pytest
 from docker.models.containers import Container
 
 from job_fetcher.engine.isolation import LABEL_FOLDER
-from tests.recovery.support import wait_for_next_look
+from tests.recovery.support import state, wait_for_next_look
 from tests.support.platform import Platform
 from tests.support.worker import WorkerProcess, run_job, wait_until
 
@@ -48,6 +48,7 @@ def _running(mock: Platform, worker: WorkerProcess, line: str, image: str) -> tu
     job = mock.submit(line, image=image, up={"output": "output"})
     wait_until((worker.base / job / "files/output/made").exists, "the command to begin")
     mock.wait_for_status(job, "running")
+    wait_until(lambda: state(worker.base, job)["container_started_at"], "the worker to see the container run")
     container = worker.container()
     wait_until(lambda: b"begun" in container.logs(), "its first line")
     return job, container
